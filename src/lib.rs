@@ -1,0 +1,1 @@
+//! Tidegate: an API gateway and edge proxy on io_uring.
