@@ -1,0 +1,13 @@
+//! What every layer counts with: ids, time, buffers and restartable futures. Knows nothing of HTTP or IO.
+
+mod address;
+mod buffer;
+mod id;
+mod slot;
+mod time;
+
+pub use address::Address;
+pub use buffer::{Buffer, BufferPool, LARGE_BUFFER_BYTES, SMALL_BUFFER_BYTES};
+pub use id::{EndpointId, ListenerId, RouteId, UpstreamId};
+pub use slot::Slot;
+pub use time::{Timestamp, UnixTime};

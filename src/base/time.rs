@@ -1,0 +1,77 @@
+//! Points in time as plain numbers. Who reads a clock is `runtime/` alone; everybody else is told.
+
+use std::time::Duration;
+
+/// A point on the process's monotonic clock, in nanoseconds since an arbitrary origin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// Later than everything: a deadline that never fires.
+    pub const NEVER: Self = Self(u64::MAX);
+
+    /// The point `nanos` nanoseconds after the origin.
+    #[inline]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the origin.
+    #[inline]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// `duration` later; saturates at [`Self::NEVER`].
+    #[inline]
+    pub fn plus(self, duration: Duration) -> Self {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+
+    /// Time passed since `earlier`; zero when `earlier` is later.
+    #[inline]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Wall-clock time, in nanoseconds since the Unix epoch, for dates and logs only: it may jump.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixTime(u64);
+
+impl UnixTime {
+    /// The time `nanos` nanoseconds after the epoch.
+    #[inline]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the epoch.
+    #[inline]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch.
+    #[inline]
+    pub const fn as_seconds(self) -> u64 {
+        self.0 / 1_000_000_000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adding_to_a_timestamp_saturates_at_never() {
+        assert_eq!(Timestamp::from_nanos(5).plus(Duration::MAX), Timestamp::NEVER);
+    }
+
+    #[test]
+    fn time_since_a_later_point_is_zero() {
+        let early = Timestamp::from_nanos(1);
+        assert_eq!(early.since(Timestamp::from_nanos(2)), Duration::ZERO);
+    }
+}

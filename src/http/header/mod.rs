@@ -1,0 +1,7 @@
+//! Header fields as spans over the receive buffer, with integers for the names we know.
+
+mod fields;
+mod name;
+
+pub use fields::{Field, Fields};
+pub use name::{HeaderName, KnownName};

@@ -1,0 +1,4 @@
+//! The life of a request: everything between an accepted stream and its answer.
+
+pub mod command;
+pub mod net;

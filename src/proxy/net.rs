@@ -1,0 +1,107 @@
+//! The IO port: the only door between protocol code and the outside.
+//!
+//! Two implementations: the runtime shell over monoio, and the simulated world of the tests. Buffers are owned: they
+//! go in by value and come back with the result, on success and on error. An operation, once begun, lives in its
+//! half of the stream and not in a future of the caller: whoever stops polling drops nothing, so waits may be raced
+//! freely. Every operation carries its deadline and ends by itself with [`std::io::ErrorKind::TimedOut`].
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::base::{Address, Buffer, Timestamp, UnixTime};
+
+/// When a write gives up: after so long without progress, and at a point in time whatever the progress.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Renewed by every octet the kernel takes.
+    pub idle: Duration,
+    /// The end of it all.
+    pub until: Timestamp,
+}
+
+/// One core's world: time, outgoing connections and tasks.
+pub trait Net: Sized + 'static {
+    type Reader: Reader;
+    type Writer: Writer;
+
+    /// The monotonic clock.
+    fn now(&self) -> Timestamp;
+
+    /// The wall clock, for dates and logs.
+    fn unix_time(&self) -> UnixTime;
+
+    /// Opens a stream. Dropping the future is allowed.
+    fn connect(
+        &self,
+        address: &Address,
+        deadline: Timestamp,
+    ) -> impl Future<Output = io::Result<(Self::Reader, Self::Writer)>>;
+
+    /// Waits until `until`. Dropping the future is allowed.
+    fn sleep(&self, until: Timestamp) -> impl Future<Output = ()>;
+
+    /// Runs a task on this shard. A panic in it is counted and ends only that task.
+    fn spawn(&self, task: impl Future<Output = ()> + 'static);
+}
+
+/// The receiving half of a stream. At most one operation is under way at a time: a wait or a read.
+pub trait Reader: 'static {
+    /// Waits, without a buffer, until a read would return at once. Polling again after a pending answer continues the
+    /// same wait with the newest deadline; a wait that nobody polls stays armed and costs nothing. A read may only
+    /// begin once a wait that was begun has ended.
+    fn poll_readable(&mut self, cx: &mut Context<'_>, deadline: Timestamp) -> Poll<io::Result<()>>;
+
+    /// Begins to read into the free room of `buffer`.
+    fn begin_read(&mut self, buffer: Buffer, deadline: Timestamp);
+
+    /// Moves the deadline of the read under way.
+    fn set_read_deadline(&mut self, deadline: Timestamp);
+
+    /// Whether a read was begun and its result not yet taken.
+    fn is_reading(&self) -> bool;
+
+    /// The result of the read under way: how many octets were appended to the buffer; 0 is the peer's end of stream.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<(io::Result<usize>, Buffer)>;
+}
+
+/// The sending half of a stream. Dropping both halves closes the stream.
+pub trait Writer: 'static {
+    /// Begins to write the filled bytes of `buffer` from position `from` on: all of them, or an error.
+    fn begin_write(&mut self, buffer: Buffer, from: usize, patience: Patience);
+
+    /// Whether a write was begun and its result not yet taken.
+    fn is_writing(&self) -> bool;
+
+    /// The result of the write under way.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<(io::Result<()>, Buffer)>;
+
+    /// Ends the sending direction: the peer reads everything written, then the end of stream. At once, never blocks.
+    fn shutdown(&mut self);
+
+    /// Ends both directions: operations under way on either half end by themselves.
+    fn abort(&mut self);
+}
+
+/// [`Reader::poll_readable`] as a future; dropping it leaves the wait armed.
+pub async fn readable<R: Reader>(reader: &mut R, deadline: Timestamp) -> io::Result<()> {
+    poll_fn(|cx| reader.poll_readable(cx, deadline)).await
+}
+
+/// A whole read as a future.
+pub async fn read<R: Reader>(reader: &mut R, buffer: Buffer, deadline: Timestamp) -> (io::Result<usize>, Buffer) {
+    reader.begin_read(buffer, deadline);
+    poll_fn(|cx| reader.poll_read(cx)).await
+}
+
+/// A whole write as a future.
+pub async fn write<W: Writer>(
+    writer: &mut W,
+    buffer: Buffer,
+    from: usize,
+    patience: Patience,
+) -> (io::Result<()>, Buffer) {
+    writer.begin_write(buffer, from, patience);
+    poll_fn(|cx| writer.poll_write(cx)).await
+}
