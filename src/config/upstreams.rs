@@ -1,0 +1,217 @@
+//! `upstreams`: where requests go.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::address::EndpointAddress;
+use super::check::{Check, Report};
+use super::shape::{OneOrMany, Shorthand, shorthand_type};
+use super::spanned::{Spanned, Text};
+use super::timeouts::UpstreamTimeouts;
+use super::value::{Bounded, Count, Literal, Period};
+
+/// Endpoints of one upstream.
+const ENDPOINTS_MAX: usize = 1024;
+
+/// A named group of endpoints that serve the same.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// The servers: an address, `{ address, weight }`, or a list of these.
+    pub endpoints: OneOrMany<Endpoint>,
+    /// How an endpoint is chosen. Default: `least_request`.
+    #[serde(default)]
+    pub balance: Balance,
+    /// Kept connections.
+    #[serde(default)]
+    pub pool: Pool,
+    /// Timeouts; absent ones are those of the gateway.
+    #[serde(default)]
+    pub timeouts: UpstreamTimeouts,
+    /// Whether request trailers are sent. Default: `drop`.
+    #[serde(default)]
+    pub trailers: Trailers,
+    /// How host names are resolved.
+    #[serde(default)]
+    pub dns: Dns,
+    /// When an endpoint that does not accept connections is left out, and for how long.
+    #[serde(default)]
+    pub mark_down: MarkDown,
+}
+
+impl Check for Upstream {
+    fn check(&self, report: &mut Report<'_>) {
+        if let Some(surplus) = self.endpoints.0.get(ENDPOINTS_MAX) {
+            let hint = format!("the most is {ENDPOINTS_MAX}");
+            report.error(
+                "too-large",
+                surplus.span,
+                "endpoints",
+                "too many endpoints",
+                hint,
+            );
+        }
+        self.check_duplicates(report);
+        if self.dns.refresh_min > self.dns.refresh_max {
+            let hint = "`refresh_min` must not be longer than `refresh_max`";
+            report.error(
+                "bad-value",
+                report.span,
+                "dns",
+                "the least is more than the most",
+                hint,
+            );
+        }
+    }
+}
+
+impl Upstream {
+    fn check_duplicates(&self, report: &mut Report<'_>) {
+        let mut seen = std::collections::HashSet::new();
+        for endpoint in self.endpoints.iter().take(ENDPOINTS_MAX) {
+            if !seen.insert(&endpoint.address.value) {
+                let hint = "give it a `weight` instead of writing it twice";
+                report.error(
+                    "duplicate",
+                    endpoint.span,
+                    "endpoints",
+                    "this endpoint is written twice",
+                    hint,
+                );
+            }
+        }
+    }
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub address: Spanned<EndpointAddress>,
+    pub weight: Weight,
+}
+
+pub type Weight = Count<1, 1000>;
+
+/// One server in full.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointFull {
+    /// `"10.0.0.1:8080"`, `"[::1]:8080"`, `"host.name:8080"` or `unix:/path`. A host name is resolved at load and again
+    /// as its records expire.
+    pub address: Spanned<EndpointAddress>,
+    /// Its share of the requests, relative to the other endpoints. Default: `1`.
+    #[serde(default = "one")]
+    pub weight: Weight,
+}
+
+fn one() -> Weight {
+    Count::new(1)
+}
+
+impl Shorthand for Endpoint {
+    type Full = EndpointFull;
+    const EXPECTED: &'static str = "an address or a map with `address`";
+
+    fn of_word(word: Text) -> Result<Self, String> {
+        let address = EndpointAddress::of_text(&word)?;
+        Ok(Self {
+            address: word.map(|_| address),
+            weight: one(),
+        })
+    }
+
+    fn of_full(full: EndpointFull) -> Self {
+        Self {
+            address: full.address,
+            weight: full.weight,
+        }
+    }
+}
+
+shorthand_type!(Endpoint, { "type": "string", "format": "endpoint address" });
+
+/// How an endpoint is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// One after the other.
+    RoundRobin,
+    /// Of two at random, the one with fewer open requests.
+    #[default]
+    LeastRequest,
+}
+
+/// Kept connections to each endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pool {
+    /// Idle connections that each core keeps per endpoint; `0` keeps none. Default: `64`.
+    pub max_idle: Count<0, 65_535>,
+    /// How long a connection may stay idle; choose less than the server's own keep-alive. Default: `60s`.
+    pub idle: Period,
+    /// How old a connection may become before it is closed after an exchange. Default: `1h`.
+    pub max_age: Bounded<Period>,
+    /// Connections of each core per endpoint; one more request is answered with 503. Default: `4096`.
+    pub max_connections: Bounded<Count<1, 65_535>>,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            max_idle: Count::new(64),
+            idle: Period::from_secs(60),
+            max_age: Bounded::AtMost(Period::from_secs(3600)),
+            max_connections: Bounded::AtMost(Count::new(4096)),
+        }
+    }
+}
+
+/// What happens to request trailers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Trailers {
+    /// They are removed.
+    #[default]
+    Drop,
+    /// They are sent on.
+    Forward,
+}
+
+/// How host names are resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dns {
+    /// The shortest time between two look-ups, whatever the records say. Default: `5s`.
+    pub refresh_min: Period,
+    /// The longest time between two look-ups. Default: `5m`.
+    pub refresh_max: Period,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            refresh_min: Period::from_secs(5),
+            refresh_max: Period::from_secs(300),
+        }
+    }
+}
+
+/// When an endpoint that does not accept connections is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MarkDown {
+    /// Failed connects in a row, on one core, after which it is left out. Default: `1`.
+    pub failures: Count<1, 1000>,
+    /// For how long; the first request after that tries it again. Default: `10s`.
+    #[serde(rename = "for")]
+    pub period: Period,
+}
+
+impl Default for MarkDown {
+    fn default() -> Self {
+        Self {
+            failures: Count::new(1),
+            period: Period::from_secs(10),
+        }
+    }
+}
