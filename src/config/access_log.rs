@@ -30,11 +30,7 @@ pub struct AccessLogFull {
 
 impl Default for AccessLogFull {
     fn default() -> Self {
-        Self {
-            to: Spanned::unwritten(LogTarget::Stdout),
-            format: LogFormat::Json,
-            fields: None,
-        }
+        Self { to: Spanned::unwritten(LogTarget::Stdout), format: LogFormat::Json, fields: None }
     }
 }
 
@@ -72,28 +68,17 @@ impl Shorthand for AccessLog {
     const EXPECTED: &'static str = "`stdout`, `stderr`, `off` or a map with `to`";
 
     fn of_word(word: Text) -> Result<Self, String> {
-        let to =
-            match word.as_str() {
-                "stdout" => LogTarget::Stdout,
-                "stderr" => LogTarget::Stderr,
-                "off" => LogTarget::Off,
-                _ => return Err(
-                    "unknown word\nwrite `stdout`, `stderr`, `off`, or `{ to: { file: path } }`"
-                        .into(),
-                ),
-            };
-        Ok(Self {
-            to: word.map(|_| to),
-            ..Self::default()
-        })
+        let to = match word.as_str() {
+            "stdout" => LogTarget::Stdout,
+            "stderr" => LogTarget::Stderr,
+            "off" => LogTarget::Off,
+            _ => return Err("unknown word\nwrite `stdout`, `stderr`, `off`, or `{ to: { file: path } }`".into()),
+        };
+        Ok(Self { to: word.map(|_| to), ..Self::default() })
     }
 
     fn of_full(full: AccessLogFull) -> Self {
-        Self {
-            to: full.to,
-            format: full.format,
-            fields: full.fields,
-        }
+        Self { to: full.to, format: full.format, fields: full.fields }
     }
 }
 
@@ -103,24 +88,12 @@ impl Check for AccessLog {
     fn check(&self, report: &mut Report<'_>) {
         if self.fields.as_ref().is_some_and(Vec::is_empty) {
             let hint = "name the fields, remove the key, or write `access_log: off`";
-            report.error(
-                "empty-key",
-                report.span,
-                "fields",
-                "a log line without fields",
-                hint,
-            );
+            report.error("empty-key", report.span, "fields", "a log line without fields", hint);
         }
         if let LogTarget::File(path) = &self.to.value
             && path.is_empty()
         {
-            report.error(
-                "bad-value",
-                path.span,
-                "to.file",
-                "the path is empty",
-                "write a path, such as `access.log`",
-            );
+            report.error("bad-value", path.span, "to.file", "the path is empty", "write a path, such as `access.log`");
         }
     }
 }

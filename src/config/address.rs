@@ -53,11 +53,11 @@ impl Literal for BindAddress {
             return unix_path(path).map(Self::Unix);
         }
         if text.starts_with(':') || text.starts_with("*:") {
-            return Err("an address to bind needs its host\nwrite `\"[::]:8080\"` for every address, IPv4 included".into());
+            return Err(
+                "an address to bind needs its host\nwrite `\"[::]:8080\"` for every address, IPv4 included".into()
+            );
         }
-        text.parse()
-            .map(Self::Ip)
-            .map_err(|_| format!("this is not an address to bind\n{BIND_HINT}"))
+        text.parse().map(Self::Ip).map_err(|_| format!("this is not an address to bind\n{BIND_HINT}"))
     }
 
     fn of_number(_: u64) -> Result<Self, String> {
@@ -87,8 +87,7 @@ impl fmt::Display for EndpointAddress {
     }
 }
 
-const ENDPOINT_HINT: &str =
-    "write `\"10.0.0.1:8080\"`, `\"[::1]:8080\"`, `\"host.name:8080\"` or `unix:/path`";
+const ENDPOINT_HINT: &str = "write `\"10.0.0.1:8080\"`, `\"[::1]:8080\"`, `\"host.name:8080\"` or `unix:/path`";
 
 impl Literal for EndpointAddress {
     const EXPECTED: &'static str = "an address such as `\"10.0.0.1:8080\"`";
@@ -98,33 +97,20 @@ impl Literal for EndpointAddress {
             return unix_path(path).map(Self::Unix);
         }
         if text.contains("://") {
-            return Err(format!(
-                "an endpoint is an address, not a URL\n{ENDPOINT_HINT}"
-            ));
+            return Err(format!("an endpoint is an address, not a URL\n{ENDPOINT_HINT}"));
         }
         if let Ok(address) = text.parse::<SocketAddr>() {
-            return if address.port() == 0 {
-                Err(port_hint())
-            } else {
-                Ok(Self::Ip(address))
-            };
+            return if address.port() == 0 { Err(port_hint()) } else { Ok(Self::Ip(address)) };
         }
         if text.parse::<IpAddr>().is_ok() {
             return Err(port_hint());
         }
         let (host, port) = text.rsplit_once(':').ok_or_else(port_hint)?;
-        let port: u16 = port
-            .parse()
-            .ok()
-            .filter(|port| *port > 0)
-            .ok_or_else(port_hint)?;
+        let port: u16 = port.parse().ok().filter(|port| *port > 0).ok_or_else(port_hint)?;
         if !is_host_name(host) {
             return Err(format!("this is not an address\n{ENDPOINT_HINT}"));
         }
-        Ok(Self::Name {
-            host: host.to_ascii_lowercase(),
-            port,
-        })
+        Ok(Self::Name { host: host.to_ascii_lowercase(), port })
     }
 
     fn of_number(_: u64) -> Result<Self, String> {
@@ -141,9 +127,7 @@ fn unix_path(path: &str) -> Result<PathBuf, String> {
         return Err("a Unix socket needs an absolute path\nwrite `unix:/run/name.sock`".into());
     }
     if path.len() > UNIX_PATH_BYTES_MAX || path.contains('\0') {
-        return Err(format!(
-            "the path of a Unix socket has at most {UNIX_PATH_BYTES_MAX} bytes"
-        ));
+        return Err(format!("the path of a Unix socket has at most {UNIX_PATH_BYTES_MAX} bytes"));
     }
     Ok(Path::new(path).to_owned())
 }
@@ -153,18 +137,10 @@ fn unix_path(path: &str) -> Result<PathBuf, String> {
 pub(super) fn is_host_name(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     let label = |label: &str| {
-        let inner = label
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-        inner
-            && (1..=LABEL_BYTES_MAX).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
+        let inner = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        inner && (1..=LABEL_BYTES_MAX).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
     };
-    let last_is_number = host
-        .rsplit('.')
-        .next()
-        .is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+    let last_is_number = host.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
     host.len() <= HOST_BYTES_MAX && host.split('.').all(label) && !last_is_number
 }
 
@@ -194,10 +170,7 @@ impl Literal for Network {
         let network = address.or_else(|| text.parse::<IpNet>().ok());
         let network = network.ok_or_else(|| format!("this is not a network\n{NETWORK_HINT}"))?;
         if network.addr() != network.network() {
-            return Err(format!(
-                "the address has bits beyond its prefix\nwrite `{}`",
-                Masked(network)
-            ));
+            return Err(format!("the address has bits beyond its prefix\nwrite `{}`", Masked(network)));
         }
         Ok(Self(network))
     }
@@ -213,12 +186,7 @@ struct Masked(IpNet);
 impl fmt::Display for Masked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bits = self.0.max_prefix_len() - self.0.prefix_len();
-        write!(
-            f,
-            "…/{}` with the last {bits} bits zero, or `…/{}",
-            self.0.prefix_len(),
-            self.0.max_prefix_len()
-        )
+        write!(f, "…/{}` with the last {bits} bits zero, or `…/{}", self.0.prefix_len(), self.0.max_prefix_len())
     }
 }
 
@@ -236,52 +204,22 @@ mod tests {
 
     #[test]
     fn a_listener_binds_ip_addresses_and_unix_sockets() {
-        for text in [
-            "0.0.0.0:8080",
-            "[::]:8080",
-            "127.0.0.1:0",
-            "unix:/run/tidegate.sock",
-        ] {
+        for text in ["0.0.0.0:8080", "[::]:8080", "127.0.0.1:0", "unix:/run/tidegate.sock"] {
             assert_eq!(BindAddress::of_text(text).unwrap().to_string(), text);
         }
-        for text in [
-            "",
-            "8080",
-            ":8080",
-            "*:8080",
-            "localhost:8080",
-            "0.0.0.0",
-            "::1:80",
-            "unix:relative",
-            "unix:",
-        ] {
+        for text in ["", "8080", ":8080", "*:8080", "localhost:8080", "0.0.0.0", "::1:80", "unix:relative", "unix:"] {
             assert!(BindAddress::of_text(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn an_endpoint_is_an_address_or_a_name_with_a_port() {
-        for text in [
-            "10.0.0.1:8080",
-            "[::1]:80",
-            "orders.internal:80",
-            "a_b:1",
-            "unix:/run/app.sock",
-        ] {
+        for text in ["10.0.0.1:8080", "[::1]:80", "orders.internal:80", "a_b:1", "unix:/run/app.sock"] {
             assert_eq!(EndpointAddress::of_text(text).unwrap().to_string(), text);
         }
-        for text in [
-            "",
-            "10.0.0.1",
-            "::1",
-            "host",
-            "host:0",
-            "host:65536",
-            "http://a:1",
-            "10.0.0.256:80",
-            "a b:1",
-            "-a:1",
-        ] {
+        for text in
+            ["", "10.0.0.1", "::1", "host", "host:0", "host:65536", "http://a:1", "10.0.0.256:80", "a b:1", "-a:1"]
+        {
             assert!(EndpointAddress::of_text(text).is_err(), "{text}");
         }
     }
@@ -295,19 +233,9 @@ mod tests {
 
     #[test]
     fn a_network_has_no_bits_beyond_its_prefix() {
-        assert_eq!(
-            Network::of_text("10.1.2.3").unwrap().to_string(),
-            "10.1.2.3/32"
-        );
-        assert_eq!(
-            Network::of_text("10.0.0.0/8").unwrap().to_string(),
-            "10.0.0.0/8"
-        );
-        assert!(
-            Network::of_text("10.0.0.1/8")
-                .unwrap_err()
-                .contains("last 24 bits")
-        );
+        assert_eq!(Network::of_text("10.1.2.3").unwrap().to_string(), "10.1.2.3/32");
+        assert_eq!(Network::of_text("10.0.0.0/8").unwrap().to_string(), "10.0.0.0/8");
+        assert!(Network::of_text("10.0.0.1/8").unwrap_err().contains("last 24 bits"));
         assert!(Network::of_text("10.0.0.0/33").is_err());
     }
 }

@@ -37,11 +37,7 @@ pub struct AdminFull {
 impl Default for AdminFull {
     fn default() -> Self {
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 9901));
-        Self {
-            bind: Spanned::unwritten(Switched::On(BindAddress::Ip(address))),
-            token: None,
-            hosts: Vec::new(),
-        }
+        Self { bind: Spanned::unwritten(Switched::On(BindAddress::Ip(address))), token: None, hosts: Vec::new() }
     }
 }
 
@@ -57,19 +53,11 @@ impl Shorthand for Admin {
 
     fn of_word(word: Text) -> Result<Self, String> {
         let bind = Switched::of_text(&word)?;
-        Ok(Self {
-            bind: word.map(|_| bind),
-            token: None,
-            hosts: Vec::new(),
-        })
+        Ok(Self { bind: word.map(|_| bind), token: None, hosts: Vec::new() })
     }
 
     fn of_full(full: AdminFull) -> Self {
-        Self {
-            bind: full.bind,
-            token: full.token,
-            hosts: full.hosts,
-        }
+        Self { bind: full.bind, token: full.token, hosts: full.hosts }
     }
 }
 
@@ -77,40 +65,17 @@ shorthand_type!(Admin, { "type": "string", "format": "bind address" });
 
 impl Check for Admin {
     fn check(&self, report: &mut Report<'_>) {
-        if let Some(token) = self
-            .token
-            .as_ref()
-            .filter(|token| token.len() < TOKEN_BYTES_MIN)
-        {
-            let hint = format!(
-                "write at least {TOKEN_BYTES_MIN} characters, as `openssl rand -hex 32` prints"
-            );
-            report.error(
-                "bad-value",
-                token.span,
-                "token",
-                "the token is too short",
-                hint,
-            );
+        if let Some(token) = self.token.as_ref().filter(|token| token.len() < TOKEN_BYTES_MIN) {
+            let hint = format!("write at least {TOKEN_BYTES_MIN} characters, as `openssl rand -hex 32` prints");
+            report.error("bad-value", token.span, "token", "the token is too short", hint);
         }
         if let Switched::On(bind) = &self.bind.value
             && !bind.is_local()
             && self.token.is_none()
         {
-            let span = if self.bind.span.line == 0 {
-                report.span
-            } else {
-                self.bind.span
-            };
-            let hint =
-                "add `token: \"${ADMIN_TOKEN}\"`, or bind a loopback address or `unix:/path`";
-            report.error(
-                "open-admin",
-                span,
-                "bind",
-                "other machines reach the admin API without a token",
-                hint,
-            );
+            let span = if self.bind.span.line == 0 { report.span } else { self.bind.span };
+            let hint = "add `token: \"${ADMIN_TOKEN}\"`, or bind a loopback address or `unix:/path`";
+            report.error("open-admin", span, "bind", "other machines reach the admin API without a token", hint);
         }
     }
 }

@@ -20,20 +20,12 @@ pub(super) struct Report<'f> {
 
 impl<'f> Report<'f> {
     pub fn new(path: &str, span: Span, findings: &'f mut Vec<Finding>) -> Self {
-        Self {
-            path: path.to_owned(),
-            span,
-            findings,
-        }
+        Self { path: path.to_owned(), span, findings }
     }
 
     /// The same report for a part of the object.
     pub fn below(&mut self, key: &str) -> Report<'_> {
-        Report {
-            path: join(&self.path, key),
-            span: self.span,
-            findings: self.findings,
-        }
+        Report { path: join(&self.path, key), span: self.span, findings: self.findings }
     }
 
     pub fn error(
@@ -44,12 +36,7 @@ impl<'f> Report<'f> {
         problem: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        let path = if key.is_empty() {
-            self.path.clone()
-        } else {
-            join(&self.path, key)
-        };
-        self.findings
-            .push(Finding::error(code, span, path, problem).hint(hint));
+        let path = if key.is_empty() { self.path.clone() } else { join(&self.path, key) };
+        self.findings.push(Finding::error(code, span, path, problem).hint(hint));
     }
 }

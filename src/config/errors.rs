@@ -29,18 +29,14 @@ impl<'de> Deserialize<'de> for ErrorStatus {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         ruled_text(deserializer, "a status", |text| {
             let status = error_status(text).map(Self);
-            status.ok_or_else(|| {
-                "this is not the status of an error\nwrite a number from 400 to 599".into()
-            })
+            status.ok_or_else(|| "this is not the status of an error\nwrite a number from 400 to 599".into())
         })
     }
 }
 
 fn error_status(text: &str) -> Option<u16> {
     let three_digits = text.len() == 3 && text.bytes().all(|b| b.is_ascii_digit());
-    text.parse()
-        .ok()
-        .filter(|status| three_digits && (400..600).contains(status))
+    text.parse().ok().filter(|status| three_digits && (400..600).contains(status))
 }
 
 impl JsonSchema for ErrorStatus {
@@ -74,13 +70,7 @@ impl Check for ErrorBodies {
             if let Some(json) = &body.json
                 && serde_json::from_str::<serde::de::IgnoredAny>(json).is_err()
             {
-                report.error(
-                    "bad-value",
-                    json.span,
-                    "json",
-                    "this is not JSON",
-                    "check quotes, commas and braces",
-                );
+                report.error("bad-value", json.span, "json", "this is not JSON", "check quotes, commas and braces");
             }
             for (key, text) in [("json", &body.json), ("html", &body.html)] {
                 if let Some(text) = text.as_ref().filter(|text| text.len() > BODY_BYTES_MAX) {

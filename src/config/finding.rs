@@ -31,10 +31,7 @@ pub struct Span {
 impl Span {
     /// The file as a whole.
     pub fn of_file(file: FileId) -> Self {
-        Self {
-            file,
-            ..Self::default()
-        }
+        Self { file, ..Self::default() }
     }
 }
 
@@ -55,27 +52,18 @@ impl Sources {
     /// Adds a file. Beyond 65,535 files they share the last id; `Source` refuses long before.
     pub fn add(&mut self, name: String, text: String) -> FileId {
         let id = u16::try_from(self.files.len()).unwrap_or(u16::MAX);
-        let line_starts = std::iter::once(0)
-            .chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1))
-            .collect();
-        self.files.push(SourceFile {
-            name,
-            text,
-            line_starts,
-        });
+        let line_starts =
+            std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1)).collect();
+        self.files.push(SourceFile { name, text, line_starts });
         FileId(id)
     }
 
     pub fn name(&self, file: FileId) -> &str {
-        self.files
-            .get(usize::from(file.0))
-            .map_or("", |file| &file.name)
+        self.files.get(usize::from(file.0)).map_or("", |file| &file.name)
     }
 
     pub fn text(&self, file: FileId) -> &str {
-        self.files
-            .get(usize::from(file.0))
-            .map_or("", |file| &file.text)
+        self.files.get(usize::from(file.0)).map_or("", |file| &file.text)
     }
 
     /// One line without its line break.
@@ -83,10 +71,7 @@ impl Sources {
         let file = self.files.get(usize::from(file.0))?;
         let index = (line as usize).checked_sub(1)?;
         let start = *file.line_starts.get(index)?;
-        let end = file
-            .line_starts
-            .get(index + 1)
-            .map_or(file.text.len(), |next| next - 1);
+        let end = file.line_starts.get(index + 1).map_or(file.text.len(), |next| next - 1);
         Some(file.text.get(start..end)?.trim_end_matches('\r'))
     }
 }
@@ -121,34 +106,13 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub fn error(
-        code: &'static str,
-        span: Span,
-        path: impl Into<String>,
-        problem: impl Into<String>,
-    ) -> Self {
+    pub fn error(code: &'static str, span: Span, path: impl Into<String>, problem: impl Into<String>) -> Self {
         let (path, problem) = (path.into(), problem.into());
-        Self {
-            severity: Severity::Error,
-            code,
-            span,
-            path,
-            problem,
-            hint: None,
-            related: Vec::new(),
-        }
+        Self { severity: Severity::Error, code, span, path, problem, hint: None, related: Vec::new() }
     }
 
-    pub fn warning(
-        code: &'static str,
-        span: Span,
-        path: impl Into<String>,
-        problem: impl Into<String>,
-    ) -> Self {
-        Self {
-            severity: Severity::Warning,
-            ..Self::error(code, span, path, problem)
-        }
+    pub fn warning(code: &'static str, span: Span, path: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, span, path, problem) }
     }
 
     /// What to do next.
@@ -161,10 +125,7 @@ impl Finding {
     /// Points at a second place.
     #[must_use]
     pub fn related(mut self, span: Span, message: impl Into<String>) -> Self {
-        self.related.push(Related {
-            span,
-            message: message.into(),
-        });
+        self.related.push(Related { span, message: message.into() });
         self
     }
 
@@ -176,11 +137,7 @@ impl Finding {
 
 /// Renders findings for a terminal: the source line, a caret, and the hint, one block per finding.
 pub fn render(findings: &[&Finding], sources: &Sources, colour: bool) -> String {
-    let renderer = if colour {
-        Renderer::styled()
-    } else {
-        Renderer::plain()
-    };
+    let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
     let renderer = renderer.decor_style(DecorStyle::Ascii);
     let mut out = String::new();
     for finding in findings {
@@ -196,21 +153,9 @@ fn group<'a>(finding: &'a Finding, sources: &'a Sources) -> Group<'a> {
         Severity::Warning => Level::WARNING,
     };
     let mut group = Group::with_title(level.primary_title(&finding.problem).id(finding.code));
-    group = place(
-        group,
-        finding.span,
-        &finding.path,
-        AnnotationKind::Primary,
-        sources,
-    );
+    group = place(group, finding.span, &finding.path, AnnotationKind::Primary, sources);
     for related in &finding.related {
-        group = place(
-            group,
-            related.span,
-            &related.message,
-            AnnotationKind::Context,
-            sources,
-        );
+        group = place(group, related.span, &related.message, AnnotationKind::Context, sources);
     }
     match &finding.hint {
         Some(hint) => group.element(Level::HELP.message(hint.as_str())),
@@ -218,33 +163,15 @@ fn group<'a>(finding: &'a Finding, sources: &'a Sources) -> Group<'a> {
     }
 }
 
-fn place<'a>(
-    group: Group<'a>,
-    span: Span,
-    label: &'a str,
-    kind: AnnotationKind,
-    sources: &'a Sources,
-) -> Group<'a> {
+fn place<'a>(group: Group<'a>, span: Span, label: &'a str, kind: AnnotationKind, sources: &'a Sources) -> Group<'a> {
     let name = sources.name(span.file);
-    match sources
-        .line(span.file, span.line)
-        .filter(|line| line.len() <= LINE_BYTES_SHOWN_MAX)
-    {
+    match sources.line(span.file, span.line).filter(|line| line.len() <= LINE_BYTES_SHOWN_MAX) {
         Some(line) => {
             let caret = kind.span(bytes_in_line(line, span)).label(label);
-            group.element(
-                Snippet::source(line)
-                    .line_start(span.line as usize)
-                    .path(name)
-                    .annotation(caret),
-            )
+            group.element(Snippet::source(line).line_start(span.line as usize).path(name).annotation(caret))
         }
         None if span.line == 0 => group.element(Origin::path(name)),
-        None => group.element(
-            Origin::path(name)
-                .line(span.line as usize)
-                .char_column(span.column as usize),
-        ),
+        None => group.element(Origin::path(name).line(span.line as usize).char_column(span.column as usize)),
     }
 }
 
@@ -252,20 +179,11 @@ fn place<'a>(
 fn bytes_in_line(line: &str, span: Span) -> std::ops::Range<usize> {
     let offset = |column: u32| {
         let skip = (column as usize).saturating_sub(1);
-        line.char_indices()
-            .nth(skip)
-            .map_or(line.len(), |(at, _)| at)
+        line.char_indices().nth(skip).map_or(line.len(), |(at, _)| at)
     };
     let start = offset(span.column);
-    let end = if span.end_line > span.line {
-        line.len()
-    } else {
-        offset(span.end_column)
-    };
-    let one_more = line[start..]
-        .chars()
-        .next()
-        .map_or(start, |c| start + c.len_utf8());
+    let end = if span.end_line > span.line { line.len() } else { offset(span.end_column) };
+    let one_more = line[start..].chars().next().map_or(start, |c| start + c.len_utf8());
     start..end.max(one_more)
 }
 
@@ -296,10 +214,7 @@ struct ShownRelated<'a> {
 
 /// The findings as a JSON array, for `--format json`.
 pub fn to_json(findings: &[&Finding], sources: &Sources) -> serde_json::Value {
-    let shown: Vec<Shown<'_>> = findings
-        .iter()
-        .map(|finding| shown(finding, sources))
-        .collect();
+    let shown: Vec<Shown<'_>> = findings.iter().map(|finding| shown(finding, sources)).collect();
     serde_json::to_value(shown).unwrap_or(serde_json::Value::Null)
 }
 
@@ -332,11 +247,7 @@ pub fn join(path: &str, key: &str) -> String {
     }
     let mut joined = String::with_capacity(path.len() + 1 + key.len());
     // Writing to a String cannot fail.
-    let _ = if key.starts_with('[') {
-        write!(joined, "{path}{key}")
-    } else {
-        write!(joined, "{path}.{key}")
-    };
+    let _ = if key.starts_with('[') { write!(joined, "{path}{key}") } else { write!(joined, "{path}.{key}") };
     joined
 }
 
@@ -346,30 +257,16 @@ mod tests {
 
     fn sources() -> (Sources, FileId) {
         let mut sources = Sources::default();
-        let file = sources.add(
-            "gate.yaml".into(),
-            "routes:\n  - tö: { upstreem: x }\n".into(),
-        );
+        let file = sources.add("gate.yaml".into(), "routes:\n  - tö: { upstreem: x }\n".into());
         (sources, file)
     }
 
     #[test]
     fn a_finding_shows_its_line_a_caret_and_the_hint() {
         let (sources, file) = sources();
-        let span = Span {
-            file,
-            line: 2,
-            column: 11,
-            end_line: 2,
-            end_column: 19,
-        };
-        let finding = Finding::error(
-            "unknown-key",
-            span,
-            "routes[0].to.upstreem",
-            "unknown key `upstreem`",
-        )
-        .hint("did you mean `upstream`?");
+        let span = Span { file, line: 2, column: 11, end_line: 2, end_column: 19 };
+        let finding = Finding::error("unknown-key", span, "routes[0].to.upstreem", "unknown key `upstreem`")
+            .hint("did you mean `upstream`?");
         let text = render(&[&finding], &sources, false);
         assert_eq!(
             text,
@@ -393,13 +290,7 @@ mod tests {
     #[test]
     fn the_json_form_names_file_line_and_column() {
         let (sources, file) = sources();
-        let span = Span {
-            file,
-            line: 2,
-            column: 11,
-            end_line: 2,
-            end_column: 19,
-        };
+        let span = Span { file, line: 2, column: 11, end_line: 2, end_column: 19 };
         let finding = Finding::warning("w", span, "a.b", "p");
         let json = to_json(&[&finding], &sources);
         assert_eq!(json[0]["file"], "gate.yaml");
@@ -412,13 +303,7 @@ mod tests {
     fn a_span_past_the_end_of_its_line_does_not_panic() {
         let (sources, file) = sources();
         for column in [0, 1, 30, u32::MAX] {
-            let span = Span {
-                file,
-                line: 2,
-                column,
-                end_line: 9,
-                end_column: 0,
-            };
+            let span = Span { file, line: 2, column, end_line: 9, end_column: 0 };
             render(&[&Finding::error("x", span, "", "p")], &sources, false);
         }
     }

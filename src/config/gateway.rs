@@ -85,9 +85,7 @@ impl Literal for Workers {
     fn of_text(text: &str) -> Result<Self, String> {
         match text {
             "auto" => Ok(Self::Auto),
-            _ => {
-                Err("expected `auto` or a number\nwrite `auto`, or a number without quotes".into())
-            }
+            _ => Err("expected `auto` or a number\nwrite `auto`, or a number without quotes".into()),
         }
     }
 
@@ -215,29 +213,19 @@ pub enum ForwardedWrite {
 
 impl Shorthand for Forwarded {
     type Full = ForwardedFull;
-    const EXPECTED: &'static str =
-        "`x_forwarded`, `forwarded`, `both` or a map with `read` and `write`";
+    const EXPECTED: &'static str = "`x_forwarded`, `forwarded`, `both` or a map with `read` and `write`";
 
     fn of_word(word: Text) -> Result<Self, String> {
         match word.as_str() {
             "x_forwarded" => Ok(Self::default()),
-            "forwarded" => Ok(Self {
-                read: ForwardedRead::Forwarded,
-                write: ForwardedWrite::Forwarded,
-            }),
-            "both" => Ok(Self {
-                read: ForwardedRead::XForwarded,
-                write: ForwardedWrite::Both,
-            }),
+            "forwarded" => Ok(Self { read: ForwardedRead::Forwarded, write: ForwardedWrite::Forwarded }),
+            "both" => Ok(Self { read: ForwardedRead::XForwarded, write: ForwardedWrite::Both }),
             _ => Err("unknown word\npossible are: x_forwarded, forwarded, both".into()),
         }
     }
 
     fn of_full(full: ForwardedFull) -> Self {
-        Self {
-            read: full.read,
-            write: full.write,
-        }
+        Self { read: full.read, write: full.write }
     }
 }
 
@@ -255,10 +243,7 @@ pub struct RequestId {
 
 impl Default for RequestId {
     fn default() -> Self {
-        Self {
-            header: Spanned::unwritten(FieldName::fixed("x-request-id")),
-            from_trusted: true,
-        }
+        Self { header: Spanned::unwritten(FieldName::fixed("x-request-id")), from_trusted: true }
     }
 }
 
@@ -286,9 +271,6 @@ pub struct Drain {
 
 impl Default for Drain {
     fn default() -> Self {
-        Self {
-            delay: Period::from_millis(0),
-            deadline: Period::from_secs(30),
-        }
+        Self { delay: Period::from_millis(0), deadline: Period::from_secs(30) }
     }
 }

@@ -43,34 +43,16 @@ struct Unresolved {
 
 impl<'e> World<'e> {
     pub fn new(environment: &'e dyn Environment) -> Self {
-        let budget = Budget {
-            references: REFERENCES_MAX,
-            bytes: RESOLVED_BYTES_MAX,
-        };
-        Self {
-            environment,
-            folder: PathBuf::new(),
-            files_read: Vec::new(),
-            budget,
-        }
+        let budget = Budget { references: REFERENCES_MAX, bytes: RESOLVED_BYTES_MAX };
+        Self { environment, folder: PathBuf::new(), files_read: Vec::new(), budget }
     }
 
     /// Resolves every reference below `node` and reports whatever is refused in it, up to `OBJECT_FINDINGS_MAX`.
     pub fn settle(&mut self, node: &mut Node<'_>, path: &str, findings: &mut Vec<Finding>) {
         if let Content::Scalar(scalar) = &mut node.content
-            && let Err(Unresolved {
-                code,
-                problem,
-                hint,
-            }) = self.resolve_scalar(scalar)
+            && let Err(Unresolved { code, problem, hint }) = self.resolve_scalar(scalar)
         {
-            let refusal = Refusal {
-                code,
-                span: node.span,
-                problem,
-                hint: hint.into(),
-                related: None,
-            };
+            let refusal = Refusal { code, span: node.span, problem, hint: hint.into(), related: None };
             node.content = Content::Broken(Box::new(refusal));
         }
         match &mut node.content {
@@ -87,9 +69,7 @@ impl<'e> World<'e> {
                     self.settle(&mut entry.value, &join(path, &entry.key.text), findings);
                 }
             }
-            Content::Broken(refusal) if findings.len() < OBJECT_FINDINGS_MAX => {
-                findings.push(refusal.finding(path))
-            }
+            Content::Broken(refusal) if findings.len() < OBJECT_FINDINGS_MAX => findings.push(refusal.finding(path)),
             Content::Broken(_) => {}
         }
     }
@@ -130,26 +110,16 @@ impl<'e> World<'e> {
     }
 
     fn charge(&mut self) -> Result<(), Unresolved> {
-        let spent = || {
-            too_large(format!(
-                "the configuration holds more than {REFERENCES_MAX} references"
-            ))
-        };
+        let spent = || too_large(format!("the configuration holds more than {REFERENCES_MAX} references"));
         self.budget.references = self.budget.references.checked_sub(1).ok_or_else(spent)?;
         Ok(())
     }
 
     fn charge_bytes(&mut self, bytes: usize, before: usize) -> Result<(), Unresolved> {
         if before + bytes > VALUE_BYTES_MAX {
-            return Err(too_large(format!(
-                "the value is larger than {VALUE_BYTES_MAX} bytes"
-            )));
+            return Err(too_large(format!("the value is larger than {VALUE_BYTES_MAX} bytes")));
         }
-        let spent = || {
-            too_large(format!(
-                "references bring in more than {RESOLVED_BYTES_MAX} bytes"
-            ))
-        };
+        let spent = || too_large(format!("references bring in more than {RESOLVED_BYTES_MAX} bytes"));
         self.budget.bytes = self.budget.bytes.checked_sub(bytes).ok_or_else(spent)?;
         Ok(())
     }
@@ -189,18 +159,14 @@ impl<'e> World<'e> {
         let unreadable = |reason: String| Unresolved {
             code: "unreadable-file",
             problem: format!("the file {path} cannot be read: {reason}"),
-            hint: format!(
-                "the path is relative to the configuration file: {}",
-                full.display()
-            ),
+            hint: format!("the path is relative to the configuration file: {}", full.display()),
         };
         let read = self.environment.file(&full);
         if !self.files_read.contains(&full) {
             self.files_read.push(full.clone());
         }
         let bytes = read.map_err(|error| unreadable(error.to_string()))?;
-        let text =
-            String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8 text".into()))?;
+        let text = String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8 text".into()))?;
         let text = text.strip_suffix('\n').unwrap_or(&text);
         Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
     }
@@ -223,19 +189,11 @@ fn is_variable_name(name: &str) -> bool {
 
 fn syntax(problem: &str) -> Unresolved {
     let hint = "write `${NAME}`, `${NAME:-default}` or `${file:path}`; `$${` is a literal `${`";
-    Unresolved {
-        code: "bad-reference",
-        problem: problem.into(),
-        hint: hint.into(),
-    }
+    Unresolved { code: "bad-reference", problem: problem.into(), hint: hint.into() }
 }
 
 fn too_large(problem: String) -> Unresolved {
-    Unresolved {
-        code: "too-large",
-        problem,
-        hint: "refer to smaller or fewer values".into(),
-    }
+    Unresolved { code: "too-large", problem, hint: "refer to smaller or fewer values".into() }
 }
 
 #[cfg(test)]

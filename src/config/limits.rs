@@ -140,26 +140,14 @@ impl Limits {
             fields: listener.fields.or(gateway.fields).unwrap_or(default.fields),
             target: listener.target.or(gateway.target).unwrap_or(default.target),
             body: listener.body.or(gateway.body).unwrap_or(default.body),
-            body_rate: listener
-                .body_rate
-                .or(gateway.body_rate)
-                .unwrap_or(default.body_rate),
-            body_rate_after: listener
-                .body_rate_after
-                .or(gateway.body_rate_after)
-                .unwrap_or(default.body_rate_after),
+            body_rate: listener.body_rate.or(gateway.body_rate).unwrap_or(default.body_rate),
+            body_rate_after: listener.body_rate_after.or(gateway.body_rate_after).unwrap_or(default.body_rate_after),
             requests_per_connection: listener
                 .requests_per_connection
                 .or(gateway.requests_per_connection)
                 .unwrap_or(default.requests_per_connection),
-            pipelined: listener
-                .pipelined
-                .or(gateway.pipelined)
-                .unwrap_or(default.pipelined),
-            connections: listener
-                .connections
-                .or(gateway.connections)
-                .unwrap_or(default.connections),
+            pipelined: listener.pipelined.or(gateway.pipelined).unwrap_or(default.pipelined),
+            connections: listener.connections.or(gateway.connections).unwrap_or(default.connections),
             interim_responses: listener
                 .interim_responses
                 .or(gateway.interim_responses)
@@ -187,41 +175,18 @@ mod tests {
     #[test]
     fn a_route_inherits_from_its_listener_and_that_from_the_gateway() {
         let body = |bytes| Some(Bounded::AtMost(Size::from_bytes(bytes)));
-        let gateway = GatewayLimits {
-            body: body(3),
-            pipelined: Some(Count::new(3)),
-            ..GatewayLimits::default()
-        };
-        let listener = ListenerLimits {
-            body: body(2),
-            ..ListenerLimits::default()
-        };
+        let gateway = GatewayLimits { body: body(3), pipelined: Some(Count::new(3)), ..GatewayLimits::default() };
+        let listener = ListenerLimits { body: body(2), ..ListenerLimits::default() };
         let on_listener = Limits::on_listener(&gateway, &listener);
-        assert_eq!(
-            (on_listener.body, on_listener.pipelined.get()),
-            (body(2).unwrap(), 3)
-        );
-        assert_eq!(
-            on_listener.on_route(&RouteLimits::default()).body,
-            body(2).unwrap()
-        );
-        let route = RouteLimits {
-            body: Some(Bounded::Unlimited),
-            ..RouteLimits::default()
-        };
+        assert_eq!((on_listener.body, on_listener.pipelined.get()), (body(2).unwrap(), 3));
+        assert_eq!(on_listener.on_route(&RouteLimits::default()).body, body(2).unwrap());
+        let route = RouteLimits { body: Some(Bounded::Unlimited), ..RouteLimits::default() };
         assert_eq!(on_listener.on_route(&route).body, Bounded::Unlimited);
     }
 
     #[test]
     fn the_defaults_are_the_documented_ones() {
         let limits = Limits::default();
-        assert_eq!(
-            (
-                limits.head.bytes(),
-                limits.field.bytes(),
-                limits.fields.get()
-            ),
-            (32_768, 16_384, 100)
-        );
+        assert_eq!((limits.head.bytes(), limits.field.bytes(), limits.fields.get()), (32_768, 16_384, 100));
     }
 }

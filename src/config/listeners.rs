@@ -54,19 +54,9 @@ pub enum HalfClose {
 
 impl Check for Listener {
     fn check(&self, report: &mut Report<'_>) {
-        if let Some(host) = self
-            .default_host
-            .as_ref()
-            .filter(|host| !is_host_name(host))
-        {
+        if let Some(host) = self.default_host.as_ref().filter(|host| !is_host_name(host)) {
             let hint = "write a name such as `www.example.com`, without a port";
-            report.error(
-                "bad-value",
-                host.span,
-                "default_host",
-                "this is not a host",
-                hint,
-            );
+            report.error("bad-value", host.span, "default_host", "this is not a host", hint);
         }
     }
 }

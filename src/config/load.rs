@@ -21,14 +21,7 @@ use super::typing::typed;
 use super::upstreams::Upstream;
 
 /// Every key at the top of a file.
-const TOP_LEVEL: [&str; 6] = [
-    "gateway",
-    "listeners",
-    "upstreams",
-    "routes",
-    "admin",
-    "access_log",
-];
+const TOP_LEVEL: [&str; 6] = ["gateway", "listeners", "upstreams", "routes", "admin", "access_log"];
 /// Objects of one kind.
 const OBJECTS_MAX: usize = 200_000;
 
@@ -49,31 +42,15 @@ pub struct Object<T> {
 impl<T: Default> Default for Object<T> {
     fn default() -> Self {
         let value = Some(T::default());
-        Self {
-            name: String::new(),
-            path: String::new(),
-            span: Span::default(),
-            value,
-            findings: Vec::new(),
-        }
+        Self { name: String::new(), path: String::new(), span: Span::default(), value, findings: Vec::new() }
     }
 }
 
 impl<T> Object<T> {
     /// An error about `key` of this object, for rules that need more than one object.
-    pub fn error(
-        &self,
-        code: &'static str,
-        span: Span,
-        key: &str,
-        problem: impl Into<String>,
-    ) -> Finding {
+    pub fn error(&self, code: &'static str, span: Span, key: &str, problem: impl Into<String>) -> Finding {
         let span = if span.line == 0 { self.span } else { span };
-        let path = if key.is_empty() {
-            self.path.clone()
-        } else {
-            super::finding::join(&self.path, key)
-        };
+        let path = if key.is_empty() { self.path.clone() } else { super::finding::join(&self.path, key) };
         Finding::error(code, span, path, problem)
     }
 
@@ -110,16 +87,8 @@ impl Loaded {
     /// Every finding of every object, in the order of files and lines.
     pub fn all_findings(&self) -> Vec<&Finding> {
         let config = &self.config;
-        let singles = [
-            &config.gateway.findings,
-            &config.admin.findings,
-            &config.access_log.findings,
-        ];
-        let mut all: Vec<&Finding> = self
-            .findings
-            .iter()
-            .chain(singles.into_iter().flatten())
-            .collect();
+        let singles = [&config.gateway.findings, &config.admin.findings, &config.access_log.findings];
+        let mut all: Vec<&Finding> = self.findings.iter().chain(singles.into_iter().flatten()).collect();
         all.extend(config.listeners.iter().flat_map(|object| &object.findings));
         all.extend(config.upstreams.iter().flat_map(|object| &object.findings));
         all.extend(config.routes.iter().flat_map(|object| &object.findings));
@@ -129,9 +98,7 @@ impl Loaded {
 
     /// Whether nothing is wrong but what warnings say.
     pub fn is_sound(&self) -> bool {
-        self.all_findings()
-            .iter()
-            .all(|finding| finding.severity == Severity::Warning)
+        self.all_findings().iter().all(|finding| finding.severity == Severity::Warning)
     }
 
     /// [`Self::all_findings`] for a terminal.
@@ -142,15 +109,8 @@ impl Loaded {
 
 /// Reads, merges and types a configuration. Never fails: what is wrong is in the result.
 pub fn load(source: &Source, environment: &dyn Environment) -> Loaded {
-    let mut loader = Loader {
-        loaded: Loaded::default(),
-        world: World::new(environment),
-        written: HashMap::new(),
-    };
-    loader
-        .loaded
-        .files
-        .extend(source.folder().map(Path::to_owned));
+    let mut loader = Loader { loaded: Loaded::default(), world: World::new(environment), written: HashMap::new() };
+    loader.loaded.files.extend(source.folder().map(Path::to_owned));
     for text in source.read() {
         loader.file(text);
     }
@@ -170,20 +130,13 @@ struct Loader<'e> {
 impl Loader<'_> {
     fn file(&mut self, text: Text) {
         self.loaded.files.extend(text.path.clone());
-        self.world.folder = text
-            .path
-            .as_deref()
-            .and_then(Path::parent)
-            .map(Path::to_owned)
-            .unwrap_or_default();
+        self.world.folder = text.path.as_deref().and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
         let content = match text.content {
             Ok(content) => content,
             Err(reason) => {
                 let file = self.loaded.sources.add(text.name, String::new());
                 let finding = Finding::error("unreadable-file", Span::of_file(file), "", reason);
-                self.loaded
-                    .findings
-                    .push(finding.hint("check the path and its permissions"));
+                self.loaded.findings.push(finding.hint("check the path and its permissions"));
                 return;
             }
         };
@@ -199,15 +152,8 @@ impl Loader<'_> {
         let mut root = match tree::parse(text, folded, file) {
             Ok(Some(root)) => root,
             Ok(None) => {
-                let finding = Finding::error(
-                    "empty-file",
-                    Span::of_file(file),
-                    "",
-                    "the file holds no configuration",
-                );
-                self.loaded
-                    .findings
-                    .push(finding.hint(format!("write one of: {}", TOP_LEVEL.join(", "))));
+                let finding = Finding::error("empty-file", Span::of_file(file), "", "the file holds no configuration");
+                self.loaded.findings.push(finding.hint(format!("write one of: {}", TOP_LEVEL.join(", "))));
                 return;
             }
             Err(finding) => return self.loaded.findings.push(finding),
@@ -216,15 +162,8 @@ impl Loader<'_> {
             Content::Mapping(entries) => entries.iter_mut().for_each(|entry| self.top_level(entry)),
             Content::Broken(refusal) => self.loaded.findings.push(refusal.finding("")),
             _ => {
-                let finding = Finding::error(
-                    "wrong-type",
-                    root.span,
-                    "",
-                    "expected a map at the top of the file",
-                );
-                self.loaded
-                    .findings
-                    .push(finding.hint(format!("write one of: {}", TOP_LEVEL.join(", "))));
+                let finding = Finding::error("wrong-type", root.span, "", "expected a map at the top of the file");
+                self.loaded.findings.push(finding.hint(format!("write one of: {}", TOP_LEVEL.join(", "))));
             }
         }
     }
@@ -266,14 +205,9 @@ impl Loader<'_> {
     /// Notes where something stands, or says where it stood before.
     fn claim(&mut self, path: &str, span: Span) -> Result<(), Finding> {
         match self.written.get(path) {
-            Some(first) => Err(Finding::error(
-                "duplicate",
-                span,
-                path,
-                format!("`{path}` is written in two files"),
-            )
-            .hint("keep one of the two")
-            .related(*first, "first written here")),
+            Some(first) => Err(Finding::error("duplicate", span, path, format!("`{path}` is written in two files"))
+                .hint("keep one of the two")
+                .related(*first, "first written here")),
             None => {
                 self.written.insert(path.to_owned(), span);
                 Ok(())
@@ -281,15 +215,9 @@ impl Loader<'_> {
         }
     }
 
-    fn named<T: DeserializeOwned + Check>(
-        &mut self,
-        key: &Key<'_>,
-        value: &mut Node<'_>,
-    ) -> Vec<Object<T>> {
+    fn named<T: DeserializeOwned + Check>(&mut self, key: &Key<'_>, value: &mut Node<'_>) -> Vec<Object<T>> {
         let Content::Mapping(entries) = &mut value.content else {
-            self.loaded
-                .findings
-                .push(wrong_container(key, value, "a map of names"));
+            self.loaded.findings.push(wrong_container(key, value, "a map of names"));
             return Vec::new();
         };
         if entries.is_empty() || entries.len() > OBJECTS_MAX {
@@ -300,12 +228,7 @@ impl Loader<'_> {
         for entry in entries {
             let path = super::finding::join(&key.text, &entry.key.text);
             let claimed = self.claim(&path, entry.key.span);
-            let mut object = self.object(
-                entry.key.text.to_string(),
-                entry.key.span,
-                path,
-                &mut entry.value,
-            );
+            let mut object = self.object(entry.key.text.to_string(), entry.key.span, path, &mut entry.value);
             if let Err(finding) = claimed {
                 object.refuse(finding);
             }
@@ -319,9 +242,7 @@ impl Loader<'_> {
 
     fn routes(&mut self, key: &Key<'_>, value: &mut Node<'_>) {
         let Content::Sequence(items) = &mut value.content else {
-            self.loaded
-                .findings
-                .push(wrong_container(key, value, "a list"));
+            self.loaded.findings.push(wrong_container(key, value, "a list"));
             return;
         };
         if items.is_empty() || items.len() > OBJECTS_MAX {
@@ -351,31 +272,18 @@ impl Loader<'_> {
         if let Some(typed) = &value {
             typed.check(&mut Report::new(&path, span, &mut findings));
         }
-        if findings
-            .iter()
-            .any(|finding| finding.severity == Severity::Error)
-        {
+        if findings.iter().any(|finding| finding.severity == Severity::Error) {
             value = None;
         }
-        Object {
-            name,
-            path,
-            span,
-            value,
-            findings,
-        }
+        Object { name, path, span, value, findings }
     }
 }
 
 /// The text as the parser may see it.
 fn parse(content: &str, file: FileId) -> Result<Cow<'_, str>, Finding> {
     tree::fold(content).map_err(|taken| {
-        let problem = format!(
-            "the file holds the private character U+{:04X}",
-            u32::from(taken)
-        );
-        Finding::error("yaml-syntax", Span::of_file(file), "", problem)
-            .hint("remove it, or write it as an escape")
+        let problem = format!("the file holds the private character U+{:04X}", u32::from(taken));
+        Finding::error("yaml-syntax", Span::of_file(file), "", problem).hint("remove it, or write it as an escape")
     })
 }
 
@@ -391,52 +299,31 @@ fn unknown_key(key: &Key<'_>) -> Finding {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("allowed here: {}", TOP_LEVEL.join(", ")),
     };
-    Finding::error(
-        "unknown-key",
-        key.span,
-        key.text.to_string(),
-        format!("unknown key `{}`", key.text),
-    )
-    .hint(hint)
+    Finding::error("unknown-key", key.span, key.text.to_string(), format!("unknown key `{}`", key.text)).hint(hint)
 }
 
 fn wrong_container(key: &Key<'_>, value: &Node<'_>, expected: &str) -> Finding {
     match &value.content {
-        Content::Scalar(scalar) if scalar.plain && matches!(&*scalar.text, "" | "~" | "null") => {
-            wrong_number(key, 0)
-        }
-        _ => Finding::error(
-            "wrong-type",
-            key.span,
-            key.text.to_string(),
-            format!("`{}` is {expected}", key.text),
-        )
-        .hint("see `tidegate schema`, or docs/configuration.md"),
+        Content::Scalar(scalar) if scalar.plain && matches!(&*scalar.text, "" | "~" | "null") => wrong_number(key, 0),
+        _ => Finding::error("wrong-type", key.span, key.text.to_string(), format!("`{}` is {expected}", key.text))
+            .hint("see `tidegate schema`, or docs/configuration.md"),
     }
 }
 
 fn wrong_number(key: &Key<'_>, number: usize) -> Finding {
     if number == 0 {
-        return Finding::error(
-            "empty-key",
-            key.span,
-            key.text.to_string(),
-            "this key has no value",
-        )
-        .hint("give it a value, or remove the key");
+        return Finding::error("empty-key", key.span, key.text.to_string(), "this key has no value")
+            .hint("give it a value, or remove the key");
     }
     let problem = format!("more than {OBJECTS_MAX} entries");
-    Finding::error("too-large", key.span, key.text.to_string(), problem)
-        .hint("use several gateways")
+    Finding::error("too-large", key.span, key.text.to_string(), problem).hint("use several gateways")
 }
 
 fn check_name(key: &Key<'_>, path: &str) -> Result<(), Finding> {
-    super::shape::Name::parse(&key.text)
-        .map(drop)
-        .map_err(|message| {
-            let (problem, hint) = message.split_once('\n').unwrap_or((&message, ""));
-            Finding::error("bad-name", key.span, path, problem).hint(hint)
-        })
+    super::shape::Name::parse(&key.text).map(drop).map_err(|message| {
+        let (problem, hint) = message.split_once('\n').unwrap_or((&message, ""));
+        Finding::error("bad-name", key.span, path, problem).hint(hint)
+    })
 }
 
 /// The name that stands in a route, found without typing so that a broken route has it too.
@@ -462,17 +349,9 @@ fn refuse_duplicate_names<T>(kind: &str, objects: &mut [Object<T>]) {
         }
         match first.get(&object.name) {
             Some(span) => {
-                let finding = object.error(
-                    "duplicate",
-                    object.span,
-                    "name",
-                    format!("two {kind}s are named `{}`", object.name),
-                );
-                object.refuse(
-                    finding
-                        .hint("give each its own name")
-                        .related(*span, "first named here"),
-                );
+                let finding =
+                    object.error("duplicate", object.span, "name", format!("two {kind}s are named `{}`", object.name));
+                object.refuse(finding.hint("give each its own name").related(*span, "first named here"));
             }
             None => drop(first.insert(object.name.clone(), object.span)),
         }

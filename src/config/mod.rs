@@ -37,23 +37,22 @@ pub use admin::Admin;
 pub use errors::{ErrorBodies, ErrorBody, ErrorStatus};
 pub use finding::{FileId, Finding, Related, Severity, Sources, Span, join, render, to_json};
 pub use gateway::{
-    ClientAddress, Drain, Driver, Forwarded, ForwardedRead, ForwardedWrite, Gateway, RequestId,
-    ServerField, Via, ViaName, Workers,
+    ClientAddress, Drain, Driver, Forwarded, ForwardedRead, ForwardedWrite, Gateway, RequestId, ServerField, Via,
+    ViaName, Workers,
 };
 pub use limits::{GatewayLimits, HEAD_BYTES_MAX, Limits, ListenerLimits, RouteLimits};
 pub use listeners::{HalfClose, Listener};
 pub use load::{Config, Loaded, Object, load};
 pub use routes::{
-    Edits, EncodedSlash, HeaderEdits, Match, PathMatch, Redirect, RedirectStatus, Respond, Retry,
-    Route, Scheme, To, ValueMatch,
+    Edits, EncodedSlash, HeaderEdits, Match, PathMatch, Redirect, RedirectStatus, Respond, Retry, Route, Scheme, To,
+    ValueMatch,
 };
 pub use schema::{reference, schema};
 pub use shape::{Entries, FieldName, FieldValue, Method, Name, OneOrMany, Protocol};
 pub use source::{EmptyEnvironment, Environment, ProcessEnvironment, Source};
 pub use spanned::{Spanned, Text};
 pub use timeouts::{
-    AttemptTimeouts, GatewayTimeouts, ListenerTimeouts, RouteTimeouts, Timeout, Timeouts,
-    UpstreamTimeouts,
+    AttemptTimeouts, GatewayTimeouts, ListenerTimeouts, RouteTimeouts, Timeout, Timeouts, UpstreamTimeouts,
 };
 pub use upstreams::{Balance, Dns, Endpoint, MarkDown, Pool, Trailers, Upstream};
 pub use value::{Bounded, Count, Period, Rate, Size, Switched};

@@ -9,9 +9,7 @@ use serde::{Deserialize, Deserializer};
 use super::check::{Check, Report};
 use super::errors::ErrorBodies;
 use super::limits::RouteLimits;
-use super::shape::{
-    Entries, FieldName, FieldValue, Method, Name, OneOrMany, Protocol, Shorthand, shorthand_type,
-};
+use super::shape::{Entries, FieldName, FieldValue, Method, Name, OneOrMany, Protocol, Shorthand, shorthand_type};
 use super::spanned::{Spanned, Text};
 use super::timeouts::RouteTimeouts;
 use super::value::{Count, Literal, literal, literal_type};
@@ -104,12 +102,13 @@ pub enum PathMatchFull {
 
 impl Shorthand for PathMatch {
     type Full = PathMatchFull;
-    const EXPECTED: &'static str =
-        "a path such as `\"/orders/{id}\"`, or a map with `exact`, `prefix` or `regex`";
+    const EXPECTED: &'static str = "a path such as `\"/orders/{id}\"`, or a map with `exact`, `prefix` or `regex`";
 
     fn of_word(word: Text) -> Result<Self, String> {
         if !word.starts_with('/') {
-            return Err("a path begins with `/`\nwrite `\"/orders\"`, `{ prefix: \"/orders\" }` or `{ regex: \"…\" }`".into());
+            return Err(
+                "a path begins with `/`\nwrite `\"/orders\"`, `{ prefix: \"/orders\" }` or `{ regex: \"…\" }`".into()
+            );
         }
         Ok(Self::Pattern(word))
     }
@@ -192,19 +191,11 @@ impl Shorthand for To {
     const EXPECTED: &'static str = "the name of an upstream as a string, or a map with `upstream`";
 
     fn of_word(word: Text) -> Result<Self, String> {
-        Ok(Self {
-            upstream: word,
-            path: None,
-            host: None,
-        })
+        Ok(Self { upstream: word, path: None, host: None })
     }
 
     fn of_full(full: ToFull) -> Self {
-        Self {
-            upstream: full.upstream,
-            path: full.path,
-            host: full.host,
-        }
+        Self { upstream: full.upstream, path: full.path, host: full.host }
     }
 }
 
@@ -245,29 +236,12 @@ impl Shorthand for Redirect {
     const EXPECTED: &'static str = "a URL as a string, or a map";
 
     fn of_word(word: Text) -> Result<Self, String> {
-        Ok(Self {
-            to: Some(word),
-            ..Self::default()
-        })
+        Ok(Self { to: Some(word), ..Self::default() })
     }
 
     fn of_full(full: RedirectFull) -> Self {
-        let RedirectFull {
-            to,
-            scheme,
-            host,
-            port,
-            path,
-            status,
-        } = full;
-        Self {
-            to,
-            scheme,
-            host,
-            port,
-            path,
-            status,
-        }
+        let RedirectFull { to, scheme, host, port, path, status } = full;
+        Self { to, scheme, host, port, path, status }
     }
 }
 
@@ -311,9 +285,7 @@ impl Literal for RedirectStatus {
             303 => Ok(Self(303)),
             307 => Ok(Self(307)),
             308 => Ok(Self(308)),
-            _ => {
-                Err("this is not the status of a redirect\nwrite 301, 302, 303, 307 or 308".into())
-            }
+            _ => Err("this is not the status of a redirect\nwrite 301, 302, 303, 307 or 308".into()),
         }
     }
 }
@@ -338,12 +310,7 @@ pub struct Respond {
 
 impl Default for Respond {
     fn default() -> Self {
-        Self {
-            status: Count::new(200),
-            body: None,
-            content_type: None,
-            headers: Entries::default(),
-        }
+        Self { status: Count::new(200), body: None, content_type: None, headers: Entries::default() }
     }
 }
 
@@ -390,12 +357,8 @@ impl Check for Route {
     fn check(&self, report: &mut Report<'_>) {
         self.check_action(report);
         self.matching.check(&mut report.below("match"));
-        self.request
-            .headers
-            .check(&mut report.below("request.headers"));
-        self.response
-            .headers
-            .check(&mut report.below("response.headers"));
+        self.request.headers.check(&mut report.below("request.headers"));
+        self.response.headers.check(&mut report.below("response.headers"));
         self.errors.check(&mut report.below("errors"));
         if let Some(redirect) = &self.redirect {
             redirect.check(&mut report.below("redirect"));
@@ -410,34 +373,18 @@ impl Route {
     fn check_action(&self, report: &mut Report<'_>) {
         let actions = [
             self.to.as_ref().map(|to| ("to", to.span)),
-            self.redirect
-                .as_ref()
-                .map(|redirect| ("redirect", redirect.span)),
-            self.respond
-                .as_ref()
-                .map(|respond| ("respond", respond.span)),
+            self.redirect.as_ref().map(|redirect| ("redirect", redirect.span)),
+            self.respond.as_ref().map(|respond| ("respond", respond.span)),
         ];
         let mut written = actions.into_iter().flatten();
         match (written.next(), written.next()) {
             (None, _) => {
                 let hint = "add `to: upstream`, `redirect:` or `respond:`";
-                report.error(
-                    "missing-key",
-                    report.span,
-                    "",
-                    "the route does nothing",
-                    hint,
-                );
+                report.error("missing-key", report.span, "", "the route does nothing", hint);
             }
             (Some((first, _)), Some((second, span))) => {
                 let problem = format!("`{first}` and `{second}` exclude each other");
-                report.error(
-                    "one-of",
-                    span,
-                    second,
-                    problem,
-                    "keep exactly one of `to`, `redirect` and `respond`",
-                );
+                report.error("one-of", span, second, problem, "keep exactly one of `to`, `redirect` and `respond`");
             }
             (Some(_), None) => self.check_forwarding(report),
         }
@@ -448,11 +395,7 @@ impl Route {
         if self.to.is_some() {
             return;
         }
-        let span = self
-            .upgrade
-            .iter()
-            .next()
-            .map_or(report.span, |upgrade| upgrade.span);
+        let span = self.upgrade.iter().next().map_or(report.span, |upgrade| upgrade.span);
         let vain = [
             ("upgrade", span, !self.upgrade.is_empty()),
             ("retry", report.span, self.retry.is_some()),
@@ -460,13 +403,7 @@ impl Route {
         ];
         for (key, span, _) in vain.into_iter().filter(|(_, _, written)| *written) {
             let problem = format!("`{key}` has no effect on a route that does not forward");
-            report.error(
-                "no-effect",
-                span,
-                key,
-                problem,
-                "remove it, or forward with `to`",
-            );
+            report.error("no-effect", span, key, problem, "remove it, or forward with `to`");
         }
     }
 }
@@ -481,24 +418,14 @@ impl Check for Match {
             };
             if !text.starts_with('/') {
                 let hint = "write `{ prefix: \"/orders\" }`";
-                report.error(
-                    "bad-value",
-                    text.span,
-                    "path",
-                    "a path begins with `/`",
-                    hint,
-                );
+                report.error("bad-value", text.span, "path", "a path begins with `/`", hint);
             }
         }
     }
 }
 
 /// Names that differ only in case are one name.
-fn duplicates<'a>(
-    names: impl Iterator<Item = &'a Spanned<FieldName>>,
-    key: &str,
-    report: &mut Report<'_>,
-) {
+fn duplicates<'a>(names: impl Iterator<Item = &'a Spanned<FieldName>>, key: &str, report: &mut Report<'_>) {
     let mut seen = HashSet::new();
     for name in names {
         if !seen.insert(name.as_str()) {
@@ -532,52 +459,27 @@ impl Check for HeaderEdits {
     }
 }
 
-fn check_fields<'a>(
-    key: &str,
-    names: impl Iterator<Item = &'a Spanned<FieldName>>,
-    report: &mut Report<'_>,
-) {
+fn check_fields<'a>(key: &str, names: impl Iterator<Item = &'a Spanned<FieldName>>, report: &mut Report<'_>) {
     for name in names.filter(|name| FRAMING_FIELDS.contains(&name.as_str())) {
         let hint = match name.as_str() {
             "host" => "write `to: { host: … }`",
             _ => "the gateway writes it as the message and the connection need",
         };
-        report.error(
-            "framing-field",
-            name.span,
-            key,
-            format!("`{}` cannot be edited", name.shown()),
-            hint,
-        );
+        report.error("framing-field", name.span, key, format!("`{}` cannot be edited", name.shown()), hint);
     }
 }
 
 impl Check for Redirect {
     fn check(&self, report: &mut Report<'_>) {
-        let parts = self.scheme.is_some()
-            || self.host.is_some()
-            || self.port.is_some()
-            || self.path.is_some();
+        let parts = self.scheme.is_some() || self.host.is_some() || self.port.is_some() || self.path.is_some();
         match &self.to {
             Some(to) if parts => {
                 let hint = "write the whole target, or only the parts that differ";
-                report.error(
-                    "one-of",
-                    to.span,
-                    "to",
-                    "`to` and the parts of the target exclude each other",
-                    hint,
-                );
+                report.error("one-of", to.span, "to", "`to` and the parts of the target exclude each other", hint);
             }
             None if !parts => {
                 let hint = "write `to`, or the parts that differ: `scheme`, `host`, `port`, `path`";
-                report.error(
-                    "missing-key",
-                    report.span,
-                    "",
-                    "the redirect has no target",
-                    hint,
-                );
+                report.error("missing-key", report.span, "", "the redirect has no target", hint);
             }
             _ => {}
         }
@@ -589,23 +491,11 @@ impl Check for Respond {
         check_fields("headers", self.headers.iter().map(|(name, _)| name), report);
         let Some(body) = &self.body else { return };
         if matches!(self.status.get(), 204 | 205 | 304) && !body.is_empty() {
-            report.error(
-                "bad-value",
-                body.span,
-                "body",
-                "a response of this status has no body",
-                "remove the body",
-            );
+            report.error("bad-value", body.span, "body", "a response of this status has no body", "remove the body");
         }
         if body.len() > RESPOND_BODY_BYTES_MAX {
             let hint = format!("the most is {} KiB", RESPOND_BODY_BYTES_MAX / 1024);
-            report.error(
-                "too-large",
-                body.span,
-                "body",
-                "the body is too large",
-                hint,
-            );
+            report.error("too-large", body.span, "body", "the body is too large", hint);
         }
     }
 }

@@ -42,8 +42,7 @@ impl<'a, T> IntoIterator for &'a OneOrMany<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Form(values) =
-            deserializer.deserialize_newtype_struct(ONE_OR_MANY, FormVisitor(PhantomData))?;
+        let Form(values) = deserializer.deserialize_newtype_struct(ONE_OR_MANY, FormVisitor(PhantomData))?;
         Ok(Self(values))
     }
 }
@@ -65,9 +64,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for FormVisitor<T> {
     fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<Form<T>, A::Error> {
         let values = Vec::<Spanned<T>>::deserialize(SeqAccessDeserializer::new(access))?;
         if values.is_empty() {
-            return Err(de::Error::custom(
-                "this list is empty\nfill it, or remove the key",
-            ));
+            return Err(de::Error::custom("this list is empty\nfill it, or remove the key"));
         }
         Ok(Form(values))
     }
@@ -177,12 +174,7 @@ where
     let written = Spanned::<Written<T>>::deserialize(deserializer)?;
     let (span, secret) = (written.span, written.secret);
     match written.value {
-        Written::Word(value) => T::of_word(Spanned {
-            value,
-            span,
-            secret,
-        })
-        .map_err(de::Error::custom),
+        Written::Word(value) => T::of_word(Spanned { value, span, secret }).map_err(de::Error::custom),
         Written::Full(full) => Ok(T::of_full(full)),
     }
 }

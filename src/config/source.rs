@@ -29,10 +29,7 @@ impl Source {
     /// The texts, or for each that cannot be read the reason.
     pub(super) fn read(&self) -> Vec<Text> {
         match self {
-            Self::Texts(texts) => texts
-                .iter()
-                .map(|(name, text)| Text::new(name, Ok(text.clone())))
-                .collect(),
+            Self::Texts(texts) => texts.iter().map(|(name, text)| Text::new(name, Ok(text.clone()))).collect(),
             Self::Path(path) if path.is_dir() => read_folder(path),
             Self::Path(path) => vec![read_file(path)],
         }
@@ -57,11 +54,7 @@ pub(super) struct Text {
 
 impl Text {
     fn new(name: &str, content: Result<String, String>) -> Self {
-        Self {
-            name: name.to_owned(),
-            path: None,
-            content,
-        }
+        Self { name: name.to_owned(), path: None, content }
     }
 }
 
@@ -75,9 +68,7 @@ fn read_folder(folder: &Path) -> Vec<Text> {
         return failed("the folder holds no *.yaml or *.yml file".into());
     }
     if paths.len() > FOLDER_FILES_MAX {
-        return failed(format!(
-            "the folder holds more than {FOLDER_FILES_MAX} files"
-        ));
+        return failed(format!("the folder holds more than {FOLDER_FILES_MAX} files"));
     }
     paths.sort();
     paths.iter().map(|path| read_file(path)).collect()
@@ -88,12 +79,8 @@ fn yaml_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     for entry in fs::read_dir(folder)?.take(10 * FOLDER_FILES_MAX) {
         let path = entry?.path();
         // Editors leave `.gate.yaml.swp` and `.#gate.yaml` behind.
-        let hidden = path
-            .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        let yaml = path
-            .extension()
-            .is_some_and(|extension| extension == "yaml" || extension == "yml");
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
         if yaml && !hidden && !path.is_dir() {
             paths.push(path);
         }
@@ -104,26 +91,15 @@ fn yaml_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
 fn read_file(path: &Path) -> Text {
     let content = read_bounded(path, FILE_BYTES_MAX)
         .map_err(|error| error.to_string())
-        .and_then(|bytes| {
-            String::from_utf8(bytes).map_err(|_| "the file is not UTF-8 text".to_owned())
-        });
-    Text {
-        name: path.display().to_string(),
-        path: Some(path.to_owned()),
-        content,
-    }
+        .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "the file is not UTF-8 text".to_owned()));
+    Text { name: path.display().to_string(), path: Some(path.to_owned()), content }
 }
 
 fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    fs::File::open(path)?
-        .take(bytes_max + 1)
-        .read_to_end(&mut bytes)?;
+    fs::File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > bytes_max {
-        return Err(io::Error::other(format!(
-            "the file is larger than {} MiB",
-            bytes_max / (1024 * 1024)
-        )));
+        return Err(io::Error::other(format!("the file is larger than {} MiB", bytes_max / (1024 * 1024))));
     }
     Ok(bytes)
 }

@@ -30,11 +30,7 @@ pub struct Spanned<T> {
 impl<T> Spanned<T> {
     /// A value that nobody wrote, such as a default.
     pub fn unwritten(value: T) -> Self {
-        Self {
-            value,
-            span: Span::default(),
-            secret: false,
-        }
+        Self { value, span: Span::default(), secret: false }
     }
 
     /// The value for a message: as it is, or `(hidden)`.
@@ -47,11 +43,7 @@ impl<T> Spanned<T> {
 
     /// Another value at the same place.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Spanned<U> {
-        Spanned {
-            value: change(self.value),
-            span: self.span,
-            secret: self.secret,
-        }
+        Spanned { value: change(self.value), span: self.span, secret: self.secret }
     }
 }
 
@@ -59,11 +51,7 @@ struct Shown<'a, T>(&'a Spanned<T>);
 
 impl<T: fmt::Display> fmt::Display for Shown<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.secret {
-            f.write_str(HIDDEN)
-        } else {
-            self.0.value.fmt(f)
-        }
+        if self.0.secret { f.write_str(HIDDEN) } else { self.0.value.fmt(f) }
     }
 }
 
@@ -77,11 +65,7 @@ impl<T> Deref for Spanned<T> {
 
 impl<T: fmt::Debug> fmt::Debug for Spanned<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.secret {
-            f.write_str(HIDDEN)
-        } else {
-            self.value.fmt(f)
-        }
+        if self.secret { f.write_str(HIDDEN) } else { self.value.fmt(f) }
     }
 }
 
@@ -110,21 +94,10 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for SpannedVisitor<T> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
         let absent = || de::Error::custom("a value without its place");
-        let [file, line, column, end_line, end_column, secret]: [u32; 6] =
-            access.next_element()?.ok_or_else(absent)?;
+        let [file, line, column, end_line, end_column, secret]: [u32; 6] = access.next_element()?.ok_or_else(absent)?;
         let value = access.next_element()?.ok_or_else(absent)?;
         let file = FileId(u16::try_from(file).unwrap_or(u16::MAX));
-        Ok(Spanned {
-            value,
-            span: Span {
-                file,
-                line,
-                column,
-                end_line,
-                end_column,
-            },
-            secret: secret != 0,
-        })
+        Ok(Spanned { value, span: Span { file, line, column, end_line, end_column }, secret: secret != 0 })
     }
 }
 
@@ -152,15 +125,8 @@ mod tests {
 
     #[test]
     fn a_secret_value_is_never_shown() {
-        let secret = Spanned {
-            value: "s3cret".to_owned(),
-            span: Span::default(),
-            secret: true,
-        };
-        assert_eq!(
-            format!("{secret:?} {}", secret.shown()),
-            "(hidden) (hidden)"
-        );
+        let secret = Spanned { value: "s3cret".to_owned(), span: Span::default(), secret: true };
+        assert_eq!(format!("{secret:?} {}", secret.shown()), "(hidden) (hidden)");
         assert_eq!(format!("{:?}", Some(vec![secret])), "Some([(hidden)])");
     }
 }

@@ -4,25 +4,15 @@
 const WORD_BYTES_MAX: usize = 64;
 
 /// The allowed word that is nearest to `word`, if it is near enough to be meant.
-pub(super) fn nearest<'a>(
-    word: &str,
-    allowed: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(super) fn nearest<'a>(word: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.is_empty() || word.len() > WORD_BYTES_MAX {
         return None;
     }
     let word = word.to_ascii_lowercase().replace('-', "_");
     let within = (word.len() / 3).clamp(1, 3);
-    let candidates = allowed
-        .into_iter()
-        .filter(|candidate| candidate.len() <= WORD_BYTES_MAX);
+    let candidates = allowed.into_iter().filter(|candidate| candidate.len() <= WORD_BYTES_MAX);
     candidates
-        .map(|candidate| {
-            (
-                distance(word.as_bytes(), candidate.to_ascii_lowercase().as_bytes()),
-                candidate,
-            )
-        })
+        .map(|candidate| (distance(word.as_bytes(), candidate.to_ascii_lowercase().as_bytes()), candidate))
         .filter(|(distance, candidate)| *distance <= within && *distance < candidate.len())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -35,9 +25,7 @@ fn distance(from: &[u8], to: &[u8]) -> usize {
     for (i, a) in from.iter().enumerate() {
         let mut row = vec![i + 1];
         for (j, b) in to.iter().enumerate() {
-            let mut cost = (last[j] + usize::from(a != b))
-                .min(last[j + 1] + 1)
-                .min(row[j] + 1);
+            let mut cost = (last[j] + usize::from(a != b)).min(last[j + 1] + 1).min(row[j] + 1);
             if i > 0 && j > 0 && *a == to[j - 1] && from[i - 1] == *b {
                 cost = cost.min(before[j - 1] + 1);
             }

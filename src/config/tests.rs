@@ -41,11 +41,7 @@ fn findings(text: &str) -> Vec<String> {
 }
 
 fn hints(text: &str) -> Vec<String> {
-    loaded(text)
-        .all_findings()
-        .iter()
-        .map(|f| f.hint.clone().unwrap_or_default())
-        .collect()
+    loaded(text).all_findings().iter().map(|f| f.hint.clone().unwrap_or_default()).collect()
 }
 
 fn sound(text: &str) -> Config {
@@ -120,30 +116,14 @@ fn every_key_is_read() {
     let config = sound(FULL);
     let gateway = config.gateway.value.unwrap();
     assert_eq!(gateway.workers, Workers::Exactly(Count::new(4)));
-    assert_eq!(
-        gateway.server,
-        ServerField::Set(Spanned::unwritten(FieldValue::parse("edge").unwrap()))
-    );
+    assert_eq!(gateway.server, ServerField::Set(Spanned::unwritten(FieldValue::parse("edge").unwrap())));
     assert_eq!(config.listeners.len(), 2);
     let orders = config.upstreams[0].value.as_ref().unwrap();
-    let endpoints: Vec<String> = orders
-        .endpoints
-        .iter()
-        .map(|e| format!("{} {}", e.address.value, e.weight.get()))
-        .collect();
-    assert_eq!(
-        endpoints,
-        [
-            "10.0.0.11:8080 1",
-            "10.0.0.12:8080 2",
-            "orders.internal:80 1"
-        ]
-    );
+    let endpoints: Vec<String> =
+        orders.endpoints.iter().map(|e| format!("{} {}", e.address.value, e.weight.get())).collect();
+    assert_eq!(endpoints, ["10.0.0.11:8080 1", "10.0.0.12:8080 2", "orders.internal:80 1"]);
     assert_eq!(config.routes.len(), 5);
-    assert_eq!(
-        (&*config.routes[0].name, &*config.routes[1].name),
-        ("order-by-id", "routes[1]")
-    );
+    assert_eq!((&*config.routes[0].name, &*config.routes[1].name), ("order-by-id", "routes[1]"));
     let first = config.routes[0].value.as_ref().unwrap();
     assert_eq!(first.to.as_ref().unwrap().upstream.value, "orders");
     assert_eq!(
@@ -156,10 +136,7 @@ fn every_key_is_read() {
 fn what_is_not_written_has_its_default() {
     let config = sound(&route("to: x"));
     assert_eq!(config.gateway.value.unwrap(), Gateway::default());
-    assert_eq!(
-        config.admin.value.unwrap().bind.value.clone(),
-        Admin::default().bind.value
-    );
+    assert_eq!(config.admin.value.unwrap().bind.value.clone(), Admin::default().bind.value);
     assert!(config.listeners.is_empty());
 }
 
@@ -168,10 +145,7 @@ fn every_shorthand_reads_as_its_full_form() {
     for (short, full) in [
         ("to: x", "to: { upstream: x }"),
         ("redirect: /b", "redirect: { to: /b }"),
-        (
-            "to: x\n    upgrade: websocket",
-            "to: x\n    upgrade: [websocket]",
-        ),
+        ("to: x\n    upgrade: websocket", "to: x\n    upgrade: [websocket]"),
     ] {
         let value = |text: &str| sound(&route(text)).routes.remove(0).value.unwrap();
         assert_eq!(value(short), value(full), "{short}");
@@ -179,23 +153,11 @@ fn every_shorthand_reads_as_its_full_form() {
     let admin = |text: &str| sound(&format!("admin: {text}\n")).admin.value.unwrap();
     assert_eq!(admin("off"), admin("{ bind: off }"));
     assert_eq!(admin("\"[::1]:1\""), admin("{ bind: \"[::1]:1\" }"));
-    let log = |text: &str| {
-        sound(&format!("access_log: {text}\n"))
-            .access_log
-            .value
-            .unwrap()
-    };
+    let log = |text: &str| sound(&format!("access_log: {text}\n")).access_log.value.unwrap();
     assert_eq!(log("stderr"), log("{ to: stderr }"));
-    let upstream = |text: &str| {
-        sound(&format!("upstreams: {{ a: {{ endpoints: {text} }} }}\n"))
-            .upstreams
-            .remove(0)
-            .value
-    };
-    assert_eq!(
-        upstream("\"a:1\""),
-        upstream("[{ address: \"a:1\", weight: 1 }]")
-    );
+    let upstream =
+        |text: &str| sound(&format!("upstreams: {{ a: {{ endpoints: {text} }} }}\n")).upstreams.remove(0).value;
+    assert_eq!(upstream("\"a:1\""), upstream("[{ address: \"a:1\", weight: 1 }]"));
 }
 
 const TEN_MISTAKES: &str = r#"listeners:
@@ -270,10 +232,7 @@ fn a_broken_object_keeps_its_name_and_leaves_the_others_alone() {
 
 #[test]
 fn a_key_where_it_cannot_act_is_unknown_there() {
-    assert_eq!(
-        findings(&route("to: x\n    limits: { head: 16KiB }")),
-        ["4:15 unknown-key routes[0].limits.head"]
-    );
+    assert_eq!(findings(&route("to: x\n    limits: { head: 16KiB }")), ["4:15 unknown-key routes[0].limits.head"]);
     assert_eq!(
         findings(&route("to: x\n    timeouts: { connect: 1s }")),
         ["4:17 unknown-key routes[0].timeouts.connect"]
@@ -286,18 +245,12 @@ fn a_key_where_it_cannot_act_is_unknown_there() {
         findings("upstreams: { a: { endpoints: \"a:1\", timeouts: { exchange: 1s } } }\n"),
         ["1:49 unknown-key upstreams.a.timeouts.exchange"]
     );
-    assert_eq!(
-        findings(&route("to: x\n    use: [a]")),
-        ["4:5 unknown-key routes[0].use"]
-    );
+    assert_eq!(findings(&route("to: x\n    use: [a]")), ["4:5 unknown-key routes[0].use"]);
 }
 
 #[test]
 fn an_unknown_key_without_a_neighbour_lists_the_allowed_ones() {
-    assert_eq!(
-        hints(&route("to: x\n    retry: { attempts: 1, backoff: 1s }")),
-        ["allowed here: attempts"]
-    );
+    assert_eq!(hints(&route("to: x\n    retry: { attempts: 1, backoff: 1s }")), ["allowed here: attempts"]);
 }
 
 #[test]
@@ -311,10 +264,7 @@ fn scalars_are_strict() {
         ("to: x\n    retry: { attempts: 0 }", "bad-value"),
         ("to: x\n    retry: { attempts: 1.5 }", "wrong-type"),
         ("to: x\n    retry: { attempts: -1 }", "bad-value"),
-        (
-            "to: x\n    request: { headers: { set: { x-a: 1 } } }",
-            "wrong-type",
-        ),
+        ("to: x\n    request: { headers: { set: { x-a: 1 } } }", "wrong-type"),
         ("to: x\n    limits: { body: 5 }", "bad-value"),
         ("to: x\n    limits: { body: 5K }", "bad-value"),
         ("to: x\n    name: ~", "empty-key"),
@@ -329,41 +279,24 @@ fn scalars_are_strict() {
 fn a_boolean_in_words_is_told_how_to_write_it() {
     for word in ["yes", "no", "on", "off", "\"true\""] {
         let text = format!("gateway: {{ request_id: {{ from_trusted: {word} }} }}\n");
-        assert_eq!(
-            hints(&text),
-            ["write `true` or `false`, without quotes"],
-            "{word}"
-        );
+        assert_eq!(hints(&text), ["write `true` or `false`, without quotes"], "{word}");
     }
 }
 
 #[test]
 fn text_that_looks_like_a_number_is_told_to_be_quoted() {
-    assert_eq!(
-        hints(&route(
-            "to: x\n    request: { headers: { set: { x-a: 1 } } }"
-        )),
-        ["put it in quotes"]
-    );
+    assert_eq!(hints(&route("to: x\n    request: { headers: { set: { x-a: 1 } } }")), ["put it in quotes"]);
 }
 
 #[test]
 fn exactly_one_action_per_route() {
     assert_eq!(findings(&route("name: a")), ["2:5 missing-key routes[0]"]);
+    assert_eq!(findings(&route("to: x\n    redirect: /b")), ["4:15 one-of routes[0].redirect"]);
     assert_eq!(
-        findings(&route("to: x\n    redirect: /b")),
-        ["4:15 one-of routes[0].redirect"]
-    );
-    assert_eq!(
-        findings(&route(
-            "respond: { status: 200 }\n    retry: { attempts: 2 }"
-        )),
+        findings(&route("respond: { status: 200 }\n    retry: { attempts: 2 }")),
         ["2:5 no-effect routes[0].retry"]
     );
-    assert_eq!(
-        findings("routes:\n  - to: x\n"),
-        ["2:5 missing-key routes[0]"]
-    );
+    assert_eq!(findings("routes:\n  - to: x\n"), ["2:5 missing-key routes[0]"]);
 }
 
 #[test]
@@ -374,24 +307,16 @@ fn one_form_of_a_path_excludes_the_others() {
 
 #[test]
 fn framing_fields_are_the_gateways_own() {
-    let text = route(
-        "to: x\n    request: { headers: { set: { Content-Length: \"1\" }, remove: [host] } }",
-    );
+    let text = route("to: x\n    request: { headers: { set: { Content-Length: \"1\" }, remove: [host] } }");
     assert_eq!(
         findings(&text),
-        [
-            "4:34 framing-field routes[0].request.headers.set",
-            "4:66 framing-field routes[0].request.headers.remove"
-        ]
+        ["4:34 framing-field routes[0].request.headers.set", "4:66 framing-field routes[0].request.headers.remove"]
     );
 }
 
 #[test]
 fn a_name_that_breaks_logs_is_refused() {
-    assert_eq!(
-        findings("upstreams: { \"a b\": { endpoints: \"a:1\" } }\n"),
-        ["1:14 bad-name upstreams.a b"]
-    );
+    assert_eq!(findings("upstreams: { \"a b\": { endpoints: \"a:1\" } }\n"), ["1:14 bad-name upstreams.a b"]);
 }
 
 #[test]
@@ -402,16 +327,10 @@ fn references_work_plain_quoted_and_in_flow_maps() {
          admin: { token: ${file:token}, bind: \"${BIND:-[::1]:9}\" }\n",
     );
     let upstream = config.upstreams[0].value.as_ref().unwrap();
-    assert_eq!(
-        upstream.endpoints.0[0].address.value.to_string(),
-        "10.0.0.9:80"
-    );
+    assert_eq!(upstream.endpoints.0[0].address.value.to_string(), "10.0.0.9:80");
     assert_eq!(upstream.endpoints.0[1].weight.get(), 7);
     assert!(upstream.endpoints.0[1].address.secret);
-    assert_eq!(
-        config.gateway.value.unwrap().workers,
-        Workers::Exactly(Count::new(7))
-    );
+    assert_eq!(config.gateway.value.unwrap().workers, Workers::Exactly(Count::new(7)));
     let admin = config.admin.value.unwrap();
     assert_eq!(admin.token.as_ref().unwrap().value, "s3cret-from-a-file");
 }
@@ -424,15 +343,8 @@ fn a_reference_keeps_the_place_of_what_follows_it() {
 
 #[test]
 fn what_cannot_be_resolved_is_one_finding_and_no_more() {
-    let text =
-        "upstreams:\n  a: { endpoints: ${NOWHERE} }\nadmin: { token: \"${file:missing}\" }\n";
-    assert_eq!(
-        findings(text),
-        [
-            "2:19 unset-variable upstreams.a.endpoints",
-            "3:17 unreadable-file admin.token"
-        ]
-    );
+    let text = "upstreams:\n  a: { endpoints: ${NOWHERE} }\nadmin: { token: \"${file:missing}\" }\n";
+    assert_eq!(findings(text), ["2:19 unset-variable upstreams.a.endpoints", "3:17 unreadable-file admin.token"]);
 }
 
 #[test]
@@ -468,8 +380,7 @@ fn a_resolved_value_is_never_printed() {
 
 #[test]
 fn aliases_and_duplicates_are_told_with_the_rest_of_their_object() {
-    let text =
-        "upstreams:\n  a:\n    endpoints: &e [\"a:1\"]\n    balance: x\n    balance: round_robin\n";
+    let text = "upstreams:\n  a:\n    endpoints: &e [\"a:1\"]\n    balance: x\n    balance: round_robin\n";
     assert_eq!(
         findings(text),
         [
@@ -489,40 +400,23 @@ fn broken_yaml_is_a_finding() {
     assert_eq!(findings("- a\n"), ["1:1 wrong-type "]);
     assert_eq!(
         findings("routes:\nupstreams: 5\nlisteners: {}\n"),
-        [
-            "1:1 empty-key routes",
-            "2:1 wrong-type upstreams",
-            "3:1 empty-key listeners"
-        ]
+        ["1:1 empty-key routes", "2:1 wrong-type upstreams", "3:1 empty-key listeners"]
     );
 }
 
 fn several(texts: &[(&str, &str)]) -> Loaded {
-    let texts = texts
-        .iter()
-        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    let texts = texts.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
     load(&Source::Texts(texts.collect()), &Fixed)
 }
 
 #[test]
 fn several_files_are_merged_in_their_order() {
     let loaded = several(&[
-        (
-            "a.yaml",
-            "upstreams: { a: { endpoints: \"a:1\" } }\nroutes: [{ match: { path: /a }, to: a }]\n",
-        ),
-        (
-            "b.yaml",
-            "upstreams: { b: { endpoints: \"b:1\" } }\nroutes: [{ match: { path: /b }, to: b }]\n",
-        ),
+        ("a.yaml", "upstreams: { a: { endpoints: \"a:1\" } }\nroutes: [{ match: { path: /a }, to: a }]\n"),
+        ("b.yaml", "upstreams: { b: { endpoints: \"b:1\" } }\nroutes: [{ match: { path: /b }, to: b }]\n"),
     ]);
     assert!(loaded.is_sound(), "{}", loaded.render(false));
-    let names: Vec<_> = loaded
-        .config
-        .upstreams
-        .iter()
-        .map(|upstream| &*upstream.name)
-        .collect();
+    let names: Vec<_> = loaded.config.upstreams.iter().map(|upstream| &*upstream.name).collect();
     assert_eq!((names, loaded.config.routes.len()), (vec!["a", "b"], 2));
 }
 
@@ -539,23 +433,10 @@ fn the_same_name_in_two_files_names_both_places() {
         ),
     ]);
     let found = loaded.all_findings();
-    let places: Vec<_> = found
-        .iter()
-        .map(|f| (f.span.line, f.related[0].span.line, &*f.path))
-        .collect();
-    assert_eq!(
-        places,
-        [
-            (2, 1, "admin"),
-            (3, 2, "upstreams.a"),
-            (4, 3, "routes[0].name")
-        ]
-    );
+    let places: Vec<_> = found.iter().map(|f| (f.span.line, f.related[0].span.line, &*f.path)).collect();
+    assert_eq!(places, [(2, 1, "admin"), (3, 2, "upstreams.a"), (4, 3, "routes[0].name")]);
     let text = loaded.render(false);
-    assert!(
-        text.contains("a.yaml:1:1") && text.contains("b.yaml:2:1"),
-        "{text}"
-    );
+    assert!(text.contains("a.yaml:1:1") && text.contains("b.yaml:2:1"), "{text}");
 }
 
 #[test]
@@ -563,60 +444,35 @@ fn a_folder_is_read_in_the_order_of_names_and_every_file_is_remembered() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write("20-b.yml", "routes: [{ match: { path: /b }, to: b }]\n");
-    write(
-        "10-a.yaml",
-        "routes: [{ match: { path: /a }, respond: { body: \"${file:page.txt}\" } }]\n",
-    );
+    write("10-a.yaml", "routes: [{ match: { path: /a }, respond: { body: \"${file:page.txt}\" } }]\n");
     write("page.txt", "hello\n");
     write("notes.txt", "not yaml: [\n");
     write(".hidden.yaml", "[\n");
     let loaded = load(&Source::Path(folder.path().to_owned()), &ProcessEnvironment);
     assert!(loaded.is_sound(), "{}", loaded.render(false));
-    let respond = loaded.config.routes[0]
-        .value
-        .as_ref()
-        .unwrap()
-        .respond
-        .clone()
-        .unwrap();
+    let respond = loaded.config.routes[0].value.as_ref().unwrap().respond.clone().unwrap();
     assert_eq!(respond.body.as_ref().unwrap().value, "hello");
-    let names: Vec<_> = loaded
-        .files
-        .iter()
-        .filter_map(|path| path.file_name()?.to_str())
-        .collect();
+    let names: Vec<_> = loaded.files.iter().filter_map(|path| path.file_name()?.to_str()).collect();
     assert_eq!(names[1..], ["10-a.yaml", "20-b.yml", "page.txt"]);
 }
 
 #[test]
 fn a_path_that_is_not_there_is_a_finding() {
-    let loaded = load(
-        &Source::Path("/nowhere/gate.yaml".into()),
-        &EmptyEnvironment,
-    );
+    let loaded = load(&Source::Path("/nowhere/gate.yaml".into()), &EmptyEnvironment);
     assert_eq!(loaded.all_findings()[0].code, "unreadable-file");
     assert!(loaded.render(false).contains("/nowhere/gate.yaml"));
 }
 
 #[test]
 fn an_admin_api_that_others_reach_needs_a_token() {
-    assert_eq!(
-        findings("admin: \"0.0.0.0:9901\"\n"),
-        ["1:8 open-admin admin.bind"]
-    );
-    assert_eq!(
-        findings("admin: { bind: \"0.0.0.0:9901\", token: short }\n"),
-        ["1:39 bad-value admin.token"]
-    );
+    assert_eq!(findings("admin: \"0.0.0.0:9901\"\n"), ["1:8 open-admin admin.bind"]);
+    assert_eq!(findings("admin: { bind: \"0.0.0.0:9901\", token: short }\n"), ["1:39 bad-value admin.token"]);
     sound("admin: { bind: \"0.0.0.0:9901\", token: \"${SECRET}\" }\n");
 }
 
 #[test]
 fn a_head_is_never_larger_than_its_hard_bound() {
-    assert_eq!(
-        findings("gateway: { limits: { head: 64KiB } }\n"),
-        ["1:28 bad-value gateway.limits.head"]
-    );
+    assert_eq!(findings("gateway: { limits: { head: 64KiB } }\n"), ["1:28 bad-value gateway.limits.head"]);
     sound("gateway: { limits: { head: 65535B } }\n");
 }
 
@@ -644,12 +500,7 @@ fn measure_ten_thousand_routes() {
     for _ in 0..10 {
         let start = std::time::Instant::now();
         let loaded = load(&source, &EmptyEnvironment);
-        eprintln!(
-            "{} bytes, {} routes: {:?}",
-            text.len(),
-            loaded.config.routes.len(),
-            start.elapsed()
-        );
+        eprintln!("{} bytes, {} routes: {:?}", text.len(), loaded.config.routes.len(), start.elapsed());
     }
 }
 

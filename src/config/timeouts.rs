@@ -105,20 +105,11 @@ impl Timeouts {
         let default = Self::default();
         Self {
             head: listener.head.or(gateway.head).unwrap_or(default.head),
-            keep_alive: listener
-                .keep_alive
-                .or(gateway.keep_alive)
-                .unwrap_or(default.keep_alive),
+            keep_alive: listener.keep_alive.or(gateway.keep_alive).unwrap_or(default.keep_alive),
             idle: listener.idle.or(gateway.idle).unwrap_or(default.idle),
-            exchange: listener
-                .exchange
-                .or(gateway.exchange)
-                .unwrap_or(default.exchange),
+            exchange: listener.exchange.or(gateway.exchange).unwrap_or(default.exchange),
             total: listener.total.or(gateway.total).unwrap_or(default.total),
-            lifetime: listener
-                .lifetime
-                .or(gateway.lifetime)
-                .unwrap_or(default.lifetime),
+            lifetime: listener.lifetime.or(gateway.lifetime).unwrap_or(default.lifetime),
         }
     }
 
@@ -145,14 +136,8 @@ pub struct AttemptTimeouts {
 impl AttemptTimeouts {
     pub fn on_upstream(gateway: &GatewayTimeouts, upstream: &UpstreamTimeouts) -> Self {
         Self {
-            connect: upstream
-                .connect
-                .or(gateway.connect)
-                .unwrap_or(Period::from_secs(2)),
-            response_head: upstream
-                .response_head
-                .or(gateway.response_head)
-                .unwrap_or(Period::from_secs(60)),
+            connect: upstream.connect.or(gateway.connect).unwrap_or(Period::from_secs(2)),
+            response_head: upstream.response_head.or(gateway.response_head).unwrap_or(Period::from_secs(60)),
         }
     }
 }
@@ -163,18 +148,9 @@ mod tests {
 
     #[test]
     fn a_route_inherits_from_its_listener_and_that_from_the_gateway() {
-        let gateway = GatewayTimeouts {
-            idle: Some(Period::from_secs(3)),
-            ..GatewayTimeouts::default()
-        };
-        let listener = ListenerTimeouts {
-            total: Some(Bounded::Unlimited),
-            ..ListenerTimeouts::default()
-        };
-        let route = RouteTimeouts {
-            exchange: Some(Period::from_secs(1)),
-            ..RouteTimeouts::default()
-        };
+        let gateway = GatewayTimeouts { idle: Some(Period::from_secs(3)), ..GatewayTimeouts::default() };
+        let listener = ListenerTimeouts { total: Some(Bounded::Unlimited), ..ListenerTimeouts::default() };
+        let route = RouteTimeouts { exchange: Some(Period::from_secs(1)), ..RouteTimeouts::default() };
         let timeouts = Timeouts::on_listener(&gateway, &listener).on_route(&route);
         assert_eq!(timeouts.idle, Period::from_secs(3));
         assert_eq!(timeouts.total, Bounded::Unlimited);

@@ -19,14 +19,8 @@ const DEPTH_MAX: usize = 48;
 const COMPARED_KEYS_MAX: usize = 16;
 
 /// What YAML would read as structure inside `${…}`, and its stand-in while parsing, one character for one.
-const STAND_INS: [(char, char); 6] = [
-    ('{', '\u{E000}'),
-    ('}', '\u{E001}'),
-    ('[', '\u{E002}'),
-    (']', '\u{E003}'),
-    (',', '\u{E004}'),
-    ('#', '\u{E005}'),
-];
+const STAND_INS: [(char, char); 6] =
+    [('{', '\u{E000}'), ('}', '\u{E001}'), ('[', '\u{E002}'), (']', '\u{E003}'), (',', '\u{E004}'), ('#', '\u{E005}')];
 
 /// A value with its place. `id` is unique within its file.
 #[derive(Debug)]
@@ -97,10 +91,7 @@ pub(super) fn fold(text: &str) -> Result<Cow<'_, str>, char> {
     if !text.contains("${") {
         return Ok(Cow::Borrowed(text));
     }
-    if let Some(taken) = text
-        .chars()
-        .find(|c| STAND_INS.iter().any(|(_, stand_in)| stand_in == c))
-    {
+    if let Some(taken) = text.chars().find(|c| STAND_INS.iter().any(|(_, stand_in)| stand_in == c)) {
         return Err(taken);
     }
     let mut folded = String::with_capacity(text.len() + 64);
@@ -122,10 +113,7 @@ pub(super) fn fold(text: &str) -> Result<Cow<'_, str>, char> {
 }
 
 fn stand_in(c: char) -> char {
-    STAND_INS
-        .iter()
-        .find(|(plain, _)| *plain == c)
-        .map_or(c, |(_, stand_in)| *stand_in)
+    STAND_INS.iter().find(|(plain, _)| *plain == c).map_or(c, |(_, stand_in)| *stand_in)
 }
 
 /// Undoes [`fold`] in one scalar.
@@ -133,31 +121,16 @@ fn unfold<'s>(text: Cow<'s, str>, folded: bool) -> Cow<'s, str> {
     if !folded || !text.contains('\u{E000}') {
         return text;
     }
-    let restore = |c| {
-        STAND_INS
-            .iter()
-            .find(|(_, stand_in)| *stand_in == c)
-            .map_or(c, |(plain, _)| *plain)
-    };
+    let restore = |c| STAND_INS.iter().find(|(_, stand_in)| *stand_in == c).map_or(c, |(plain, _)| *plain);
     Cow::Owned(text.chars().map(restore).collect())
 }
 
 /// Reads one document. `None` if the text holds nothing but comments.
-pub(super) fn parse<'s>(
-    text: &'s str,
-    folded: bool,
-    file: FileId,
-) -> Result<Option<Node<'s>>, Finding> {
+pub(super) fn parse<'s>(text: &'s str, folded: bool, file: FileId) -> Result<Option<Node<'s>>, Finding> {
     let mut options = Options::default();
     options.set_emit_comments(false);
     let mut parser = Parser::new_from_str_with_options(text, options);
-    let mut builder = Builder {
-        file,
-        folded,
-        next_id: 0,
-        frames: Vec::new(),
-        root: None,
-    };
+    let mut builder = Builder { file, folded, next_id: 0, frames: Vec::new(), root: None };
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| builder.syntax(&error))?;
         let span = builder.span(&span);
@@ -196,30 +169,21 @@ impl<'s> Builder<'s> {
                     return self.key(text, span);
                 }
                 let refused = property(anchor, tag.is_some(), span);
-                let scalar = Scalar {
-                    text,
-                    plain: style == ScalarStyle::Plain,
-                    secret: false,
-                };
+                let scalar = Scalar { text, plain: style == ScalarStyle::Plain, secret: false };
                 let content = refused.map_or(Content::Scalar(scalar), Content::Broken);
                 let id = self.id(span)?;
                 self.value(Node { id, span, content })
             }
-            Event::SequenceStart(_, anchor, tag) => {
-                self.open(span, anchor, tag.is_some(), Open::Sequence(Vec::new()))
-            }
+            Event::SequenceStart(_, anchor, tag) => self.open(span, anchor, tag.is_some(), Open::Sequence(Vec::new())),
             Event::MappingStart(_, anchor, tag) => {
                 self.open(span, anchor, tag.is_some(), Open::Mapping(Vec::new(), None))
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
             Event::Alias(_) | Event::UnresolvedAlias(_) => self.alias(span),
-            Event::DocumentStart(..) if self.root.is_some() => Err(Finding::error(
-                "yaml-syntax",
-                span,
-                "",
-                "a second YAML document begins here",
-            )
-            .hint("keep one document per file; a folder may hold several files")),
+            Event::DocumentStart(..) if self.root.is_some() => {
+                Err(Finding::error("yaml-syntax", span, "", "a second YAML document begins here")
+                    .hint("keep one document per file; a folder may hold several files"))
+            }
             _ => Ok(()),
         }
     }
@@ -230,66 +194,30 @@ impl<'s> Builder<'s> {
         if id < NODES_MAX {
             return Ok(id);
         }
-        Err(Finding::error(
-            "too-large",
-            span,
-            "",
-            format!("the file holds more than {NODES_MAX} values"),
-        ))
+        Err(Finding::error("too-large", span, "", format!("the file holds more than {NODES_MAX} values")))
     }
 
     fn key_is_next(&self) -> bool {
-        matches!(
-            self.frames.last(),
-            Some(Frame {
-                kind: Open::Mapping(_, None),
-                ..
-            })
-        )
+        matches!(self.frames.last(), Some(Frame { kind: Open::Mapping(_, None), .. }))
     }
 
     fn key(&mut self, text: Cow<'s, str>, span: Span) -> Result<(), Finding> {
-        if let Some(Frame {
-            kind: Open::Mapping(_, key),
-            ..
-        }) = self.frames.last_mut()
-        {
+        if let Some(Frame { kind: Open::Mapping(_, key), .. }) = self.frames.last_mut() {
             *key = Some(Key { text, span });
         }
         Ok(())
     }
 
-    fn open(
-        &mut self,
-        span: Span,
-        anchor: usize,
-        tagged: bool,
-        kind: Open<'s>,
-    ) -> Result<(), Finding> {
+    fn open(&mut self, span: Span, anchor: usize, tagged: bool, kind: Open<'s>) -> Result<(), Finding> {
         if self.key_is_next() {
-            return Err(Finding::error(
-                "yaml-syntax",
-                span,
-                "",
-                "a key must be text, not a map or a list",
-            )
-            .hint("text that begins with `{` or `[` needs quotes"));
+            return Err(Finding::error("yaml-syntax", span, "", "a key must be text, not a map or a list")
+                .hint("text that begins with `{` or `[` needs quotes"));
         }
         if self.frames.len() >= DEPTH_MAX {
-            return Err(Finding::error(
-                "too-large",
-                span,
-                "",
-                format!("nested more than {DEPTH_MAX} levels deep"),
-            ));
+            return Err(Finding::error("too-large", span, "", format!("nested more than {DEPTH_MAX} levels deep")));
         }
         let id = self.id(span)?;
-        self.frames.push(Frame {
-            id,
-            span,
-            refused: property(anchor, tagged, span),
-            kind,
-        });
+        self.frames.push(Frame { id, span, refused: property(anchor, tagged, span), kind });
         Ok(())
     }
 
@@ -309,11 +237,7 @@ impl<'s> Builder<'s> {
                 Content::Mapping(entries)
             }
         };
-        self.value(Node {
-            id: frame.id,
-            span,
-            content,
-        })
+        self.value(Node { id: frame.id, span, content })
     }
 
     fn alias(&mut self, span: Span) -> Result<(), Finding> {
@@ -321,19 +245,14 @@ impl<'s> Builder<'s> {
             code: "yaml-alias",
             span,
             problem: "anchors and aliases are not supported".into(),
-            hint: "write the value out, or name it once at the level above, where it is inherited"
-                .into(),
+            hint: "write the value out, or name it once at the level above, where it is inherited".into(),
             related: None,
         };
         if self.key_is_next() {
             return Err(refusal.finding(""));
         }
         let id = self.id(span)?;
-        self.value(Node {
-            id,
-            span,
-            content: Content::Broken(Box::new(refusal)),
-        })
+        self.value(Node { id, span, content: Content::Broken(Box::new(refusal)) })
     }
 
     fn value(&mut self, mut node: Node<'s>) -> Result<(), Finding> {
@@ -363,12 +282,7 @@ impl<'s> Builder<'s> {
 
     fn syntax(&self, error: &granit_parser::ScanError) -> Finding {
         let at = granit_parser::Span::empty(*error.marker());
-        let finding = Finding::error(
-            "yaml-syntax",
-            self.span(&at),
-            "",
-            format!("this is not YAML: {}", error.info()),
-        );
+        let finding = Finding::error("yaml-syntax", self.span(&at), "", format!("this is not YAML: {}", error.info()));
         finding.hint("check indentation, quotes and brackets at and before this place")
     }
 }
@@ -377,24 +291,10 @@ impl<'s> Builder<'s> {
 fn property(anchor: usize, tagged: bool, span: Span) -> Option<Box<Refusal>> {
     let (code, problem, hint) = match (anchor, tagged) {
         (0, false) => return None,
-        (0, true) => (
-            "yaml-tag",
-            "tags are not supported",
-            "remove the `!tag`; quotes make a value text",
-        ),
-        _ => (
-            "yaml-alias",
-            "anchors and aliases are not supported",
-            "remove the `&anchor` and write the value out",
-        ),
+        (0, true) => ("yaml-tag", "tags are not supported", "remove the `!tag`; quotes make a value text"),
+        _ => ("yaml-alias", "anchors and aliases are not supported", "remove the `&anchor` and write the value out"),
     };
-    Some(Box::new(Refusal {
-        code,
-        span,
-        problem: problem.into(),
-        hint: hint.into(),
-        related: None,
-    }))
+    Some(Box::new(Refusal { code, span, problem: problem.into(), hint: hint.into(), related: None }))
 }
 
 fn refuse_merge_key(key: &Key<'_>, node: &mut Node<'_>) {
@@ -403,9 +303,7 @@ fn refuse_merge_key(key: &Key<'_>, node: &mut Node<'_>) {
             code: "yaml-alias",
             span: key.span,
             problem: "merge keys are not supported".into(),
-            hint:
-                "write the keys out, or name them once at the level above, where they are inherited"
-                    .into(),
+            hint: "write the keys out, or name them once at the level above, where they are inherited".into(),
             related: None,
         }));
     }
@@ -415,10 +313,7 @@ fn refuse_duplicates(entries: &mut [Entry<'_>]) {
     if entries.len() <= COMPARED_KEYS_MAX {
         for later in 1..entries.len() {
             let (before, rest) = entries.split_at_mut(later);
-            if let Some(first) = before
-                .iter()
-                .find(|entry| entry.key.text == rest[0].key.text)
-            {
+            if let Some(first) = before.iter().find(|entry| entry.key.text == rest[0].key.text) {
                 refuse_duplicate(first.key.span, &mut rest[0]);
             }
         }
@@ -452,9 +347,7 @@ mod tests {
     }
 
     fn entries<'a, 's>(node: &'a Node<'s>) -> &'a [Entry<'s>] {
-        let Content::Mapping(entries) = &node.content else {
-            panic!("not a mapping: {node:?}")
-        };
+        let Content::Mapping(entries) = &node.content else { panic!("not a mapping: {node:?}") };
         entries
     }
 
@@ -462,40 +355,17 @@ mod tests {
     fn every_key_and_value_knows_its_line_and_column() {
         let root = tree("a: 1\nüb: { c: \"x y\" }\n");
         let second = &entries(&root)[1];
-        assert_eq!(
-            (
-                second.key.span.line,
-                second.key.span.column,
-                second.key.span.end_column
-            ),
-            (2, 1, 3)
-        );
+        assert_eq!((second.key.span.line, second.key.span.column, second.key.span.end_column), (2, 1, 3));
         let inner = &entries(&second.value)[0];
-        assert_eq!(
-            (
-                inner.value.span.line,
-                inner.value.span.column,
-                inner.value.span.end_column
-            ),
-            (2, 10, 15)
-        );
+        assert_eq!((inner.value.span.line, inner.value.span.column, inner.value.span.end_column), (2, 10, 15));
     }
 
     #[test]
     fn a_key_written_twice_is_refused_and_the_first_kept() {
         let root = tree("a: 1\nb: 2\na: 3\n");
         assert!(matches!(&entries(&root)[0].value.content, Content::Scalar(s) if s.text == "1"));
-        let Content::Broken(refusal) = &entries(&root)[2].value.content else {
-            panic!()
-        };
-        assert_eq!(
-            (
-                refusal.code,
-                refusal.span.line,
-                refusal.related.unwrap().0.line
-            ),
-            ("duplicate-key", 3, 1)
-        );
+        let Content::Broken(refusal) = &entries(&root)[2].value.content else { panic!() };
+        assert_eq!((refusal.code, refusal.span.line, refusal.related.unwrap().0.line), ("duplicate-key", 3, 1));
     }
 
     #[test]
@@ -503,20 +373,14 @@ mod tests {
         let mut text: String = (0..100).map(|n| format!("k{n}: 1\n")).collect();
         text.push_str("k50: 2\n");
         let root = tree(&text);
-        assert!(matches!(
-            entries(&root)[100].value.content,
-            Content::Broken(_)
-        ));
+        assert!(matches!(entries(&root)[100].value.content, Content::Broken(_)));
     }
 
     #[test]
     fn anchors_aliases_tags_and_merge_keys_are_refused_in_place() {
         let root = tree("a: &x 1\nb: *x\nc: !t 1\n<<: { d: 1 }\ne: 1\n");
         let broken = |entry: &Entry<'_>| matches!(entry.value.content, Content::Broken(_));
-        assert_eq!(
-            entries(&root).iter().map(broken).collect::<Vec<_>>(),
-            [true, true, true, true, false]
-        );
+        assert_eq!(entries(&root).iter().map(broken).collect::<Vec<_>>(), [true, true, true, true, false]);
     }
 
     #[test]
@@ -550,18 +414,11 @@ mod tests {
             Content::Scalar(scalar) => scalar.text.clone().into_owned(),
             _ => panic!(),
         };
-        assert_eq!(
-            inner.iter().map(text).collect::<Vec<_>>(),
-            ["${X:-[1,2]}", "${Y}"]
-        );
+        assert_eq!(inner.iter().map(text).collect::<Vec<_>>(), ["${X:-[1,2]}", "${Y}"]);
     }
 
     #[test]
     fn nothing_but_comments_is_nothing() {
-        assert!(
-            parse("# nothing\n", false, FileId::default())
-                .unwrap()
-                .is_none()
-        );
+        assert!(parse("# nothing\n", false, FileId::default()).unwrap().is_none());
     }
 }

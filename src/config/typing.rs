@@ -29,18 +29,11 @@ pub(super) fn typed<T: de::DeserializeOwned>(
 ) -> Option<T> {
     let mut aside = Vec::new();
     while findings.len() < OBJECT_FINDINGS_MAX {
-        let mut failure = match T::deserialize(At {
-            node,
-            aside: &aside,
-        }) {
+        let mut failure = match T::deserialize(At { node, aside: &aside }) {
             Ok(value) => return findings.is_empty().then_some(value),
             Err(failure) => *failure.0,
         };
-        let place = failure.place.take().unwrap_or(Place {
-            id: node.id,
-            span: node.span,
-            secret: false,
-        });
+        let place = failure.place.take().unwrap_or(Place { id: node.id, span: node.span, secret: false });
         if !failure.consequential {
             findings.push(failure.finding(&place, node, key, path));
         }
@@ -66,18 +59,10 @@ impl<'t, 's> At<'t, 's> {
 
     fn place(&self) -> Place {
         let secret = matches!(&self.node.content, Content::Scalar(scalar) if scalar.secret);
-        Place {
-            id: self.node.id,
-            span: self.node.span,
-            secret,
-        }
+        Place { id: self.node.id, span: self.node.span, secret }
     }
 
-    fn scalar<'de, V: Visitor<'de>>(
-        &self,
-        scalar: &Scalar<'_>,
-        visitor: V,
-    ) -> Result<V::Value, Failure> {
+    fn scalar<'de, V: Visitor<'de>>(&self, scalar: &Scalar<'_>, visitor: V) -> Result<V::Value, Failure> {
         let text = &*scalar.text;
         match plain_value(scalar) {
             Plain::Null => Err(Failure::new(Problem::Null)),
@@ -89,31 +74,15 @@ impl<'t, 's> At<'t, 's> {
         }
     }
 
-    fn sequence<'de, V: Visitor<'de>>(
-        self,
-        items: &'t [Node<'s>],
-        visitor: V,
-    ) -> Result<V::Value, Failure> {
-        visitor.visit_seq(Items {
-            at: self,
-            items,
-            index: 0,
-        })
+    fn sequence<'de, V: Visitor<'de>>(self, items: &'t [Node<'s>], visitor: V) -> Result<V::Value, Failure> {
+        visitor.visit_seq(Items { at: self, items, index: 0 })
     }
 
-    fn mapping<'de, V: Visitor<'de>>(
-        self,
-        entries: &'t [Entry<'s>],
-        visitor: V,
-    ) -> Result<V::Value, Failure> {
+    fn mapping<'de, V: Visitor<'de>>(self, entries: &'t [Entry<'s>], visitor: V) -> Result<V::Value, Failure> {
         if entries.is_empty() {
             return Err(Failure::new(Problem::Empty));
         }
-        let mut access = Entries {
-            at: self,
-            entries,
-            index: 0,
-        };
+        let mut access = Entries { at: self, entries, index: 0 };
         let value = visitor.visit_map(&mut access)?;
         match access.peek() {
             None => Ok(value),
@@ -134,9 +103,9 @@ impl<'t, 's> At<'t, 's> {
     /// Text, whatever it looks like when it came from outside; a map or a list goes to the visitor as it is.
     fn text<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
         match &self.node.content {
-            Content::Scalar(scalar) if scalar.secret => visitor
-                .visit_str(&scalar.text)
-                .map_err(|failure| self.located(failure)),
+            Content::Scalar(scalar) if scalar.secret => {
+                visitor.visit_str(&scalar.text).map_err(|failure| self.located(failure))
+            }
             _ => self.any(visitor),
         }
     }
@@ -155,12 +124,8 @@ impl<'t, 's> At<'t, 's> {
             (Content::Mapping(entries), Problem::Missing(field)) => entries
                 .iter()
                 .filter(|entry| self.is_aside(&entry.value))
-                .any(|entry| {
-                    entry.key.text == *field || nearest(&entry.key.text, [*field]).is_some()
-                }),
-            (Content::Mapping(entries), _) => {
-                entries.iter().any(|entry| self.is_aside(&entry.value))
-            }
+                .any(|entry| entry.key.text == *field || nearest(&entry.key.text, [*field]).is_some()),
+            (Content::Mapping(entries), _) => entries.iter().any(|entry| self.is_aside(&entry.value)),
             (Content::Sequence(items), _) => items.iter().any(|item| self.is_aside(item)),
             (Content::Broken(_), _) => true,
             (Content::Scalar(_), _) => false,
@@ -191,28 +156,15 @@ fn plain_value(scalar: &Scalar<'_>) -> Plain {
         _ => {}
     }
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if !unsigned
-        .as_bytes()
-        .first()
-        .is_some_and(|b| b.is_ascii_digit() || *b == b'.')
-    {
+    if !unsigned.as_bytes().first().is_some_and(|b| b.is_ascii_digit() || *b == b'.') {
         return Plain::Text;
     }
     if unsigned.bytes().all(|b| b.is_ascii_digit()) {
-        let integer = text
-            .parse()
-            .map(Plain::Unsigned)
-            .or_else(|_| text.parse().map(Plain::Signed));
+        let integer = text.parse().map(Plain::Unsigned).or_else(|_| text.parse().map(Plain::Signed));
         return integer.unwrap_or_else(|_| text.parse().map_or(Plain::Text, Plain::Float));
     }
-    let float = unsigned
-        .bytes()
-        .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
-    if float {
-        text.parse().map_or(Plain::Text, Plain::Float)
-    } else {
-        Plain::Text
-    }
+    let float = unsigned.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
+    if float { text.parse().map_or(Plain::Text, Plain::Float) } else { Plain::Text }
 }
 
 macro_rules! forward_to_any {
@@ -249,29 +201,16 @@ impl<'de> Deserializer<'de> for At<'_, '_> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
-        visitor
-            .visit_some(self)
-            .map_err(|failure| self.located(failure))
+        visitor.visit_some(self).map_err(|failure| self.located(failure))
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Failure> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Failure> {
         self.any(visitor)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Failure> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Failure> {
         let result = match (name, &self.node.content) {
-            (SPANNED, _) => visitor.visit_seq(WithPlace {
-                place: Some(self.place()),
-                value: Some(self),
-            }),
+            (SPANNED, _) => visitor.visit_seq(WithPlace { place: Some(self.place()), value: Some(self) }),
             (ONE_OR_MANY, Content::Sequence(_)) => self.any(visitor),
             (ONE_OR_MANY, _) => visitor.visit_seq(One(Some(self))),
             _ => visitor.visit_newtype_struct(self),
@@ -313,20 +252,12 @@ impl<'de> Deserializer<'de> for At<'_, '_> {
                 _ => visitor.visit_enum(StrDeserializer::new(&scalar.text)),
             },
             Content::Mapping(entries) => {
-                let mut access = Entries {
-                    at: self,
-                    entries,
-                    index: 0,
-                };
+                let mut access = Entries { at: self, entries, index: 0 };
                 let as_enum = de::value::MapAccessDeserializer::new(&mut access);
-                visitor
-                    .visit_enum(as_enum)
-                    .and_then(|value| match access.peek() {
-                        None => Ok(value),
-                        Some(entry) => {
-                            Err(access.failed(Failure::new(Problem::Surplus), entry, true))
-                        }
-                    })
+                visitor.visit_enum(as_enum).and_then(|value| match access.peek() {
+                    None => Ok(value),
+                    Some(entry) => Err(access.failed(Failure::new(Problem::Surplus), entry, true)),
+                })
             }
             _ => return self.any(visitor),
         };
@@ -347,24 +278,15 @@ struct Items<'t, 's> {
 impl<'de> de::SeqAccess<'de> for Items<'_, '_> {
     type Error = Failure;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, Failure> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Failure> {
         while let Some(node) = self.items.get(self.index) {
             let index = self.index;
             self.index += 1;
             if self.at.is_aside(node) {
                 continue;
             }
-            let at = At {
-                node,
-                aside: self.at.aside,
-            };
-            return seed
-                .deserialize(at)
-                .map(Some)
-                .map_err(|failure| at.located(failure).inside(Step::Index(index)));
+            let at = At { node, aside: self.at.aside };
+            return seed.deserialize(at).map(Some).map_err(|failure| at.located(failure).inside(Step::Index(index)));
         }
         Ok(None)
     }
@@ -393,21 +315,12 @@ impl<'t, 's> Entries<'t, 's> {
 
     /// Places a failure of the entry: on its key, or on its value, which is also the key when the value is absent.
     fn failed(&self, mut failure: Failure, entry: &Entry<'_>, on_key: bool) -> Failure {
-        let at = At {
-            node: &entry.value,
-            aside: self.at.aside,
-        };
+        let at = At { node: &entry.value, aside: self.at.aside };
         if on_key && failure.0.place.is_none() {
-            failure.0.place = Some(Place {
-                span: entry.key.span,
-                ..at.place()
-            });
+            failure.0.place = Some(Place { span: entry.key.span, ..at.place() });
         }
         let mut failure = at.located(failure);
-        let about_the_whole = matches!(
-            failure.0.problem,
-            Problem::Null | Problem::Missing(_) | Problem::Empty
-        );
+        let about_the_whole = matches!(failure.0.problem, Problem::Null | Problem::Missing(_) | Problem::Empty);
         if let Some(place) = &mut failure.0.place
             && about_the_whole
             && place.id == entry.value.id
@@ -421,16 +334,11 @@ impl<'t, 's> Entries<'t, 's> {
 impl<'de> de::MapAccess<'de> for &mut Entries<'_, '_> {
     type Error = Failure;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, Failure> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Failure> {
         let Some(entry) = self.peek() else {
             return Ok(None);
         };
-        seed.deserialize(AtKey(&entry.key))
-            .map(Some)
-            .map_err(|failure| self.failed(failure, entry, true))
+        seed.deserialize(AtKey(&entry.key)).map(Some).map_err(|failure| self.failed(failure, entry, true))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Failure> {
@@ -438,12 +346,8 @@ impl<'de> de::MapAccess<'de> for &mut Entries<'_, '_> {
             return Err(Failure::new(Problem::Broken));
         };
         self.index += 1;
-        let at = At {
-            node: &entry.value,
-            aside: self.at.aside,
-        };
-        seed.deserialize(at)
-            .map_err(|failure| self.failed(failure, entry, false))
+        let at = At { node: &entry.value, aside: self.at.aside };
+        seed.deserialize(at).map_err(|failure| self.failed(failure, entry, false))
     }
 }
 
@@ -457,23 +361,12 @@ impl<'de> Deserializer<'de> for AtKey<'_, '_> {
         visitor.visit_str(&self.0.text)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Failure> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Failure> {
         if name != SPANNED {
             return visitor.visit_newtype_struct(self);
         }
-        let place = Place {
-            id: 0,
-            span: self.0.span,
-            secret: false,
-        };
-        visitor.visit_seq(WithPlace {
-            place: Some(place),
-            value: Some(self),
-        })
+        let place = Place { id: 0, span: self.0.span, secret: false };
+        visitor.visit_seq(WithPlace { place: Some(place), value: Some(self) })
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -497,14 +390,8 @@ struct One<'t, 's>(Option<At<'t, 's>>);
 impl<'de> de::SeqAccess<'de> for One<'_, '_> {
     type Error = Failure;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, Failure> {
-        self.0
-            .take()
-            .map(|at| seed.deserialize(at).map_err(|failure| at.located(failure)))
-            .transpose()
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Failure> {
+        self.0.take().map(|at| seed.deserialize(at).map_err(|failure| at.located(failure))).transpose()
     }
 }
 
@@ -517,27 +404,13 @@ struct WithPlace<D> {
 impl<'de, D: Deserializer<'de, Error = Failure>> de::SeqAccess<'de> for WithPlace<D> {
     type Error = Failure;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, Failure> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Failure> {
         if let Some(Place { span, secret, .. }) = self.place.take() {
-            let numbers = [
-                u32::from(span.file.0),
-                span.line,
-                span.column,
-                span.end_line,
-                span.end_column,
-                u32::from(secret),
-            ];
-            return seed
-                .deserialize(SeqDeserializer::new(numbers.into_iter()))
-                .map(Some);
+            let numbers =
+                [u32::from(span.file.0), span.line, span.column, span.end_line, span.end_column, u32::from(secret)];
+            return seed.deserialize(SeqDeserializer::new(numbers.into_iter())).map(Some);
         }
-        self.value
-            .take()
-            .map(|value| seed.deserialize(value))
-            .transpose()
+        self.value.take().map(|value| seed.deserialize(value)).transpose()
     }
 }
 
@@ -588,12 +461,7 @@ enum Problem {
 
 impl Failure {
     fn new(problem: Problem) -> Self {
-        Self(Box::new(Stop {
-            problem,
-            place: None,
-            path: Vec::new(),
-            consequential: false,
-        }))
+        Self(Box::new(Stop { problem, place: None, path: Vec::new(), consequential: false }))
     }
 
     fn inside(mut self, step: Step) -> Self {
@@ -604,15 +472,8 @@ impl Failure {
 
 impl Stop {
     fn finding(self, place: &Place, root: &Node<'_>, key: Span, path: &str) -> Finding {
-        let about_the_whole = matches!(
-            self.problem,
-            Problem::Null | Problem::Missing(_) | Problem::Empty
-        );
-        let span = if place.id == root.id && about_the_whole {
-            key
-        } else {
-            place.span
-        };
+        let about_the_whole = matches!(self.problem, Problem::Null | Problem::Missing(_) | Problem::Empty);
+        let span = if place.id == root.id && about_the_whole { key } else { place.span };
         let mut path = path.to_owned();
         for step in self.path.iter().rev() {
             path = match step {
@@ -639,42 +500,18 @@ impl Problem {
                 ("unknown-key", format!("unknown key `{key}`"), Some(hint))
             }
             Self::UnknownWord { word, allowed } => {
-                let problem = if secret {
-                    "unknown word".into()
-                } else {
-                    format!("unknown word `{word}`")
-                };
-                (
-                    "unknown-word",
-                    problem,
-                    Some(did_you_mean(&word, allowed, "possible are", secret)),
-                )
+                let problem = if secret { "unknown word".into() } else { format!("unknown word `{word}`") };
+                ("unknown-word", problem, Some(did_you_mean(&word, allowed, "possible are", secret)))
             }
-            Self::Missing(key) => (
-                "missing-key",
-                format!("the key `{key}` is missing"),
-                Some(format!("add `{key}:`")),
-            ),
-            Self::Twice(key) => (
-                "duplicate-key",
-                format!("`{key}` is written twice"),
-                Some("keep one".into()),
-            ),
-            Self::Null => (
-                "empty-key",
-                "this key has no value".into(),
-                Some("give it a value, or remove the key".into()),
-            ),
-            Self::Empty => (
-                "empty-key",
-                "this map is empty".into(),
-                Some("fill it, or remove the key".into()),
-            ),
-            Self::Surplus => (
-                "one-of",
-                "only one of these keys may be written".into(),
-                Some("keep the one that is meant".into()),
-            ),
+            Self::Missing(key) => ("missing-key", format!("the key `{key}` is missing"), Some(format!("add `{key}:`"))),
+            Self::Twice(key) => ("duplicate-key", format!("`{key}` is written twice"), Some("keep one".into())),
+            Self::Null => {
+                ("empty-key", "this key has no value".into(), Some("give it a value, or remove the key".into()))
+            }
+            Self::Empty => ("empty-key", "this map is empty".into(), Some("fill it, or remove the key".into())),
+            Self::Surplus => {
+                ("one-of", "only one of these keys may be written".into(), Some("keep the one that is meant".into()))
+            }
             Self::Broken => ("bad-value", "this value cannot be read".into(), None),
             Self::Other(message) => match message.split_once('\n') {
                 Some((problem, hint)) => ("bad-value", problem.into(), Some(hint.into())),
@@ -685,11 +522,7 @@ impl Problem {
 }
 
 fn did_you_mean(word: &str, allowed: &[&'static str], or: &str, secret: bool) -> String {
-    let near = if secret {
-        None
-    } else {
-        nearest(word, allowed.iter().copied())
-    };
+    let near = if secret { None } else { nearest(word, allowed.iter().copied()) };
     match near {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("{or}: {}", allowed.join(", ")),
@@ -710,11 +543,7 @@ fn wrong_type(found: &str, expected: &str, secret: bool) -> (&'static str, Strin
         None
     };
     let (found, expected) = (in_our_words(found), in_our_words(expected));
-    (
-        "wrong-type",
-        format!("expected {expected}, found {found}"),
-        hint,
-    )
+    ("wrong-type", format!("expected {expected}, found {found}"), hint)
 }
 
 fn is_number(expected: &str) -> bool {
@@ -725,35 +554,17 @@ fn is_number(expected: &str) -> bool {
 /// serde speaks of Rust's types; operators do not.
 fn in_our_words(text: &str) -> String {
     if is_number(text) {
-        return if text.contains("number") {
-            text.to_owned()
-        } else {
-            "a whole number".to_owned()
-        };
+        return if text.contains("number") { text.to_owned() } else { "a whole number".to_owned() };
     }
-    let text = if text.starts_with("struct ") {
-        "a map"
-    } else {
-        text
-    };
-    let words = [
-        ("sequence", "a list"),
-        ("map", "a map"),
-        ("a sequence", "a list"),
-        ("unit value", "no value"),
-    ];
+    let text = if text.starts_with("struct ") { "a map" } else { text };
+    let words = [("sequence", "a list"), ("map", "a map"), ("a sequence", "a list"), ("unit value", "no value")];
     if let Some((_, ours)) = words.iter().find(|(theirs, _)| *theirs == text) {
         return (*ours).to_owned();
     }
-    let text = text
-        .strip_prefix("integer ")
-        .map_or_else(|| text.to_owned(), |number| format!("the number {number}"));
-    let text = text
-        .strip_prefix("floating point ")
-        .map_or_else(|| text.clone(), |number| format!("the number {number}"));
-    text.replace("a string", "text")
-        .replace("string ", "the text ")
-        .replace("boolean `", "the boolean `")
+    let text = text.strip_prefix("integer ").map_or_else(|| text.to_owned(), |number| format!("the number {number}"));
+    let text =
+        text.strip_prefix("floating point ").map_or_else(|| text.clone(), |number| format!("the number {number}"));
+    text.replace("a string", "text").replace("string ", "the text ").replace("boolean `", "the boolean `")
 }
 
 impl de::Error for Failure {
@@ -762,10 +573,7 @@ impl de::Error for Failure {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::new(Problem::Type {
-            found: found.to_string(),
-            expected: expected.to_string(),
-        })
+        Self::new(Problem::Type { found: found.to_string(), expected: expected.to_string() })
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
@@ -773,24 +581,15 @@ impl de::Error for Failure {
     }
 
     fn invalid_length(_: usize, expected: &dyn de::Expected) -> Self {
-        Self::new(Problem::Type {
-            found: "another number of values".into(),
-            expected: expected.to_string(),
-        })
+        Self::new(Problem::Type { found: "another number of values".into(), expected: expected.to_string() })
     }
 
     fn unknown_variant(word: &str, allowed: &'static [&'static str]) -> Self {
-        Self::new(Problem::UnknownWord {
-            word: word.to_owned(),
-            allowed,
-        })
+        Self::new(Problem::UnknownWord { word: word.to_owned(), allowed })
     }
 
     fn unknown_field(key: &str, allowed: &'static [&'static str]) -> Self {
-        Self::new(Problem::UnknownKey {
-            key: key.to_owned(),
-            allowed,
-        })
+        Self::new(Problem::UnknownKey { key: key.to_owned(), allowed })
     }
 
     fn missing_field(key: &'static str) -> Self {

@@ -43,24 +43,12 @@ impl Check for Upstream {
     fn check(&self, report: &mut Report<'_>) {
         if let Some(surplus) = self.endpoints.0.get(ENDPOINTS_MAX) {
             let hint = format!("the most is {ENDPOINTS_MAX}");
-            report.error(
-                "too-large",
-                surplus.span,
-                "endpoints",
-                "too many endpoints",
-                hint,
-            );
+            report.error("too-large", surplus.span, "endpoints", "too many endpoints", hint);
         }
         self.check_duplicates(report);
         if self.dns.refresh_min > self.dns.refresh_max {
             let hint = "`refresh_min` must not be longer than `refresh_max`";
-            report.error(
-                "bad-value",
-                report.span,
-                "dns",
-                "the least is more than the most",
-                hint,
-            );
+            report.error("bad-value", report.span, "dns", "the least is more than the most", hint);
         }
     }
 }
@@ -71,13 +59,7 @@ impl Upstream {
         for endpoint in self.endpoints.iter().take(ENDPOINTS_MAX) {
             if !seen.insert(&endpoint.address.value) {
                 let hint = "give it a `weight` instead of writing it twice";
-                report.error(
-                    "duplicate",
-                    endpoint.span,
-                    "endpoints",
-                    "this endpoint is written twice",
-                    hint,
-                );
+                report.error("duplicate", endpoint.span, "endpoints", "this endpoint is written twice", hint);
             }
         }
     }
@@ -114,17 +96,11 @@ impl Shorthand for Endpoint {
 
     fn of_word(word: Text) -> Result<Self, String> {
         let address = EndpointAddress::of_text(&word)?;
-        Ok(Self {
-            address: word.map(|_| address),
-            weight: one(),
-        })
+        Ok(Self { address: word.map(|_| address), weight: one() })
     }
 
     fn of_full(full: EndpointFull) -> Self {
-        Self {
-            address: full.address,
-            weight: full.weight,
-        }
+        Self { address: full.address, weight: full.weight }
     }
 }
 
@@ -189,10 +165,7 @@ pub struct Dns {
 
 impl Default for Dns {
     fn default() -> Self {
-        Self {
-            refresh_min: Period::from_secs(5),
-            refresh_max: Period::from_secs(300),
-        }
+        Self { refresh_min: Period::from_secs(5), refresh_max: Period::from_secs(300) }
     }
 }
 
@@ -209,9 +182,6 @@ pub struct MarkDown {
 
 impl Default for MarkDown {
     fn default() -> Self {
-        Self {
-            failures: Count::new(1),
-            period: Period::from_secs(10),
-        }
+        Self { failures: Count::new(1), period: Period::from_secs(10) }
     }
 }

@@ -23,9 +23,7 @@ pub(super) trait Literal: Sized {
     fn of_number(number: u64) -> Result<Self, String>;
 }
 
-pub(super) fn literal<'de, T: Literal, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
+pub(super) fn literal<'de, T: Literal, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     deserializer.deserialize_any(LiteralVisitor(PhantomData))
 }
 
@@ -47,10 +45,7 @@ impl<T: Literal> Visitor<'_> for LiteralVisitor<T> {
     }
 
     fn visit_i64<E: de::Error>(self, _: i64) -> Result<T, E> {
-        Err(E::custom(format!(
-            "expected {}, found a negative number",
-            T::EXPECTED
-        )))
+        Err(E::custom(format!("expected {}, found a negative number", T::EXPECTED)))
     }
 }
 
@@ -62,11 +57,7 @@ impl<const MIN_MS: u64, const MAX_MS: u64> Period<MIN_MS, MAX_MS> {
     /// For defaults: the milliseconds are cut to the range.
     pub const fn from_millis(millis: u64) -> Self {
         let millis = if millis < MIN_MS { MIN_MS } else { millis };
-        Self(Duration::from_millis(if millis > MAX_MS {
-            MAX_MS
-        } else {
-            millis
-        }))
+        Self(Duration::from_millis(if millis > MAX_MS { MAX_MS } else { millis }))
     }
 
     /// For defaults: see [`Self::from_millis`].
@@ -79,21 +70,14 @@ impl<const MIN_MS: u64, const MAX_MS: u64> Period<MIN_MS, MAX_MS> {
     }
 }
 
-const TIME_UNITS: [(&str, u64); 5] = [
-    ("ms", 1),
-    ("s", 1000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
-];
+const TIME_UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 const TIME_HINT: &str = "write a number and a unit: `250ms`, `5s`, `2m`, `1h`, `7d`";
 
 impl<const MIN_MS: u64, const MAX_MS: u64> Literal for Period<MIN_MS, MAX_MS> {
     const EXPECTED: &'static str = "a time such as `5s`";
 
     fn of_text(text: &str) -> Result<Self, String> {
-        let millis = with_unit(text, &TIME_UNITS)
-            .ok_or_else(|| format!("this is not a time\n{TIME_HINT}"))?;
+        let millis = with_unit(text, &TIME_UNITS).ok_or_else(|| format!("this is not a time\n{TIME_HINT}"))?;
         in_range(millis, MIN_MS, MAX_MS, show_millis)?;
         Ok(Self(Duration::from_millis(millis)))
     }
@@ -133,15 +117,13 @@ const SIZE_UNITS: [(&str, u64); 9] = [
     ("GB", 1_000_000_000),
     ("TB", 1_000_000_000_000),
 ];
-const SIZE_HINT: &str =
-    "write a number and a unit: `512B`, `16KiB`, `10MiB`, `1GiB`, or decimal `kB`, `MB`, `GB`";
+const SIZE_HINT: &str = "write a number and a unit: `512B`, `16KiB`, `10MiB`, `1GiB`, or decimal `kB`, `MB`, `GB`";
 
 impl<const MIN: u64, const MAX: u64> Literal for Size<MIN, MAX> {
     const EXPECTED: &'static str = "a size such as `16KiB`";
 
     fn of_text(text: &str) -> Result<Self, String> {
-        let bytes = with_unit(text, &SIZE_UNITS)
-            .ok_or_else(|| format!("this is not a size\n{SIZE_HINT}"))?;
+        let bytes = with_unit(text, &SIZE_UNITS).ok_or_else(|| format!("this is not a size\n{SIZE_HINT}"))?;
         in_range(bytes, MIN, MAX, show_bytes)?;
         Ok(Self(bytes))
     }
@@ -172,11 +154,8 @@ impl Literal for Rate {
 
     fn of_text(text: &str) -> Result<Self, String> {
         let size = text.strip_suffix("/s").map(str::trim_end);
-        let rate = size
-            .and_then(|size| with_unit(size, &SIZE_UNITS))
-            .filter(|bytes| *bytes > 0);
-        rate.map(Self)
-            .ok_or_else(|| format!("this is not a rate\n{RATE_HINT}"))
+        let rate = size.and_then(|size| with_unit(size, &SIZE_UNITS)).filter(|bytes| *bytes > 0);
+        rate.map(Self).ok_or_else(|| format!("this is not a rate\n{RATE_HINT}"))
     }
 
     fn of_number(_: u64) -> Result<Self, String> {
@@ -209,9 +188,7 @@ impl<const MIN: u64, const MAX: u64> Literal for Count<MIN, MAX> {
     const EXPECTED: &'static str = "a whole number";
 
     fn of_text(_: &str) -> Result<Self, String> {
-        Err(format!(
-            "expected a whole number\nwrite a number from {MIN} to {MAX}, without quotes"
-        ))
+        Err(format!("expected a whole number\nwrite a number from {MIN} to {MAX}, without quotes"))
     }
 
     fn of_number(number: u64) -> Result<Self, String> {
@@ -240,11 +217,7 @@ impl<T: Literal> Literal for Bounded<T> {
     const EXPECTED: &'static str = T::EXPECTED;
 
     fn of_text(text: &str) -> Result<Self, String> {
-        if text == "unlimited" {
-            Ok(Self::Unlimited)
-        } else {
-            T::of_text(text).map(Self::AtMost)
-        }
+        if text == "unlimited" { Ok(Self::Unlimited) } else { T::of_text(text).map(Self::AtMost) }
     }
 
     fn of_number(number: u64) -> Result<Self, String> {
@@ -263,11 +236,7 @@ impl<T: Literal> Literal for Switched<T> {
     const EXPECTED: &'static str = T::EXPECTED;
 
     fn of_text(text: &str) -> Result<Self, String> {
-        if text == "off" {
-            Ok(Self::Off)
-        } else {
-            T::of_text(text).map(Self::On)
-        }
+        if text == "off" { Ok(Self::Off) } else { T::of_text(text).map(Self::On) }
     }
 
     fn of_number(number: u64) -> Result<Self, String> {
@@ -280,18 +249,13 @@ fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let text = text.trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let number: u64 = text[..digits].parse().ok()?;
-    let (_, factor) = units
-        .iter()
-        .find(|(unit, _)| *unit == text[digits..].trim_start())?;
+    let (_, factor) = units.iter().find(|(unit, _)| *unit == text[digits..].trim_start())?;
     number.checked_mul(*factor)
 }
 
 fn in_range(value: u64, min: u64, max: u64, show: fn(u64) -> String) -> Result<(), String> {
     if value < min {
-        return Err(format!(
-            "the value is too small\nthe least is {}",
-            show(min)
-        ));
+        return Err(format!("the value is too small\nthe least is {}", show(min)));
     }
     if value > max {
         return Err(format!("the value is too large\nthe most is {}", show(max)));
@@ -309,10 +273,7 @@ pub(super) fn show_bytes(bytes: u64) -> String {
 
 /// The number in the largest unit that divides it.
 fn show(number: u64, units: &[(&str, u64)], smallest: &str) -> String {
-    let fitting = units
-        .iter()
-        .rev()
-        .find(|(_, factor)| number >= *factor && number.is_multiple_of(*factor));
+    let fitting = units.iter().rev().find(|(_, factor)| number >= *factor && number.is_multiple_of(*factor));
     match fitting {
         Some((unit, factor)) => format!("{}{unit}", number / factor),
         None => format!("{number}{smallest}"),
@@ -380,31 +341,12 @@ mod tests {
 
     #[test]
     fn times_carry_a_unit() {
-        for (text, millis) in [
-            ("250ms", 250),
-            ("5s", 5_000),
-            ("2m", 120_000),
-            ("1h", 3_600_000),
-            ("7d", 604_800_000),
-        ] {
-            assert_eq!(
-                Period::<1>::of_text(text).unwrap().get(),
-                Duration::from_millis(millis),
-                "{text}"
-            );
+        for (text, millis) in [("250ms", 250), ("5s", 5_000), ("2m", 120_000), ("1h", 3_600_000), ("7d", 604_800_000)] {
+            assert_eq!(Period::<1>::of_text(text).unwrap().get(), Duration::from_millis(millis), "{text}");
         }
-        for text in [
-            "",
-            "5",
-            "s",
-            "-5s",
-            "1.5s",
-            "5 sec",
-            "5S",
-            "99999999999999999999s",
-            "18446744073709551615d",
-            "ö5s",
-        ] {
+        for text in
+            ["", "5", "s", "-5s", "1.5s", "5 sec", "5S", "99999999999999999999s", "18446744073709551615d", "ö5s"]
+        {
             assert!(Period::<1>::of_text(text).is_err(), "{text}");
         }
         assert!(Period::<1>::of_number(5).unwrap_err().contains("unit"));
@@ -430,21 +372,9 @@ mod tests {
 
     #[test]
     fn a_value_out_of_range_names_the_bound() {
-        assert!(
-            Size::<0, 65_535>::of_text("64KiB")
-                .unwrap_err()
-                .ends_with("the most is 65535B")
-        );
-        assert!(
-            Period::<1000>::of_text("1ms")
-                .unwrap_err()
-                .ends_with("the least is 1s")
-        );
-        assert!(
-            Count::<1, 10>::of_number(11)
-                .unwrap_err()
-                .ends_with("the most is 10")
-        );
+        assert!(Size::<0, 65_535>::of_text("64KiB").unwrap_err().ends_with("the most is 65535B"));
+        assert!(Period::<1000>::of_text("1ms").unwrap_err().ends_with("the least is 1s"));
+        assert!(Count::<1, 10>::of_number(11).unwrap_err().ends_with("the most is 10"));
     }
 
     #[test]
@@ -456,14 +386,8 @@ mod tests {
 
     #[test]
     fn unlimited_must_be_written() {
-        assert_eq!(
-            Bounded::<Count<1, 5>>::of_text("unlimited"),
-            Ok(Bounded::Unlimited)
-        );
-        assert_eq!(
-            Bounded::<Count<1, 5>>::of_number(3),
-            Ok(Bounded::AtMost(Count::new(3)))
-        );
+        assert_eq!(Bounded::<Count<1, 5>>::of_text("unlimited"), Ok(Bounded::Unlimited));
+        assert_eq!(Bounded::<Count<1, 5>>::of_number(3), Ok(Bounded::AtMost(Count::new(3))));
         assert_eq!(Switched::<Rate>::of_text("off"), Ok(Switched::Off));
     }
 }
