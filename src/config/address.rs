@@ -9,6 +9,8 @@ use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer};
 
+use crate::base::Address;
+
 use super::value::{Literal, literal, literal_type};
 
 /// `sun_path` on Linux, less the final zero.
@@ -25,6 +27,14 @@ pub enum BindAddress {
 }
 
 impl BindAddress {
+    /// As streams know it.
+    pub fn address(&self) -> Address {
+        match self {
+            Self::Ip(address) => Address::Ip(*address),
+            Self::Unix(path) => Address::Unix(path.as_path().into()),
+        }
+    }
+
     /// Whether only this machine can connect.
     pub fn is_local(&self) -> bool {
         match self {
@@ -75,6 +85,17 @@ pub enum EndpointAddress {
         port: u16,
     },
     Unix(PathBuf),
+}
+
+impl EndpointAddress {
+    /// As streams know it; none while it is a name that must be resolved.
+    pub fn address(&self) -> Option<Address> {
+        match self {
+            Self::Ip(address) => Some(Address::Ip(*address)),
+            Self::Name { .. } => None,
+            Self::Unix(path) => Some(Address::Unix(path.as_path().into())),
+        }
+    }
 }
 
 impl fmt::Display for EndpointAddress {

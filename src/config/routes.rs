@@ -12,7 +12,7 @@ use super::limits::RouteLimits;
 use super::shape::{Entries, FieldName, FieldValue, Method, Name, OneOrMany, Protocol, Shorthand, shorthand_type};
 use super::spanned::{Spanned, Text};
 use super::timeouts::RouteTimeouts;
-use super::value::{Count, Literal, literal, literal_type};
+use super::value::{Count, Literal, REFERENCE_PATTERN, literal, literal_type};
 
 /// What a fixed response may hold.
 const RESPOND_BODY_BYTES_MAX: usize = 256 * 1024;
@@ -291,7 +291,10 @@ impl Literal for RedirectStatus {
 }
 
 literal_type!([] RedirectStatus, "redirect status", |_generator| {
-    json_schema!({ "enum": [301, 302, 303, 307, 308] })
+    json_schema!({ "anyOf": [
+        { "enum": [301, 302, 303, 307, 308] },
+        { "type": "string", "pattern": REFERENCE_PATTERN },
+    ] })
 });
 
 /// Answer with a fixed response.

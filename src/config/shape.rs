@@ -149,7 +149,8 @@ impl<K: JsonSchema, T: JsonSchema> JsonSchema for Entries<K, T> {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let value = generator.subschema_for::<T>();
-        json_schema!({ "type": "object", "additionalProperties": value, "minProperties": 1 })
+        let key = generator.subschema_for::<K>();
+        json_schema!({ "type": "object", "additionalProperties": value, "propertyNames": key, "minProperties": 1 })
     }
 }
 
