@@ -14,6 +14,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import machine
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 TARGET = ROOT / "target" / "peers"
@@ -107,7 +109,7 @@ def install_envoy() -> None:
 class Running:
     """A started contestant; leaving the `with` block ends its processes."""
 
-    def __init__(self, contestant: Contestant, cpu: int):
+    def __init__(self, contestant: Contestant, cpu: int, niceness: int):
         self.contestant = contestant
         self.probes = 0
         self.folder = TARGET / "work" / contestant.name
@@ -126,6 +128,7 @@ class Running:
             self.process = subprocess.Popen(
                 command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, start_new_session=True
             )
+        machine.favour(self.process.pid, niceness)
 
     def __enter__(self):
         try:

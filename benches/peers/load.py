@@ -6,6 +6,8 @@ import select
 import subprocess
 from pathlib import Path
 
+import machine
+
 HERE = Path(__file__).resolve().parent
 
 BUILD_SECONDS_MAX = 120
@@ -16,11 +18,13 @@ GRACE_SECONDS = 75
 class Load:
     """Backend and client in one process, up for the whole comparison; leaving the `with` block ends it."""
 
-    def __init__(self, folder: Path, address: str, cpu: int):
-        binary = build(folder)
+    def __init__(self, folder: Path, address: str, cpu: int, niceness: int):
+        command = ["taskset", "-c", str(cpu), str(build(folder)), address]
+        # A session of its own is what the scheduler groups by.
         self.process = subprocess.Popen(
-            ["taskset", "-c", str(cpu), str(binary), address], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
+        machine.favour(self.process.pid, niceness)
 
     def __enter__(self):
         return self
@@ -61,6 +65,6 @@ def build(folder: Path) -> Path:
         return binary
     folder.mkdir(parents=True, exist_ok=True)
     rustc = os.environ.get("RUSTC", "rustc")
-    command = [rustc, "--edition", "2024", "-O", "-o", str(binary), str(source / "main.rs")]
+    command = [rustc, "--edition", "2024", "-O", "-C", "target-cpu=native", "-o", str(binary), str(source / "main.rs")]
     subprocess.run(command, check=True, timeout=BUILD_SECONDS_MAX)
     return binary

@@ -26,7 +26,7 @@ def ratio(comparison: dict) -> str:
 
 def costs(title: str, results: list[dict]) -> None:
     """CPU time per request of the base and its rivals, with the paired ratios."""
-    heads = ["contestant", "CPU us/req", "req/s", "proxy CPU", "load CPU", "machine us/req", "rival / base, 95 %", "pairs",
+    heads = ["contestant", "CPU us/req", "req/s", "proxy CPU", "load CPU", "both us/req", "rival / base, 95 %", "pairs",
              "repeated"]
     rows = []
     for index, result in enumerate(results):
@@ -44,7 +44,7 @@ def cost_row(result: dict, side: str) -> list[str]:
         f"{middle(windows, 'rate'):.0f}",
         f"{middle(windows, 'proxy_utilisation'):.0%}",
         f"{middle(windows, 'load_utilisation'):.0%}",
-        f"{middle(windows, 'machine_cpu_us'):.2f}",
+        f"{middle(windows, 'both_cpu_us'):.2f}",
         "1 (base)" if side == "base" else ratio(comparison),
         "" if side == "base" else str(comparison["pairs"]),
         str(sum(len(window["discarded"]) for window in windows)),

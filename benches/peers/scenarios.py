@@ -21,14 +21,18 @@ class Bench:
 
     load: Load
     proxy_cpu: int
+    niceness: int
     pairs: int
     seconds: float
     warmup: float
     request: bytes
 
+    def start(self, contestant: Contestant) -> Running:
+        return Running(contestant, self.proxy_cpu, self.niceness)
+
     def window(self, contestant: Contestant, command: str, **words) -> dict:
         """Starts the contestant, loads it once, stops it, and returns what was seen."""
-        with Running(contestant, self.proxy_cpu) as running:
+        with self.start(contestant) as running:
             running.verify(self.request)
             pids = ",".join(map(str, running.pids()))
             window = self.load.ask(
@@ -42,7 +46,7 @@ class Bench:
         samples = window.pop("machine")
         wall = window["wall_ns"] / 1e9
         own, everything = machine.busy(samples, self.proxy_cpu), machine.busy(samples)
-        proxy = window["proxy_cpu_ns"] / 1e9
+        proxy, load = window["proxy_cpu_ns"] / 1e9, window["load_work_ns"] / 1e9
         requests = max(window["requests"], 1)
         expected = window["total"] + running.probes
         logged = running.lines_logged() if running.contestant.does_http else expected
@@ -50,10 +54,10 @@ class Bench:
         return window | {
             "contestant": running.contestant.name,
             "cpu_us": proxy * 1e6 / requests,
-            "machine_cpu_us": everything["work"] * 1e6 / requests,
+            "both_cpu_us": (proxy + load) * 1e6 / requests,
             "rate": window["requests"] / wall,
             "proxy_utilisation": proxy / wall,
-            "load_utilisation": window["load_cpu_ns"] / 1e9 / wall,
+            "load_utilisation": load / wall,
             "steal": everything["steal"] / max(everything["total"], 0.01),
             "foreign": max(0.0, (own["work"] - proxy) / wall),
             "log_loss": max(0.0, 1 - logged / expected),
@@ -120,7 +124,7 @@ def syscalls(bench: Bench, contestant: Contestant, connections: int) -> dict:
     Tracing slows the proxy, so the counts are meant and the times are not.
     """
     summary = TARGET / "strace.txt"
-    with Running(contestant, bench.proxy_cpu) as running:
+    with bench.start(contestant) as running:
         running.verify(bench.request)
         targets = [word for pid in running.pids() for word in ("-p", str(pid))]
         tracer = subprocess.Popen(["strace", "-c", "-f", "-o", str(summary), *targets], stderr=subprocess.DEVNULL)
@@ -152,7 +156,7 @@ def parse_strace(text: str) -> dict:
 
 def idle(bench: Bench, contestant: Contestant, connections: int) -> dict:
     """Memory of connections that were used once and then stay open."""
-    with Running(contestant, bench.proxy_cpu) as running:
+    with bench.start(contestant) as running:
         running.verify(bench.request)
         bench.load.ask("closed", 2, target=running.address, connections=CONNECTIONS, warmup=0, seconds=1)
         time.sleep(0.5)

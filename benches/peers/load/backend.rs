@@ -82,7 +82,7 @@ fn serve(connection: &mut Connection, response: &[u8], last_head: &mut Vec<u8>) 
         Err(_) => return None,
     };
     connection.filled += read;
-    while let Some(head) = message::head_length(&connection.input[..connection.filled]) {
+    while let Some(head) = message::head_length(&connection.input[..connection.filled], 0) {
         if last_head.is_empty() {
             last_head.extend_from_slice(&connection.input[..head]);
         }

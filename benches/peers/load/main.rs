@@ -16,14 +16,14 @@ mod sys;
 
 use std::io::{BufRead, Write};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backend::Backend;
 use client::Client;
 use command::Command;
 use poll::{Poller, Token};
 
-/// Nobody waits longer than this for a sign of life from the loop.
+/// How long the loop sleeps between commands.
 const TICK: Duration = Duration::from_millis(200);
 
 /// The two peers and the poller they share.
@@ -31,13 +31,19 @@ pub struct World {
     poller: Poller,
     backend: Backend,
     client: Client,
+    /// Time spent in turns that found nothing to do, sleeping or spinning.
+    idle: Duration,
 }
 
 impl World {
     /// Waits for events, at most `timeout`, and lets the backend and the client handle them.
     fn turn(&mut self, timeout: Duration) -> bool {
         let mut spoken_to = false;
+        let start = Instant::now();
         let ready = self.poller.wait(timeout);
+        if ready == 0 {
+            self.idle += start.elapsed();
+        }
         for index in 0..ready {
             match self.poller.token(index) {
                 Token::Command => spoken_to = true,
@@ -65,7 +71,7 @@ fn serve(address: &str) -> std::io::Result<()> {
     let backend = Backend::bind(address, &poller)?;
     let input = std::io::stdin();
     poller.add(input.as_raw_fd(), Token::Command)?;
-    let mut world = World { poller, backend, client: Client::default() };
+    let mut world = World { poller, backend, client: Client::default(), idle: Duration::ZERO };
     let mut lines = input.lock();
     loop {
         if !world.turn(TICK) {

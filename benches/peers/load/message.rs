@@ -3,6 +3,8 @@
 /// Bytes of the response body.
 pub const BODY_BYTES: usize = 1024;
 
+const EMPTY_LINE: &[u8] = b"\r\n\r\n";
+
 /// The longest head either side accepts.
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 
@@ -63,13 +65,19 @@ pub fn response() -> Vec<u8> {
 }
 
 /// The length of the first head in `bytes`, its empty line included.
-pub fn head_length(bytes: &[u8]) -> Option<usize> {
-    bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|start| start + 4)
+///
+/// Looks first where the head ends if exactly one message with `body` bytes has arrived, which is the rule.
+pub fn head_length(bytes: &[u8], body: usize) -> Option<usize> {
+    let expected = bytes.len().saturating_sub(body);
+    if bytes[..expected].ends_with(EMPTY_LINE) {
+        return Some(expected);
+    }
+    bytes.windows(EMPTY_LINE.len()).position(|window| window == EMPTY_LINE).map(|start| start + EMPTY_LINE.len())
 }
 
 /// Reads one response: exactly status 200, one length, and the body the backend sends.
 pub fn read_response(bytes: &[u8], body: &[u8; BODY_BYTES]) -> Result<Option<Complete>, Fault> {
-    let Some(head) = head_length(bytes) else {
+    let Some(head) = head_length(bytes, BODY_BYTES) else {
         return if bytes.len() > HEAD_BYTES_MAX { Err(Fault::Framing) } else { Ok(None) };
     };
     if !bytes.starts_with(b"HTTP/1.1 200 ") {

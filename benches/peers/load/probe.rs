@@ -1,14 +1,14 @@
 //! What the scheduler says at one instant: CPU times, switches, and the machine's own counters.
 
 use std::fmt::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::sys;
 
 pub struct Sample {
     at: Instant,
     proxy_cpu_ns: u64,
-    own_cpu_ns: u64,
+    load_idle: Duration,
     involuntary_switches: u64,
     /// The `cpu` lines of `/proc/stat`, as they are.
     machine: String,
@@ -16,11 +16,11 @@ pub struct Sample {
 
 impl Sample {
     /// A process that has ended counts as zero, and the difference then shows it.
-    pub fn take(pids: &[i32]) -> Self {
+    pub fn take(pids: &[i32], load_idle: Duration) -> Self {
         Self {
             at: Instant::now(),
             proxy_cpu_ns: pids.iter().map(|&pid| sys::process_cpu_ns(pid).unwrap_or(0)).sum(),
-            own_cpu_ns: sys::process_cpu_ns(std::process::id() as i32).unwrap_or(0),
+            load_idle,
             involuntary_switches: pids.iter().map(|&pid| involuntary_switches(pid)).sum(),
             machine: machine(),
         }
@@ -31,11 +31,12 @@ impl Sample {
         let mut text = String::new();
         let wall = (end.at - self.at).as_nanos();
         let proxy = end.proxy_cpu_ns as i64 - self.proxy_cpu_ns as i64;
-        let own = end.own_cpu_ns - self.own_cpu_ns;
+        // What is not idle is work, as this process has its CPU to itself and never sleeps while it measures.
+        let work = wall.saturating_sub((end.load_idle - self.load_idle).as_nanos());
         let switches = end.involuntary_switches as i64 - self.involuntary_switches as i64;
         let _ = write!(
             text,
-            "\"wall_ns\":{wall},\"proxy_cpu_ns\":{proxy},\"load_cpu_ns\":{own},\"involuntary_switches\":{switches},\
+            "\"wall_ns\":{wall},\"proxy_cpu_ns\":{proxy},\"load_work_ns\":{work},\"involuntary_switches\":{switches},\
              \"machine\":[{:?},{:?}]",
             self.machine, end.machine
         );

@@ -58,20 +58,14 @@ impl Window {
     }
 
     /// Takes the samples at the two edges; says whether the window is over.
-    fn edge(&mut self, now: Instant) -> bool {
+    fn edge(&mut self, now: Instant, load_idle: Duration) -> bool {
         if self.first.is_none() && now >= self.begin {
-            self.first = Some(Sample::take(&self.pids));
+            self.first = Some(Sample::take(&self.pids, load_idle));
         }
         if self.last.is_none() && now >= self.end {
-            self.last = Some(Sample::take(&self.pids));
+            self.last = Some(Sample::take(&self.pids, load_idle));
         }
         self.last.is_some()
-    }
-
-    /// The time until the next edge, which a wait must not miss.
-    fn patience(&self, now: Instant) -> Duration {
-        let edge = if self.first.is_none() { self.begin } else { self.end };
-        edge.saturating_duration_since(now)
     }
 
     /// Counts answers given inside the window; their latency runs from the instant they were due.
@@ -113,22 +107,20 @@ impl Window {
 }
 
 /// Keeps every connection busy: the next request leaves when the answer is in.
+///
+/// It spins, because a peer that sleeps must be woken, and the proxy would pay for that: the faster the proxy, the less.
 pub fn closed(world: &mut World, command: &Command) -> Result<String, String> {
     let connections = command.value("connections", 64)?;
     let limit = requests_per_connection(command)?;
-    let spin = command.value("spin", 0)? == 1;
     world.backend.accepted = 0;
     world.client.open(command.target()?, connections, limit, &world.poller);
     let mut window = Window::of(command)?;
-    let mut now = Instant::now();
-    while !window.edge(now) && world.client.faults() <= FAULTS_MAX {
+    while !window.edge(Instant::now(), world.idle) && world.client.faults() <= FAULTS_MAX {
         while let Some(id) = world.client.free.pop_front() {
             world.client.send(id, Instant::now(), &world.poller);
         }
-        let patience = if spin { Duration::ZERO } else { window.patience(now) };
-        world.turn(patience);
+        world.turn(Duration::ZERO);
         window.collect(world);
-        now = Instant::now();
     }
     window.unanswered = drain(world);
     let report = window.report(world, "");
@@ -147,7 +139,7 @@ pub fn open(world: &mut World, command: &Command) -> Result<String, String> {
     let mut window = Window::of(command)?;
     let mut schedule = Schedule::new(Duration::from_secs_f64(1.0 / rate));
     world.poller.batch = OPEN_BATCH;
-    while !window.edge(Instant::now()) && schedule.backlog.len() < BACKLOG_MAX {
+    while !window.edge(Instant::now(), world.idle) && schedule.backlog.len() < BACKLOG_MAX {
         schedule.send_what_is_due(world, window.first.is_some());
         world.turn(Duration::ZERO);
         window.collect(world);
