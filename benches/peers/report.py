@@ -35,8 +35,12 @@ def costs(title: str, results: list[dict]) -> None:
     table(title, heads, rows)
 
 
+def windows_of(result: dict, side: str) -> list[dict]:
+    return [pair[side] for pairs in result["rounds"] for pair in pairs]
+
+
 def cost_row(result: dict, side: str) -> list[str]:
-    windows = result["windows"][side]
+    windows = windows_of(result, side)
     comparison = result["ratios"]["cpu"]
     return [
         result[side],
@@ -63,7 +67,7 @@ def latencies(title: str, results: list[dict]) -> None:
 
 
 def latency_row(result: dict, side: str, names: tuple) -> list[str]:
-    windows = [window for window in result["windows"][side] if window["latency_us"]]
+    windows = [window for window in windows_of(result, side) if window["latency_us"]]
     values = [statistics.median(window["latency_us"][name] for window in windows) for name in names]
     lags = [window["lag_us"]["p99"] for window in windows if window.get("lag_us")]
     ratios = ["1 (base)" if side == "base" else ratio(result["ratios"][name]) for name in names]

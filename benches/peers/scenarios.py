@@ -1,5 +1,6 @@
 """What is measured: each scenario turns a contestant, or a pair of them, into figures."""
 
+import statistics
 import subprocess
 import time
 from dataclasses import dataclass
@@ -7,10 +8,11 @@ from dataclasses import dataclass
 import machine
 from contestants import CONTESTANTS, TARGET, Contestant, Running
 from load import Load
-from paired import abba, compare, undisturbed
+from paired import LOG_LOSS_MAX, abba, compare, undisturbed
 
 CONNECTIONS = 64
 SHORT_REQUESTS = 10
+SATURATION_WINDOWS = 9
 IDLE_CONNECTIONS = 5_000
 STRACE_SECONDS_MAX = 30
 
@@ -22,6 +24,7 @@ class Bench:
     load: Load
     proxy_cpu: int
     niceness: int
+    rounds: int
     pairs: int
     seconds: float
     warmup: float
@@ -30,29 +33,24 @@ class Bench:
     def start(self, contestant: Contestant) -> Running:
         return Running(contestant, self.proxy_cpu, self.niceness)
 
-    def window(self, contestant: Contestant, command: str, **words) -> dict:
-        """Starts the contestant, loads it once, stops it, and returns what was seen."""
-        with self.start(contestant) as running:
-            running.verify(self.request)
-            pids = ",".join(map(str, running.pids()))
-            window = self.load.ask(
-                command, self.warmup + self.seconds, target=running.address, pids=pids, warmup=self.warmup,
-                seconds=self.seconds, **words,
-            )
-        return self.refine(window, running)
+    def window(self, running: Running, command: str, **words) -> dict:
+        """Loads a started contestant once, and returns what was seen."""
+        pids = ",".join(map(str, running.pids()))
+        window = self.load.ask(
+            command, self.warmup + self.seconds, target=running.address, pids=pids, warmup=self.warmup,
+            seconds=self.seconds, **words,
+        )
+        running.answered += window["total"]
+        return self.refine(window)
 
-    def refine(self, window: dict, running: Running) -> dict:
+    def refine(self, window: dict) -> dict:
         """Turns raw counters into the figures of the report."""
         samples = window.pop("machine")
         wall = window["wall_ns"] / 1e9
         own, everything = machine.busy(samples, self.proxy_cpu), machine.busy(samples)
         proxy, load = window["proxy_cpu_ns"] / 1e9, window["load_work_ns"] / 1e9
         requests = max(window["requests"], 1)
-        expected = window["total"] + running.probes
-        logged = running.lines_logged() if running.contestant.does_http else expected
-        running.log.unlink(missing_ok=True)
         return window | {
-            "contestant": running.contestant.name,
             "cpu_us": proxy * 1e6 / requests,
             "both_cpu_us": (proxy + load) * 1e6 / requests,
             "rate": window["requests"] / wall,
@@ -60,16 +58,36 @@ class Bench:
             "load_utilisation": load / wall,
             "steal": everything["steal"] / max(everything["total"], 0.01),
             "foreign": max(0.0, (own["work"] - proxy) / wall),
-            "log_loss": max(0.0, 1 - logged / expected),
         }
 
-    def pair(self, base: Contestant, rival: Contestant, command: str, **words) -> dict:
-        """Windows in ABBA order; those that were disturbed are repeated."""
-        windows = {"base": [], "rival": []}
-        for side in abba(self.pairs):
-            contestant = base if side == "base" else rival
-            windows[side].append(undisturbed(lambda: self.window(contestant, command, **words)))
-        return windows
+    def alone(self, contestant: Contestant, command: str, **words) -> dict:
+        """One window of a contestant by itself, its log counted."""
+        with self.start(contestant) as running:
+            running.verify(self.request)
+            window = self.window(running, command, **words)
+        return window | {"contestant": contestant.name, "log_loss": running.log_loss()}
+
+    def round(self, base: Contestant, rival: Contestant, command: str, **words) -> list[dict]:
+        """Starts both afresh and measures them in turn; the one whose turn it is not only sleeps."""
+        with self.start(base) as ours, self.start(rival) as theirs:
+            sides = {"base": ours, "rival": theirs}
+            for running in sides.values():
+                running.verify(self.request)
+            pairs = [
+                {side: undisturbed(lambda: self.window(sides[side], command, **words)) for side in order}
+                for order in abba(self.pairs)
+            ]
+        for side, running in sides.items():
+            mark_lost_lines([pair[side] for pair in pairs], running.log_loss())
+        return pairs
+
+
+def mark_lost_lines(windows: list[dict], loss: float) -> None:
+    """A contestant that drops log lines has not done the work of the round."""
+    for window in windows:
+        window["log_loss"] = loss
+        if loss > LOG_LOSS_MAX:
+            window["disturbances"].append(f"{loss:.1%} of the log lines are missing")
 
 
 def cpu(window: dict) -> float:
@@ -106,16 +124,19 @@ def open_loop(bench: Bench, base: Contestant, rival: Contestant, rate: float) ->
 
 
 def paired(bench: Bench, base: Contestant, rival: Contestant, values: dict, command: str, **words) -> dict:
-    windows = bench.pair(base, rival, command, **words)
-    ratios = {name: compare(windows["base"], windows["rival"], value) for name, value in values.items()}
-    return {"base": base.name, "rival": rival.name, "ratios": ratios, "windows": windows}
+    rounds = [bench.round(base, rival, command, **words) for _ in range(bench.rounds)]
+    ratios = {name: compare(rounds, value) for name, value in values.items()}
+    return {"base": base.name, "rival": rival.name, "ratios": ratios, "rounds": rounds}
 
 
 def saturation(bench: Bench) -> float:
     """Requests per second of nginx at saturation: the yardstick of the open loop."""
-    rates = sorted(undisturbed(lambda: bench.window(CONTESTANTS["nginx"], "closed", connections=CONNECTIONS))["rate"]
-                   for _ in range(3))
-    return rates[1]
+    with bench.start(CONTESTANTS["nginx"]) as running:
+        windows = [
+            undisturbed(lambda: bench.window(running, "closed", connections=CONNECTIONS))
+            for _ in range(SATURATION_WINDOWS)
+        ]
+    return statistics.median(window["rate"] for window in windows)
 
 
 def syscalls(bench: Bench, contestant: Contestant, connections: int) -> dict:
