@@ -217,6 +217,16 @@ class Running:
             raise Unfit(f"{name} shows no metrics")
         self.answered += 2
 
+    def verify_upstream(self, request: bytes, seen: str) -> None:
+        """Proves that the backend got every field of the request, and the client's address."""
+        if not self.contestant.does_http:
+            return
+        names = [line.split(":", 1)[0].lower() for line in request.decode().split("\r\n")[1:] if line]
+        head = seen.lower()
+        missing = [name for name in [*names, "x-forwarded-for"] if f"\r\n{name}:" not in head]
+        if missing:
+            raise Unfit(f"{self.contestant.name} does not send {', '.join(missing)} upstream: {seen!r}")
+
     @staticmethod
     def ask(port: int, request: bytes) -> bytes:
         """One request on a connection of its own; the reply up to a pause or the end."""

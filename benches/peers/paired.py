@@ -4,12 +4,17 @@ import random
 import statistics
 
 RESAMPLES = 5_000
+ROUNDS_MIN = 3
 # A window that was disturbed is repeated this often before its pair is given up.
 REPEATS_MAX = 2
+
+OVERLOAD = "cannot keep the rate"
 
 STEAL_MAX = 0.01
 FOREIGN_MAX = 0.03
 LAG_P99_US_MAX = 10
+# Requests that found all connections busy, in an open loop.
+QUEUED_MAX = 0.5
 LOG_LOSS_MAX = 0.001
 
 
@@ -29,6 +34,8 @@ def disturbances(window: dict) -> list[str]:
         found.append(f"steal {window['steal']:.1%}")
     if window["foreign"] > FOREIGN_MAX:
         found.append(f"others used {window['foreign']:.1%} of the proxy's CPU")
+    if window.get("queued", 0) > window["requests"] * QUEUED_MAX:
+        return [*found, OVERLOAD]
     lag = window.get("lag_us")
     if lag and lag["p99"] > LAG_P99_US_MAX:
         found.append(f"send lag p99 {lag['p99']} us")
@@ -42,7 +49,8 @@ def undisturbed(measure) -> dict:
         window = measure()
         window["disturbances"] = disturbances(window)
         window["discarded"] = list(discarded)
-        if not window["disturbances"]:
+        # Overload is the proxy's own doing and will not go away.
+        if not window["disturbances"] or OVERLOAD in window["disturbances"]:
             break
         discarded.append(window["disturbances"])
     return window
@@ -67,12 +75,14 @@ def disturbed(pair: dict) -> bool:
     return bool(pair["base"]["disturbances"] or pair["rival"]["disturbances"])
 
 
-def interval(rounds: list[list[float]]) -> tuple[float, float]:
+def interval(rounds: list[list[float]]) -> tuple[float | None, float | None]:
     """The bootstrap 95 % interval of the median.
 
     Whole rounds are drawn, because the windows of one round share their processes and are not independent. The seed is
-    fixed, so the same data give the same interval.
+    fixed, so the same data give the same interval. Too few rounds have none.
     """
+    if len(rounds) < ROUNDS_MIN:
+        return None, None
     source = random.Random(1)
     draws = (source.choices(rounds, k=len(rounds)) for _ in range(RESAMPLES))
     medians = sorted(statistics.median([ratio for each in draw for ratio in each]) for draw in draws)

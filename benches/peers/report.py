@@ -2,6 +2,8 @@
 
 import statistics
 
+from paired import OVERLOAD
+
 
 def table(title: str, heads: list[str], rows: list[list[str]]) -> None:
     """Prints aligned columns: the first to the left, the rest to the right."""
@@ -21,6 +23,8 @@ def ratio(comparison: dict) -> str:
     if comparison["ratio"] is None:
         return "none"
     mark = "" if comparison["quiet"] else " noisy"
+    if comparison["low"] is None:
+        return f"{comparison['ratio']:.2f} (too few rounds){mark}"
     return f"{comparison['ratio']:.2f} [{comparison['low']:.2f}, {comparison['high']:.2f}]{mark}"
 
 
@@ -68,6 +72,8 @@ def latencies(title: str, results: list[dict]) -> None:
 
 def latency_row(result: dict, side: str, names: tuple) -> list[str]:
     windows = [window for window in windows_of(result, side) if window["latency_us"]]
+    if any(OVERLOAD in window["disturbances"] for window in windows):
+        return [result[side], *("-" for _ in names), *(OVERLOAD for _ in names[:1]), *("-" for _ in names[1:]), "-"]
     values = [statistics.median(window["latency_us"][name] for window in windows) for name in names]
     lags = [window["lag_us"]["p99"] for window in windows if window.get("lag_us")]
     ratios = ["1 (base)" if side == "base" else ratio(result["ratios"][name]) for name in names]

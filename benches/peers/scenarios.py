@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import machine
 from contestants import CONTESTANTS, TARGET, Contestant, Running
-from load import Load
+from drive import Load
 from paired import LOG_LOSS_MAX, abba, compare, undisturbed
 
 CONNECTIONS = 64
@@ -32,6 +32,11 @@ class Bench:
 
     def start(self, contestant: Contestant) -> Running:
         return Running(contestant, self.proxy_cpu, self.niceness)
+
+    def prove(self, running: Running) -> None:
+        """Makes the contestant show that it does the agreed work, on both of its sides."""
+        running.verify(self.request)
+        running.verify_upstream(self.request, self.load.ask("seen")["head"])
 
     def window(self, running: Running, command: str, **words) -> dict:
         """Loads a started contestant once, and returns what was seen."""
@@ -63,7 +68,7 @@ class Bench:
     def alone(self, contestant: Contestant, command: str, **words) -> dict:
         """One window of a contestant by itself, its log counted."""
         with self.start(contestant) as running:
-            running.verify(self.request)
+            self.prove(running)
             window = self.window(running, command, **words)
         return window | {"contestant": contestant.name, "log_loss": running.log_loss()}
 
@@ -72,7 +77,7 @@ class Bench:
         with self.start(base) as ours, self.start(rival) as theirs:
             sides = {"base": ours, "rival": theirs}
             for running in sides.values():
-                running.verify(self.request)
+                self.prove(running)
             pairs = [
                 {side: undisturbed(lambda: self.window(sides[side], command, **words)) for side in order}
                 for order in abba(self.pairs)
@@ -146,7 +151,7 @@ def syscalls(bench: Bench, contestant: Contestant, connections: int) -> dict:
     """
     summary = TARGET / "strace.txt"
     with bench.start(contestant) as running:
-        running.verify(bench.request)
+        bench.prove(running)
         targets = [word for pid in running.pids() for word in ("-p", str(pid))]
         tracer = subprocess.Popen(["strace", "-c", "-f", "-o", str(summary), *targets], stderr=subprocess.DEVNULL)
         try:
@@ -178,7 +183,7 @@ def parse_strace(text: str) -> dict:
 def idle(bench: Bench, contestant: Contestant, connections: int) -> dict:
     """Memory of connections that were used once and then stay open."""
     with bench.start(contestant) as running:
-        running.verify(bench.request)
+        bench.prove(running)
         bench.load.ask("closed", 2, target=running.address, connections=CONNECTIONS, warmup=0, seconds=1)
         time.sleep(0.5)
         before = machine.memory(running.pids())
