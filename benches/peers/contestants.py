@@ -4,6 +4,7 @@ A contestant is started afresh for every round, pinned to one CPU, in a work fol
 its configuration and its log. This file must not know how load is made or what is measured.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -120,12 +121,21 @@ def install_envoy() -> None:
             return
 
 
+def listens(port: int) -> bool:
+    """Whether anybody accepts connections there."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 class Running:
     """A started contestant; leaving the `with` block ends its processes."""
 
     def __init__(self, contestant: Contestant, cpu: int, niceness: int):
         self.contestant = contestant
         self.answered = 0
+        if listens(contestant.port):
+            raise Unfit(f"port {contestant.port}, where {contestant.name} is to listen, is taken")
         self.folder = TARGET / "work" / contestant.name
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
@@ -164,7 +174,9 @@ class Running:
         found = [self.process.pid]
         for pid in found:
             for children in Path(f"/proc/{pid}/task").glob("*/children"):
-                found += [int(child) for child in children.read_text().split()]
+                # A thread may end between the listing and the reading.
+                with contextlib.suppress(OSError):
+                    found += [int(child) for child in children.read_text().split()]
         return found
 
     def await_ready(self) -> None:
@@ -172,11 +184,9 @@ class Running:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise Unfit(f"{self.contestant.name} ended at once:\n{self.complaint()}")
-            try:
-                socket.create_connection(("127.0.0.1", self.contestant.port), timeout=1).close()
+            if listens(self.contestant.port):
                 return
-            except OSError:
-                time.sleep(0.02)
+            time.sleep(0.02)
         raise Unfit(f"{self.contestant.name} does not listen after {READY_SECONDS_MAX} s:\n{self.complaint()}")
 
     def complaint(self) -> str:
@@ -192,10 +202,8 @@ class Running:
             self.process.wait(STOP_SECONDS_MAX)
         except subprocess.TimeoutExpired:
             for pid in pids:
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
             self.process.wait(STOP_SECONDS_MAX)
 
     def verify(self, request: bytes) -> None:
@@ -240,7 +248,7 @@ class Running:
         return reply
 
     def log_loss(self) -> float:
-        """The share of answered requests without a line in the log; to be asked once, after the contestant has stopped."""
+        """The share of answered requests that were not logged; asked once, after the contestant has stopped."""
         if not self.contestant.does_http:
             return 0.0
         lines = 0

@@ -12,13 +12,13 @@ TICK = os.sysconf("SC_CLK_TCK")
 def describe() -> dict:
     """The facts that belong beside every figure."""
     model = next((l.split(":", 1)[1].strip() for l in _lines("/proc/cpuinfo") if l.startswith("model name")), "unknown")
-    mitigations = {file.name: file.read_text().strip() for file in Path("/sys/devices/system/cpu/vulnerabilities").glob("*")}
+    vulnerabilities = Path("/sys/devices/system/cpu/vulnerabilities").glob("*")
     return {
         "kernel": platform.release(),
         "cpu": model,
         "cpus": os.cpu_count(),
         "memory_mib": _field("/proc/meminfo", "MemTotal:") // 1024,
-        "mitigations": mitigations,
+        "mitigations": {file.name: file.read_text().strip() for file in vulnerabilities},
         "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
     }
 

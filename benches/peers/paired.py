@@ -11,7 +11,6 @@ REPEATS_MAX = 2
 OVERLOAD = "cannot keep the rate"
 
 STEAL_MAX = 0.01
-FOREIGN_MAX = 0.03
 LAG_P99_US_MAX = 10
 # Requests that found all connections busy, in an open loop.
 QUEUED_MAX = 0.5
@@ -23,8 +22,8 @@ def abba(pairs: int) -> list[tuple[str, str]]:
     return [("base", "rival") if pair % 2 == 0 else ("rival", "base") for pair in range(pairs)]
 
 
-def disturbances(window: dict) -> list[str]:
-    """Why a window does not count; empty if it does."""
+def disturbances(window: dict, foreign_max: float) -> list[str]:
+    """Why a window does not count; empty if it does. Others may use `foreign_max` of the proxy's CPU."""
     found = []
     if window["failed"]:
         found.append(f"{window['failed']} failed requests {window['faults']}")
@@ -32,7 +31,7 @@ def disturbances(window: dict) -> list[str]:
         found.append("no request was answered")
     if window["steal"] > STEAL_MAX:
         found.append(f"steal {window['steal']:.1%}")
-    if window["foreign"] > FOREIGN_MAX:
+    if window["foreign"] > foreign_max:
         found.append(f"others used {window['foreign']:.1%} of the proxy's CPU")
     if window.get("queued", 0) > window["requests"] * QUEUED_MAX:
         return [*found, OVERLOAD]
@@ -42,12 +41,12 @@ def disturbances(window: dict) -> list[str]:
     return found
 
 
-def undisturbed(measure) -> dict:
+def undisturbed(measure, foreign_max: float) -> dict:
     """Measures until a window counts, or gives up and returns the last with its disturbances."""
     discarded = []
     for _ in range(1 + REPEATS_MAX):
         window = measure()
-        window["disturbances"] = disturbances(window)
+        window["disturbances"] = disturbances(window, foreign_max)
         window["discarded"] = list(discarded)
         # Overload is the proxy's own doing and will not go away.
         if not window["disturbances"] or OVERLOAD in window["disturbances"]:
@@ -57,13 +56,13 @@ def undisturbed(measure) -> dict:
 
 
 def compare(rounds: list[list[dict]], value) -> dict:
-    """The median of rival / base over the pairs of all rounds, with a bootstrap interval; higher is better for the base."""
+    """The median of rival / base over the pairs of all rounds, with its interval; higher is better for the base."""
     complete = [[pair for pair in pairs if value(pair["base"]) and value(pair["rival"])] for pairs in rounds]
     clean = [[pair for pair in pairs if not disturbed(pair)] for pairs in complete]
     # With most pairs disturbed, the figure is shown all the same, and marked.
     quiet = sum(map(len, clean)) * 2 >= sum(map(len, rounds)) > 0
-    ratios = [[value(pair["rival"]) / value(pair["base"]) for pair in pairs] for pairs in (clean if quiet else complete)]
-    ratios = [each for each in ratios if each]
+    counted = [pairs for pairs in (clean if quiet else complete) if pairs]
+    ratios = [[value(pair["rival"]) / value(pair["base"]) for pair in pairs] for pairs in counted]
     if not ratios:
         return {"ratio": None, "low": None, "high": None, "pairs": 0, "quiet": False}
     low, high = interval(ratios)

@@ -28,6 +28,7 @@ class Bench:
     pairs: int
     seconds: float
     warmup: float
+    foreign_max: float
     request: bytes
 
     def start(self, contestant: Contestant) -> Running:
@@ -79,7 +80,8 @@ class Bench:
             for running in sides.values():
                 self.prove(running)
             pairs = [
-                {side: undisturbed(lambda: self.window(sides[side], command, **words)) for side in order}
+                {side: undisturbed(lambda: self.window(sides[side], command, **words), self.foreign_max)
+                 for side in order}
                 for order in abba(self.pairs)
             ]
         for side, running in sides.items():
@@ -138,7 +140,7 @@ def saturation(bench: Bench) -> float:
     """Requests per second of nginx at saturation: the yardstick of the open loop."""
     with bench.start(CONTESTANTS["nginx"]) as running:
         windows = [
-            undisturbed(lambda: bench.window(running, "closed", connections=CONNECTIONS))
+            undisturbed(lambda: bench.window(running, "closed", connections=CONNECTIONS), bench.foreign_max)
             for _ in range(SATURATION_WINDOWS)
         ]
     return statistics.median(window["rate"] for window in windows)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::sys;
 
-/// Events taken from the kernel at once. While an open-loop client spins it takes fewer, to look at its clock in between.
+/// Events taken from the kernel at once. An open-loop client takes fewer, to look at its clock in between.
 const EVENTS_MAX: usize = 256;
 
 const ROLE_SHIFT: u32 = 32;

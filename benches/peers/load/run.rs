@@ -108,7 +108,7 @@ impl Window {
 
 /// Keeps every connection busy: the next request leaves when the answer is in.
 ///
-/// It spins, because a peer that sleeps must be woken, and the proxy would pay for that: the faster the proxy, the less.
+/// It spins: a peer that sleeps must be woken, and the proxy would pay for that, a fast one less than a slow one.
 pub fn closed(world: &mut World, command: &Command) -> Result<String, String> {
     let connections = command.value("connections", 64)?;
     let limit = requests_per_connection(command)?;
