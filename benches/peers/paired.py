@@ -2,6 +2,7 @@
 
 import random
 import statistics
+from dataclasses import dataclass
 
 RESAMPLES = 5_000
 ROUNDS_MIN = 3
@@ -11,10 +12,19 @@ REPEATS_MAX = 2
 OVERLOAD = "cannot keep the rate"
 
 STEAL_MAX = 0.01
-LAG_P99_US_MAX = 10
 # Requests that found all connections busy, in an open loop.
 QUEUED_MAX = 0.5
 LOG_LOSS_MAX = 0.001
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What a busy machine may do to a window that still counts."""
+
+    # The share of the proxy's CPU that others use.
+    foreign: float
+    # The 99th percentile of how late an open-loop client sends.
+    lag_us: float
 
 
 def abba(pairs: int) -> list[tuple[str, str]]:
@@ -22,8 +32,8 @@ def abba(pairs: int) -> list[tuple[str, str]]:
     return [("base", "rival") if pair % 2 == 0 else ("rival", "base") for pair in range(pairs)]
 
 
-def disturbances(window: dict, foreign_max: float) -> list[str]:
-    """Why a window does not count; empty if it does. Others may use `foreign_max` of the proxy's CPU."""
+def disturbances(window: dict, tolerance: Tolerance) -> list[str]:
+    """Why a window does not count; empty if it does."""
     found = []
     if window["failed"]:
         found.append(f"{window['failed']} failed requests {window['faults']}")
@@ -31,22 +41,22 @@ def disturbances(window: dict, foreign_max: float) -> list[str]:
         found.append("no request was answered")
     if window["steal"] > STEAL_MAX:
         found.append(f"steal {window['steal']:.1%}")
-    if window["foreign"] > foreign_max:
+    if window["foreign"] > tolerance.foreign:
         found.append(f"others used {window['foreign']:.1%} of the proxy's CPU")
     if window.get("queued", 0) > window["requests"] * QUEUED_MAX:
         return [*found, OVERLOAD]
     lag = window.get("lag_us")
-    if lag and lag["p99"] > LAG_P99_US_MAX:
+    if lag and lag["p99"] > tolerance.lag_us:
         found.append(f"send lag p99 {lag['p99']} us")
     return found
 
 
-def undisturbed(measure, foreign_max: float) -> dict:
+def undisturbed(measure, tolerance: Tolerance) -> dict:
     """Measures until a window counts, or gives up and returns the last with its disturbances."""
     discarded = []
     for _ in range(1 + REPEATS_MAX):
         window = measure()
-        window["disturbances"] = disturbances(window, foreign_max)
+        window["disturbances"] = disturbances(window, tolerance)
         window["discarded"] = list(discarded)
         # Overload is the proxy's own doing and will not go away.
         if not window["disturbances"] or OVERLOAD in window["disturbances"]:

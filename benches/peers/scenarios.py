@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import machine
 from contestants import CONTESTANTS, TARGET, Contestant, Running
 from drive import Load
-from paired import LOG_LOSS_MAX, abba, compare, undisturbed
+from paired import LOG_LOSS_MAX, Tolerance, abba, compare, undisturbed
 
 CONNECTIONS = 64
 SHORT_REQUESTS = 10
@@ -28,7 +28,7 @@ class Bench:
     pairs: int
     seconds: float
     warmup: float
-    foreign_max: float
+    tolerance: Tolerance
     request: bytes
 
     def start(self, contestant: Contestant) -> Running:
@@ -80,7 +80,7 @@ class Bench:
             for running in sides.values():
                 self.prove(running)
             pairs = [
-                {side: undisturbed(lambda: self.window(sides[side], command, **words), self.foreign_max)
+                {side: undisturbed(lambda: self.window(sides[side], command, **words), self.tolerance)
                  for side in order}
                 for order in abba(self.pairs)
             ]
@@ -140,7 +140,7 @@ def saturation(bench: Bench) -> float:
     """Requests per second of nginx at saturation: the yardstick of the open loop."""
     with bench.start(CONTESTANTS["nginx"]) as running:
         windows = [
-            undisturbed(lambda: bench.window(running, "closed", connections=CONNECTIONS), bench.foreign_max)
+            undisturbed(lambda: bench.window(running, "closed", connections=CONNECTIONS), bench.tolerance)
             for _ in range(SATURATION_WINDOWS)
         ]
     return statistics.median(window["rate"] for window in windows)
