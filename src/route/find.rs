@@ -1,0 +1,281 @@
+//! The lookup: from a request to its route, without an allocation.
+
+use std::sync::Arc;
+
+use regex_automata::util::primitives::NonMaxUsize;
+
+use super::index::Owner;
+use super::path::{PARAMETERS_MAX, Shape};
+use super::predicate::Workspace;
+use super::regex::GROUPS_MAX;
+use super::table::{Candidate, NO_NODE, RouteSpec, Slice, Table, Tree};
+use crate::base::RouteId;
+use crate::http::header::Fields;
+use crate::http::{Method, Span};
+
+/// What routes are matched against.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The canonical host, lower-case and without a port; empty where the request names none.
+    pub host: &'a [u8],
+    /// The canonical path.
+    pub path: &'a [u8],
+    /// What stands behind `?`, as received.
+    pub query: Option<&'a [u8]>,
+    pub method: &'a [u8],
+    pub fields: &'a Fields,
+    /// The buffer that `fields` point into.
+    pub bytes: &'a [u8],
+}
+
+/// Memory for lookups, one per shard, and what the last one captured.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    captures: Captures,
+    work: Workspace,
+    table: Option<Arc<()>>,
+}
+
+/// The parameters of a matched path, by index, as ranges of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Captures {
+    spans: [Span; PARAMETERS_MAX],
+    count: u8,
+    matched: u32,
+}
+
+impl Captures {
+    /// Number of parameters.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The text of parameter `index` in the path that was matched; empty where an optional group took no part.
+    pub fn value<'p>(&self, index: usize, path: &'p [u8]) -> &'p [u8] {
+        self.spans[..self.len()].get(index).map_or(&[], |span| span.of(path))
+    }
+
+    /// What follows a matched prefix: nothing, or a slash and more. Nothing for other paths.
+    pub fn remainder<'p>(&self, path: &'p [u8]) -> &'p [u8] {
+        path.get(self.matched as usize..).unwrap_or_default()
+    }
+
+    fn push(&mut self, start: usize, end: usize) {
+        debug_assert!(self.len() < PARAMETERS_MAX, "patterns are bounded when parsed");
+        self.spans[self.len()] = Span::new(start, end);
+        self.count += 1;
+    }
+}
+
+impl Scratch {
+    /// What the last successful lookup captured.
+    pub fn captures(&self) -> &Captures {
+        &self.captures
+    }
+
+    /// Makes the memory fit `table`; caches of another table's regexes are forgotten.
+    pub(super) fn adopt(&mut self, table: &Table) {
+        if self.table.as_ref().is_some_and(|known| Arc::ptr_eq(known, &table.identity)) {
+            return;
+        }
+        self.work.caches.reset(table.regexes);
+        self.table = Some(Arc::clone(&table.identity));
+    }
+
+    pub(super) fn work(&mut self) -> &mut Workspace {
+        &mut self.work
+    }
+}
+
+impl Table {
+    /// The route that answers `subject`, if any; its parameters are in `scratch`.
+    pub fn find(&self, subject: &Subject<'_>, scratch: &mut Scratch) -> Option<RouteId> {
+        scratch.adopt(self);
+        scratch.captures = Captures { matched: subject.path.len() as u32, ..Captures::default() };
+        if subject.path.first() != Some(&b'/') {
+            return None;
+        }
+        let mut lookup = Lookup { table: self, subject, method: Method::of(subject.method), scratch };
+        lookup.any_host()
+    }
+}
+
+struct Lookup<'a> {
+    table: &'a Table,
+    subject: &'a Subject<'a>,
+    method: Method,
+    scratch: &'a mut Scratch,
+}
+
+impl<'a> Lookup<'a> {
+    /// Rule 1: the exact host, then wildcards from the longest, then the routes without a host.
+    fn any_host(&mut self) -> Option<RouteId> {
+        if let Some(tree) = self.table.index.find(Owner::HOSTS, self.subject.host) {
+            let found = self.in_tree(tree);
+            if found.is_some() {
+                return found;
+            }
+        }
+        if self.table.wildcard_labels != 0 {
+            let found = self.wildcards();
+            if found.is_some() {
+                return found;
+            }
+        }
+        self.in_tree(self.table.hostless?)
+    }
+
+    /// Tries the name behind each dot, from the left, where some wildcard has as many labels.
+    fn wildcards(&mut self) -> Option<RouteId> {
+        let host = self.subject.host;
+        let mut labels = memchr::memchr_iter(b'.', host).count();
+        for dot in memchr::memchr_iter(b'.', host) {
+            let in_use = labels < u128::BITS as usize && self.table.wildcard_labels & (1 << labels) != 0;
+            if in_use
+                && dot > 0
+                && let Some(tree) = self.table.index.find(Owner::WILDCARDS, &host[dot + 1..])
+            {
+                let found = self.in_tree(tree);
+                if found.is_some() {
+                    return found;
+                }
+            }
+            labels -= 1;
+        }
+        None
+    }
+
+    /// Rule 2: the exact path, then regexes, then patterns and prefixes.
+    fn in_tree(&mut self, tree: u32) -> Option<RouteId> {
+        let table = self.table;
+        let Tree { root, has_exact, regexes } = &table.trees[tree as usize];
+        if *has_exact && let Some(leaf) = table.index.find(Owner::paths(tree), self.subject.path) {
+            let found = self.pick(table.leaves[leaf as usize]);
+            if found.is_some() {
+                return found;
+            }
+        }
+        if !regexes.is_empty() {
+            let found = self.in_regexes(tree);
+            if found.is_some() {
+                return found;
+            }
+        }
+        self.walk(*root, 1)
+    }
+
+    fn in_regexes(&mut self, tree: u32) -> Option<RouteId> {
+        let table = self.table;
+        for leaf in &table.trees[tree as usize].regexes {
+            let Shape::Regex { regex, groups } = &table.routes[leaf.route as usize].path.shape else { continue };
+            if !self.scratch.work.caches.fits(regex, self.subject.path) {
+                continue;
+            }
+            let found = self.pick(leaf.candidates);
+            if found.is_some() {
+                if !groups.is_empty() {
+                    self.scratch.capture_groups(regex, groups, self.subject.path);
+                }
+                return found;
+            }
+        }
+        None
+    }
+
+    /// Follows the segments from `at`, which is behind a slash, or behind the end where the path has ended. Literals
+    /// first, then the parameter, then what takes the rest. As deep as the deepest pattern at most.
+    fn walk(&mut self, node: u32, at: usize) -> Option<RouteId> {
+        let table = self.table;
+        let path = self.subject.path;
+        let place = &table.nodes[node as usize];
+        if at > path.len() {
+            return self.pick(place.here).or_else(|| self.pick_prefix(place.prefix, path.len()));
+        }
+        let end = memchr::memchr(b'/', &path[at..]).map_or(path.len(), |slash| at + slash);
+        if place.has_literals
+            && let Some(child) = table.index.find(Owner::segments(node), &path[at..end])
+        {
+            let found = self.walk(child, end + 1);
+            if found.is_some() {
+                return found;
+            }
+        }
+        if place.parameter != NO_NODE && end > at {
+            let found = self.capturing(at, end, |lookup| lookup.walk(place.parameter, end + 1));
+            if found.is_some() {
+                return found;
+            }
+        }
+        if place.rest.length > 0 {
+            let found = self.capturing(at, path.len(), |lookup| lookup.pick(place.rest));
+            if found.is_some() {
+                return found;
+            }
+        }
+        self.pick_prefix(place.prefix, at - 1)
+    }
+
+    /// Runs `attempt` with a captured parameter, which is forgotten if it fails.
+    fn capturing(
+        &mut self,
+        start: usize,
+        end: usize,
+        attempt: impl FnOnce(&mut Self) -> Option<RouteId>,
+    ) -> Option<RouteId> {
+        self.scratch.captures.push(start, end);
+        let found = attempt(self);
+        if found.is_none() {
+            self.scratch.captures.count -= 1;
+        }
+        found
+    }
+
+    fn pick_prefix(&mut self, slice: Slice, matched: usize) -> Option<RouteId> {
+        let found = self.pick(slice)?;
+        self.scratch.captures.matched = matched as u32;
+        Some(found)
+    }
+
+    /// Rules 3 to 6: the first candidate whose other predicates fit; they stand in order of precedence.
+    fn pick(&mut self, slice: Slice) -> Option<RouteId> {
+        let range = slice.start as usize..(slice.start + slice.length) as usize;
+        let candidates: &'a [Candidate] = &self.table.candidates[range];
+        for candidate in candidates {
+            if candidate.methods.has(self.method) && (candidate.is_plain || self.fits(candidate)) {
+                return Some(candidate.id);
+            }
+        }
+        None
+    }
+
+    fn fits(&mut self, candidate: &Candidate) -> bool {
+        let route = &self.table.routes[candidate.route as usize];
+        let (subject, work) = (self.subject, &mut self.scratch.work);
+        route.method_fits(subject.method)
+            && route.headers.iter().all(|header| header.fits(subject, work))
+            && route.queries.iter().all(|query| query.fits(subject, work))
+    }
+}
+
+impl RouteSpec {
+    pub(super) fn method_fits(&self, method: &[u8]) -> bool {
+        self.methods.is_empty() || self.methods.iter().any(|known| known.as_bytes() == method)
+    }
+}
+
+impl Scratch {
+    fn capture_groups(&mut self, regex: &super::FullRegex, groups: &[u16], path: &[u8]) {
+        let mut slots: [Option<NonMaxUsize>; 2 * GROUPS_MAX] = [None; 2 * GROUPS_MAX];
+        self.work.caches.capture(regex, path, &mut slots);
+        for &group in groups {
+            let bound = |slot: usize| slots.get(slot).copied().flatten().map_or(0, NonMaxUsize::get);
+            let at = usize::from(group) * 2;
+            self.captures.push(bound(at), bound(at + 1));
+        }
+    }
+}
