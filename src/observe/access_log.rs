@@ -347,3 +347,138 @@ fn date(days: u32) -> (u32, u32, u32) {
     let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
     (era * 400 + year_of_era + u32::from(month <= 2), month, day)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::{Reason, Times};
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    fn line(format: &LineFormat, record: &Record<'_>) -> String {
+        let mut out = Vec::new();
+        format.write(record, &mut out);
+        String::from_utf8(out).expect("a line is UTF-8")
+    }
+
+    fn all_fields() -> LineFormat {
+        LineFormat::of(Field::ALL)
+    }
+
+    #[test]
+    fn a_line_holds_the_chosen_fields_in_their_order() {
+        let format =
+            LineFormat::compile(&["status", "path", "connect_us", "total_us", "reason"]).expect("known fields");
+        let times = Times { total: 1234, ..Times::default() };
+        let record = Record { status: 404, path: b"/a\"b", times, reason: Reason::NoRoute, ..Record::default() };
+        let expected = r#"{"status":404,"path":"/a\"b","connect_us":null,"total_us":1234,"reason":"no-route"}"#;
+        assert_eq!(line(&format, &record), format!("{expected}\n"));
+    }
+
+    #[test]
+    fn texts_at_both_ends_are_closed() {
+        let format = LineFormat::compile(&["host", "attempts", "method"]).expect("known fields");
+        let record = Record { host: b"h", attempts: 12, method: b"GET", ..Record::default() };
+        assert_eq!(line(&format, &record), "{\"host\":\"h\",\"attempts\":12,\"method\":\"GET\"}\n");
+    }
+
+    #[test]
+    fn no_fields_make_an_empty_object() {
+        assert_eq!(line(&LineFormat::compile(&[]).expect("nothing is wrong"), &Record::default()), "{}\n");
+    }
+
+    #[test]
+    fn all_wrong_fields_are_reported_at_once() {
+        let errors = LineFormat::compile(&["path", "pfad", "status", "path"]).expect_err("two are wrong");
+        let expected = [(1, FieldProblem::Unknown), (3, FieldProblem::Repeated)];
+        assert_eq!(errors.iter().map(|e| (e.index, e.problem)).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn what_may_hold_secrets_is_not_logged_by_default() {
+        let record = Record { query: b"key=s3cret", referer: b"https://a/?key=s3cret", ..Record::default() };
+        assert!(!line(&LineFormat::default(), &record).contains("s3cret"));
+    }
+
+    #[test]
+    fn no_status_is_null() {
+        let format = LineFormat::compile(&["status"]).expect("a known field");
+        assert_eq!(line(&format, &Record::default()), "{\"status\":null}\n");
+    }
+
+    #[test]
+    fn time_is_written_in_utc() {
+        let text = |seconds: u64, millis: u64| {
+            let time = UnixTime::from_nanos(seconds * 1_000_000_000 + millis * 1_000_000);
+            String::from_utf8(rfc3339(time).to_vec()).expect("ASCII")
+        };
+        assert_eq!(text(0, 0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(text(951_827_696, 7), "2000-02-29T12:34:56.007Z");
+        assert_eq!(text(1_795_497_442, 999), "2026-11-24T05:17:22.999Z");
+        assert_eq!(text(4_107_542_399, 0), "2100-02-28T23:59:59.000Z");
+        assert_eq!(text(4_107_542_400, 0), "2100-03-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_line_of_the_longest_texts_stays_within_its_bound() {
+        let long = vec![b'"'; 64 * 1024];
+        let text = "é".repeat(32 * 1024);
+        let times = Times { total: u64::MAX, ..Times::default() };
+        let record = Record { times, bytes_in: u64::MAX, ..texts(&long, &text) };
+        let line = line(&all_fields(), &record);
+        assert!(line.len() <= LINE_BYTES_MAX && line.len() > TEXT_BYTES_MAX, "{}", line.len());
+        serde_json::from_str::<Value>(&line).expect("a cut line is still JSON");
+    }
+
+    /// A record with these in all texts.
+    fn texts<'a>(bytes: &'a [u8], text: &'a str) -> Record<'a> {
+        Record {
+            request_id: bytes,
+            listener: text,
+            client: bytes,
+            method: bytes,
+            host: bytes,
+            path: bytes,
+            query: bytes,
+            route: text,
+            upstream: text,
+            endpoint: bytes,
+            detail: text,
+            trace_id: bytes,
+            user_agent: bytes,
+            referer: bytes,
+            ..Record::default()
+        }
+    }
+
+    /// The characters a value stands for: what is not UTF-8 as the characters of its octets.
+    fn characters(bytes: &[u8]) -> String {
+        let chunks = bytes.utf8_chunks();
+        chunks.flat_map(|c| c.valid().chars().chain(c.invalid().iter().map(|b| char::from(*b)))).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_make_one_line_of_json_that_says_them(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300), text in ".{0,80}",
+        ) {
+            let line = line(&all_fields(), &texts(&bytes, &text));
+            prop_assert!(line.ends_with('\n') && line.matches('\n').count() == 1);
+            prop_assert!(!line.trim_end_matches('\n').contains(char::is_control));
+            let value: Value = serde_json::from_str(&line).expect("a line is JSON");
+            prop_assert_eq!(value.as_object().expect("an object").len(), Field::ALL.len());
+            prop_assert_eq!(value["route"].as_str(), Some(text.as_str()));
+            let request_id = characters(&bytes);
+            prop_assert_eq!(value["request_id"].as_str(), Some(request_id.as_str()));
+        }
+
+        #[test]
+        fn any_day_is_written_as_the_next_one_after_the_day_before(days in 1u32..2_900_000) {
+            let (before, today) = (date(days - 1), date(days));
+            let next_day = today.0 == before.0 && today.1 == before.1 && today.2 == before.2 + 1;
+            let next_month = today.0 == before.0 && today.1 == before.1 + 1 && today.2 == 1 && before.2 >= 28;
+            let next_year = today == (before.0 + 1, 1, 1) && before.1 == 12 && before.2 == 31;
+            prop_assert!(next_day || next_month || next_year, "{:?} {:?}", before, today);
+        }
+    }
+}

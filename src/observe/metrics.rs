@@ -373,12 +373,7 @@ pub(super) static CONTROL: &[Spec<ControlMetrics>] = &[
     Spec {
         name: "tidegate_build_info",
         help: "Always 1; the version is the label.",
-        read: Read::Labelled {
-            kind: Kind::Gauge,
-            label: "version",
-            words: &[env!("CARGO_PKG_VERSION")],
-            of: |_, _| 1,
-        },
+        read: Read::Labelled { kind: Kind::Gauge, label: "version", words: &[env!("CARGO_PKG_VERSION")], of: |_, _| 1 },
     },
     Spec {
         name: "tidegate_reloads_total",

@@ -179,3 +179,153 @@ impl Collector {
         Err(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ends() -> (Outbox, Collector, Arc<ShardMetrics>) {
+        let metrics = Arc::new(ShardMetrics::default());
+        let (outbox, collector) = outbox(metrics.clone());
+        (outbox, collector, metrics)
+    }
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_nanos(millis * 1_000_000)
+    }
+
+    fn format() -> LineFormat {
+        LineFormat::compile(&["path", "attempts"]).expect("known fields")
+    }
+
+    fn record(attempts: u32) -> Record<'static> {
+        Record { path: b"/a/path/of/some/length/so/that/chunks/fill/up", attempts, ..Record::default() }
+    }
+
+    /// Takes so many octets at a time, and only as long as it has credit.
+    struct Sluggish {
+        taken: Vec<u8>,
+        step: usize,
+        credit: usize,
+    }
+
+    impl Write for Sluggish {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let count = bytes.len().min(self.step).min(self.credit);
+            if count == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.credit -= count;
+            self.taken.extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_waits_until_the_chunk_is_old_enough() {
+        let (mut outbox, mut collector, metrics) = ends();
+        let mut sink = Vec::new();
+        outbox.write(&format(), &record(1), at(1000));
+        outbox.tick(at(1099));
+        assert_eq!(collector.drain_into(&mut sink).expect("a vector takes all"), 0);
+        outbox.tick(at(1100));
+        assert!(outbox.is_empty());
+        assert!(collector.drain_into(&mut sink).expect("a vector takes all") > 0);
+        assert_eq!((sink.ends_with(b"\"attempts\":1}\n"), metrics.log_lines.value()), (true, 1));
+    }
+
+    #[test]
+    fn a_full_chunk_is_handed_over_at_once() {
+        let (mut outbox, mut collector, _) = ends();
+        let mut sink = Vec::new();
+        for n in 0..2_000 {
+            outbox.write(&format(), &record(n), at(1000));
+        }
+        collector.drain_into(&mut sink).expect("a vector takes all");
+        assert!(sink.len() > CHUNK_BYTES - LINE_BYTES_MAX && sink.ends_with(b"\n"));
+    }
+
+    #[test]
+    fn a_writer_that_takes_nothing_costs_lines_and_bounded_memory_but_never_a_wait() {
+        let (mut outbox, mut collector, metrics) = ends();
+        for n in 0..60_000 {
+            outbox.write(&format(), &record(n), at(1000));
+        }
+        let dropped = metrics.log_lines_dropped.value();
+        assert!(dropped > 0);
+        assert_eq!((outbox.chunks, outbox.chunk.bytes.capacity()), (CHUNKS_MAX, CHUNK_BYTES));
+        let mut sink = Vec::new();
+        collector.drain_into(&mut sink).expect("a vector takes all");
+        outbox.flush();
+        collector.drain_into(&mut sink).expect("a vector takes all");
+        let written = sink.iter().filter(|octet| **octet == b'\n').count() as u64;
+        assert_eq!((written, written + dropped), (metrics.log_lines.value(), 60_000));
+    }
+
+    #[test]
+    fn after_the_writer_has_caught_up_lines_are_taken_again() {
+        let (mut outbox, mut collector, metrics) = ends();
+        for n in 0..60_000 {
+            outbox.write(&format(), &record(n), at(1000));
+        }
+        let dropped = metrics.log_lines_dropped.value();
+        collector.drain_into(&mut io::sink()).expect("a sink takes all");
+        for n in 0..1_000 {
+            outbox.write(&format(), &record(n), at(1001));
+        }
+        assert_eq!((metrics.log_lines_dropped.value(), outbox.chunks), (dropped, CHUNKS_MAX));
+    }
+
+    #[test]
+    fn the_same_chunks_go_round() {
+        let (mut outbox, mut collector, _) = ends();
+        for round in 0..100 {
+            for n in 0..1_000 {
+                outbox.write(&format(), &record(n), at(1000 + round));
+            }
+            collector.drain_into(&mut io::sink()).expect("a sink takes all");
+        }
+        assert!(outbox.chunks <= 4, "{}", outbox.chunks);
+    }
+
+    #[test]
+    fn a_sink_that_fails_midway_gets_every_line_whole_and_once() {
+        let (mut outbox, mut collector, _) = ends();
+        let mut sink = Sluggish { taken: Vec::new(), step: 7, credit: 100 };
+        for n in 0..100 {
+            outbox.write(&format(), &record(n), at(1000));
+        }
+        outbox.flush();
+        while collector.drain_into(&mut sink).is_err() {
+            sink.credit = 100;
+        }
+        let text = String::from_utf8(sink.taken).expect("a log is UTF-8");
+        let numbers: Vec<_> = text.lines().map(|l| l.rsplit([':', '}']).nth(1).map(str::to_owned)).collect();
+        assert_eq!(numbers, (0..100).map(|n| Some(n.to_string())).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_dropped_outbox_hands_over_what_is_left() {
+        let (mut outbox, mut collector, metrics) = ends();
+        outbox.write(&format(), &record(1), at(1000));
+        drop(outbox);
+        let mut sink = Vec::new();
+        collector.drain_into(&mut sink).expect("a vector takes all");
+        assert_eq!((sink.is_empty(), metrics.log_lines.value()), (false, 1));
+    }
+
+    #[test]
+    fn lines_for_a_writer_that_is_gone_are_counted_as_dropped() {
+        let (mut outbox, collector, metrics) = ends();
+        drop(collector);
+        for n in 0..10_000 {
+            outbox.write(&format(), &record(n), at(1000));
+        }
+        outbox.flush();
+        assert_eq!((metrics.log_lines.value(), metrics.log_lines_dropped.value()), (0, 10_000));
+    }
+}

@@ -219,3 +219,187 @@ fn label_text(labels: &[&str], values: &[&str]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::Reason;
+    use std::collections::{HashMap, HashSet};
+
+    fn render(registry: &Registry) -> String {
+        let mut out = String::new();
+        registry.render(&mut out);
+        out
+    }
+
+    fn small() -> Registry {
+        Registry::new(2, Bounds { routes: 2, upstreams: 2, endpoints: 2 })
+    }
+
+    /// The value of a sample by its whole left side.
+    fn value(text: &str, sample: &str) -> Option<f64> {
+        text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
+    }
+
+    /// Checks the text against the rules of the format and returns every sample by its left side.
+    fn check(text: &str) -> HashMap<String, f64> {
+        let (mut metric, mut kind, mut seen) = (String::new(), String::new(), HashSet::new());
+        let mut samples = HashMap::new();
+        for line in text.lines() {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                metric = help.split(' ').next().expect("a name").to_owned();
+                assert!(seen.insert(metric.clone()), "{metric} stands together");
+                assert!(metric.starts_with("tidegate_"));
+            } else if let Some(named) = line.strip_prefix("# TYPE ") {
+                kind = named.strip_prefix(metric.as_str()).expect("type follows help").trim().to_owned();
+                assert_eq!(kind == "counter", metric.ends_with("_total"), "{metric}");
+            } else {
+                let (left, figure) = line.rsplit_once(' ').expect("a sample and its figure");
+                let name = left.split('{').next().expect("a name");
+                let suffix = name.strip_prefix(metric.as_str()).expect("samples follow their type");
+                let suffixes: &[&str] = if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+                assert!(suffixes.contains(&suffix), "{left}");
+                check_labels(&left[name.len()..]);
+                let figure: f64 = figure.parse().expect("a number");
+                assert_eq!(samples.insert(left.to_owned(), figure), None, "{left} stands once");
+            }
+        }
+        samples
+    }
+
+    /// `{name="value",…}` with only the three known escapes.
+    fn check_labels(text: &str) {
+        let Some(mut rest) = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) else {
+            return assert!(text.is_empty(), "{text}");
+        };
+        while !rest.is_empty() {
+            let (name, value) = rest.split_once("=\"").expect("a label");
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
+            let mut characters = value.char_indices();
+            let end = loop {
+                match characters.next().expect("a closing quote") {
+                    (_, '\\') => assert!(matches!(characters.next(), Some((_, '\\' | '"' | 'n')))),
+                    (at, '"') => break at,
+                    (_, character) => assert_ne!(character, '\n'),
+                }
+            };
+            rest = value[end + 1..].strip_prefix(',').unwrap_or(&value[end + 1..]);
+        }
+    }
+
+    fn busy() -> Registry {
+        let registry = Registry::new(2, Bounds::default());
+        let mut names = registry.register();
+        let (route, upstream) = (names.route("a\"b\\c\nd"), names.upstream("orders"));
+        let endpoint = names.endpoint("orders", "10.0.0.11:8080");
+        drop(names);
+        for (shard, status) in [(0, 200), (1, 503)] {
+            registry.shard(shard).finish(Reason::Ok, 100, 200);
+            registry.shard(shard).malformed_requests.increment("bare-cr");
+            route.at(shard).finish(status, 120, 100, 200);
+            upstream.at(shard).first_byte(70);
+            endpoint.at(shard).answered(status);
+            endpoint.at(shard).failed(Reason::ConnectRefused);
+        }
+        registry
+    }
+
+    #[test]
+    fn the_text_keeps_the_rules_of_the_format() {
+        let samples = check(&render(&busy()));
+        assert!(samples.len() > 200);
+    }
+
+    #[test]
+    fn shards_are_added_up() {
+        let text = render(&busy());
+        assert_eq!(value(&text, "tidegate_exchanges_total{reason=\"ok\"}"), Some(2.0));
+        assert_eq!(value(&text, "tidegate_malformed_requests_total{detail=\"bare-cr\"}"), Some(2.0));
+        let route = r#"route="a\"b\\c\nd""#;
+        assert_eq!(value(&text, &format!("tidegate_requests_total{{{route},status=\"2xx\"}}")), Some(1.0));
+        assert_eq!(value(&text, &format!("tidegate_requests_total{{{route},status=\"5xx\"}}")), Some(1.0));
+        let endpoint = r#"tidegate_endpoint_failures_total{upstream="orders",endpoint="10.0.0.11:8080""#;
+        assert_eq!(value(&text, &format!("{endpoint},reason=\"connect-refused\"}}")), Some(2.0));
+    }
+
+    #[test]
+    fn buckets_are_cumulative_and_end_at_the_count() {
+        let text = render(&busy());
+        let bucket = |le: &str| {
+            let sample = format!("tidegate_upstream_first_byte_seconds_bucket{{upstream=\"orders\",le=\"{le}\"}}");
+            value(&text, &sample).expect("every bound is written")
+        };
+        assert_eq!([bucket("0.00005"), bucket("0.000075"), bucket("0.0001"), bucket("+Inf")], [0.0, 2.0, 2.0, 2.0]);
+        assert_eq!(value(&text, "tidegate_upstream_first_byte_seconds_count{upstream=\"orders\"}"), Some(2.0));
+        assert_eq!(value(&text, "tidegate_upstream_first_byte_seconds_sum{upstream=\"orders\"}"), Some(0.00014));
+    }
+
+    #[test]
+    fn the_generation_is_that_of_the_shard_furthest_behind() {
+        let registry = small();
+        registry.shard(0).generation.set(7);
+        registry.shard(1).generation.set(6);
+        assert_eq!(value(&render(&registry), "tidegate_snapshot_generation"), Some(6.0));
+    }
+
+    #[test]
+    fn a_name_keeps_its_figures_from_snapshot_to_snapshot() {
+        let registry = small();
+        registry.register().route("a").at(0).finish(200, 1, 0, 0);
+        registry.register().route("a").at(0).finish(200, 1, 0, 0);
+        assert_eq!(value(&render(&registry), r#"tidegate_requests_total{route="a",status="2xx"}"#), Some(2.0));
+    }
+
+    #[test]
+    fn a_name_that_was_not_used_is_not_written() {
+        let registry = small();
+        let _route = registry.register().route("quiet");
+        assert!(!render(&registry).contains("quiet"));
+    }
+
+    #[test]
+    fn the_excess_is_counted_as_other() {
+        let registry = small();
+        let mut names = registry.register();
+        let held: Vec<_> = ["a", "b", "c", "d"].map(|name| names.route(name)).into();
+        drop(names);
+        held.iter().for_each(|route| route.at(0).finish(204, 1, 0, 0));
+        let text = render(&registry);
+        assert_eq!(value(&text, r#"tidegate_requests_total{route="other",status="2xx"}"#), Some(2.0));
+        assert_eq!(value(&text, r#"tidegate_requests_total{route="b",status="2xx"}"#), Some(1.0));
+    }
+
+    #[test]
+    fn names_that_no_snapshot_holds_make_room_for_new_ones() {
+        let registry = small();
+        let held = registry.register().route("kept");
+        held.at(0).finish(200, 1, 0, 0);
+        registry.register().route("gone").at(0).finish(200, 1, 0, 0);
+        registry.register().route("new").at(0).finish(200, 1, 0, 0);
+        let text = render(&registry);
+        assert!(text.contains("\"kept\"") && text.contains("\"new\"") && !text.contains("\"gone\""));
+    }
+
+    #[test]
+    fn a_million_label_values_take_bounded_memory_and_a_bounded_scrape() {
+        let bounds = Bounds { routes: 100, ..Bounds::default() };
+        let registry = Registry::new(1, bounds);
+        let mut names = registry.register();
+        let held: Vec<_> = (0..bounds.routes).map(|n| names.route(&format!("held-{n}"))).collect();
+        held.iter().for_each(|route| route.at(0).finish(200, 1, 0, 0));
+        for n in 0..1_000_000 {
+            names.route(&format!("route-{n}")).at(0).finish(200, 1, 0, 0);
+        }
+        assert_eq!(names.names.routes.named.len(), bounds.routes);
+        drop(names);
+        let text = render(&registry);
+        assert_eq!(value(&text, r#"tidegate_requests_total{route="other",status="2xx"}"#), Some(1_000_000.0));
+        assert!(text.len() < 1024 * 1024, "{}", text.len());
+    }
+
+    #[test]
+    fn an_unused_route_costs_little() {
+        assert!(size_of::<OnceLock<Box<RouteBlock>>>() <= 16, "per shard");
+        assert!(size_of::<RouteBlock>() <= 512, "once used");
+    }
+}
