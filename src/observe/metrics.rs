@@ -1,0 +1,403 @@
+//! What is counted, and under which names it is published: each block beside the table of its metrics.
+//!
+//! Blocks are aligned to cache lines, so that shards never write to the same one.
+
+use super::exposition::{Kind, Read, Spec};
+use super::{ByReason, Counter, Gauge, Histogram, Reason, Side, Words};
+
+/// Labels of [`status_class`].
+const STATUS_CLASSES: &[&str] = &["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The place of a status in [`STATUS_CLASSES`]; no status at all is 0.
+#[inline]
+fn status_class(status: u16) -> usize {
+    usize::from(status / 100).min(STATUS_CLASSES.len() - 1)
+}
+
+/// The two sizes of buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BufferSize {
+    Small,
+    Large,
+}
+
+/// Labels of [`BufferSize`], in its order.
+pub const BUFFER_SIZES: &[&str] = &["small", "large"];
+
+/// What one shard counts for itself.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct ShardMetrics {
+    pub connections_accepted: Counter,
+    pub connections_open: Gauge,
+    pub connections_closed: ByReason,
+    pub accept_errors: Counter,
+    /// Request heads that began, malformed ones included.
+    pub requests: Counter,
+    pub exchanges: ByReason,
+    pub exchanges_in_flight: Gauge,
+    pub local_replies: ByReason,
+    /// Time limits that ended something: an exchange, an attempt or a connection.
+    pub timeouts: ByReason,
+    pub malformed_requests: Words,
+    pub malformed_responses: Words,
+    /// Octets received from clients.
+    pub bytes_in: Counter,
+    /// Octets sent to clients.
+    pub bytes_out: Counter,
+    pub tunnels_open: Gauge,
+    pub panics: Counter,
+    pub log_lines: Counter,
+    pub log_lines_dropped: Counter,
+    /// Buffers in use, by [`BufferSize`].
+    pub buffers_lent: [Gauge; 2],
+    pub tasks: Gauge,
+    /// IO operations handed to the driver.
+    pub operations: Counter,
+    pub snapshots_adopted: Counter,
+    pub generation: Gauge,
+}
+
+impl ShardMetrics {
+    /// Counts a finished exchange.
+    #[inline]
+    pub fn finish(&self, reason: Reason, bytes_in: u64, bytes_out: u64) {
+        self.exchanges.increment(reason);
+        self.bytes_in.add(bytes_in);
+        self.bytes_out.add(bytes_out);
+    }
+
+    /// The buffers of one size in use.
+    #[inline]
+    pub fn lent(&self, size: BufferSize) -> &Gauge {
+        &self.buffers_lent[size as usize]
+    }
+}
+
+pub(super) static SHARD: &[Spec<ShardMetrics>] = &[
+    Spec {
+        name: "tidegate_connections_accepted_total",
+        help: "Client connections accepted.",
+        read: Read::Counter(|b| b.connections_accepted.value()),
+    },
+    Spec {
+        name: "tidegate_connections_open",
+        help: "Client connections open now.",
+        read: Read::Gauge(|b| b.connections_open.value()),
+    },
+    Spec {
+        name: "tidegate_connections_closed_total",
+        help: "Client connections closed, by reason; ok is an orderly end.",
+        read: Read::Reasons { of: |b| &b.connections_closed, shown: |_| true },
+    },
+    Spec {
+        name: "tidegate_accept_errors_total",
+        help: "Attempts to accept a connection that failed.",
+        read: Read::Counter(|b| b.accept_errors.value()),
+    },
+    Spec {
+        name: "tidegate_requests_received_total",
+        help: "Request heads that began to arrive, malformed ones included.",
+        read: Read::Counter(|b| b.requests.value()),
+    },
+    Spec {
+        name: "tidegate_exchanges_total",
+        help: "Exchanges that ended, by reason; client-closed is an aborted client.",
+        read: Read::Reasons { of: |b| &b.exchanges, shown: |_| true },
+    },
+    Spec {
+        name: "tidegate_exchanges_in_flight",
+        help: "Exchanges under way now.",
+        read: Read::Gauge(|b| b.exchanges_in_flight.value()),
+    },
+    Spec {
+        name: "tidegate_local_replies_total",
+        help: "Responses made by the gateway itself, by reason.",
+        read: Read::Reasons { of: |b| &b.local_replies, shown: |r| r != Reason::Ok },
+    },
+    Spec {
+        name: "tidegate_timeouts_total",
+        help: "Time limits that ended an exchange, an attempt or a connection, by reason.",
+        read: Read::Reasons { of: |b| &b.timeouts, shown: Reason::is_timeout },
+    },
+    Spec {
+        name: "tidegate_malformed_requests_total",
+        help: "Requests refused by the parser, by detail.",
+        read: Read::Words(|b| &b.malformed_requests),
+    },
+    Spec {
+        name: "tidegate_malformed_responses_total",
+        help: "Upstream responses refused by the parser, by detail.",
+        read: Read::Words(|b| &b.malformed_responses),
+    },
+    Spec {
+        name: "tidegate_client_received_bytes_total",
+        help: "Bytes received from clients, heads included.",
+        read: Read::Counter(|b| b.bytes_in.value()),
+    },
+    Spec {
+        name: "tidegate_client_sent_bytes_total",
+        help: "Bytes sent to clients, heads included.",
+        read: Read::Counter(|b| b.bytes_out.value()),
+    },
+    Spec {
+        name: "tidegate_tunnels_open",
+        help: "Upgraded connections open now.",
+        read: Read::Gauge(|b| b.tunnels_open.value()),
+    },
+    Spec {
+        name: "tidegate_panics_total",
+        help: "Panics that ended one exchange or task.",
+        read: Read::Counter(|b| b.panics.value()),
+    },
+    Spec {
+        name: "tidegate_log_lines_total",
+        help: "Access log lines handed to the writer.",
+        read: Read::Counter(|b| b.log_lines.value()),
+    },
+    Spec {
+        name: "tidegate_log_lines_dropped_total",
+        help: "Access log lines dropped because the writer was too slow.",
+        read: Read::Counter(|b| b.log_lines_dropped.value()),
+    },
+    Spec {
+        name: "tidegate_buffers_lent",
+        help: "Buffers in use now, by size.",
+        read: Read::Labelled {
+            kind: Kind::Gauge,
+            label: "size",
+            words: BUFFER_SIZES,
+            of: |b, at| b.buffers_lent[at].value(),
+        },
+    },
+    Spec { name: "tidegate_tasks", help: "Tasks alive now.", read: Read::Gauge(|b| b.tasks.value()) },
+    Spec {
+        name: "tidegate_io_operations_total",
+        help: "IO operations handed to the driver.",
+        read: Read::Counter(|b| b.operations.value()),
+    },
+    Spec {
+        name: "tidegate_snapshots_adopted_total",
+        help: "Configurations adopted, each shard counted.",
+        read: Read::Counter(|b| b.snapshots_adopted.value()),
+    },
+    Spec {
+        name: "tidegate_snapshot_generation",
+        help: "Generation of the configuration that every shard has reached.",
+        read: Read::Lowest(|b| b.generation.value()),
+    },
+];
+
+/// What one shard counts for one route.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct RouteBlock {
+    requests: [Counter; STATUS_CLASSES.len()],
+    duration: Histogram,
+    bytes_in: Counter,
+    bytes_out: Counter,
+}
+
+impl RouteBlock {
+    /// Counts a finished exchange; `status` is 0 when no response was begun.
+    #[inline]
+    pub fn finish(&self, status: u16, total_micros: u64, bytes_in: u64, bytes_out: u64) {
+        self.requests[status_class(status)].increment();
+        self.duration.record(total_micros);
+        self.bytes_in.add(bytes_in);
+        self.bytes_out.add(bytes_out);
+    }
+}
+
+pub(super) static ROUTE: &[Spec<RouteBlock>] = &[
+    Spec {
+        name: "tidegate_requests_total",
+        help: "Requests answered, by class of the final status.",
+        read: Read::Labelled {
+            kind: Kind::Counter,
+            label: "status",
+            words: STATUS_CLASSES,
+            of: |b, at| b.requests[at].value(),
+        },
+    },
+    Spec {
+        name: "tidegate_request_duration_seconds",
+        help: "Time from the first byte of a request to the last byte of its response.",
+        read: Read::Histogram(|b| &b.duration),
+    },
+    Spec {
+        name: "tidegate_request_bytes_total",
+        help: "Bytes received from clients for exchanges of the route.",
+        read: Read::Counter(|b| b.bytes_in.value()),
+    },
+    Spec {
+        name: "tidegate_response_bytes_total",
+        help: "Bytes sent to clients for exchanges of the route.",
+        read: Read::Counter(|b| b.bytes_out.value()),
+    },
+];
+
+/// What one shard counts for one upstream.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct UpstreamBlock {
+    first_byte: Histogram,
+    pub connects: Counter,
+    pub connect_failures: Counter,
+    /// Attempts over a connection from the pool.
+    pub reused: Counter,
+    pub connections_open: Gauge,
+    pub pool_idle: Gauge,
+    /// Idle connections closed by age, by number, or because they became readable.
+    pub pool_evicted: Counter,
+    /// Further attempts by configuration.
+    pub retries: Counter,
+    /// Immediate further attempts of requests that were provably not processed.
+    pub replays: Counter,
+}
+
+impl UpstreamBlock {
+    /// Counts a response head that came, so long after its connection was ready.
+    #[inline]
+    pub fn first_byte(&self, micros: u64) {
+        self.first_byte.record(micros);
+    }
+}
+
+pub(super) static UPSTREAM: &[Spec<UpstreamBlock>] = &[
+    Spec {
+        name: "tidegate_upstream_first_byte_seconds",
+        help: "Time from a ready connection to the head of the final response.",
+        read: Read::Histogram(|b| &b.first_byte),
+    },
+    Spec {
+        name: "tidegate_upstream_connects_total",
+        help: "Connections established.",
+        read: Read::Counter(|b| b.connects.value()),
+    },
+    Spec {
+        name: "tidegate_upstream_connect_failures_total",
+        help: "Connections that could not be established.",
+        read: Read::Counter(|b| b.connect_failures.value()),
+    },
+    Spec {
+        name: "tidegate_upstream_connections_reused_total",
+        help: "Attempts over a connection from the pool.",
+        read: Read::Counter(|b| b.reused.value()),
+    },
+    Spec {
+        name: "tidegate_upstream_connections_open",
+        help: "Connections open now, idle ones included.",
+        read: Read::Gauge(|b| b.connections_open.value()),
+    },
+    Spec {
+        name: "tidegate_upstream_connections_idle",
+        help: "Connections in the pool now.",
+        read: Read::Gauge(|b| b.pool_idle.value()),
+    },
+    Spec {
+        name: "tidegate_upstream_connections_evicted_total",
+        help: "Idle connections closed: too old, too many, or closed by the upstream.",
+        read: Read::Counter(|b| b.pool_evicted.value()),
+    },
+    Spec {
+        name: "tidegate_upstream_retries_total",
+        help: "Further attempts made by a configured retry.",
+        read: Read::Counter(|b| b.retries.value()),
+    },
+    Spec {
+        name: "tidegate_upstream_replays_total",
+        help: "Immediate further attempts of requests that were not processed.",
+        read: Read::Counter(|b| b.replays.value()),
+    },
+];
+
+/// What one shard counts for one endpoint.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct EndpointBlock {
+    responses: [Counter; STATUS_CLASSES.len()],
+    failures: ByReason,
+    pub attempts_in_flight: Gauge,
+}
+
+impl EndpointBlock {
+    /// Counts an attempt that brought a final response head.
+    #[inline]
+    pub fn answered(&self, status: u16) {
+        self.responses[status_class(status)].increment();
+    }
+
+    /// Counts an attempt that brought none.
+    #[inline]
+    pub fn failed(&self, reason: Reason) {
+        self.failures.increment(reason);
+    }
+}
+
+pub(super) static ENDPOINT: &[Spec<EndpointBlock>] = &[
+    Spec {
+        name: "tidegate_endpoint_responses_total",
+        help: "Attempts that brought a response, by class of its status.",
+        read: Read::Labelled {
+            kind: Kind::Counter,
+            label: "status",
+            words: STATUS_CLASSES,
+            of: |b, at| b.responses[at].value(),
+        },
+    },
+    Spec {
+        name: "tidegate_endpoint_failures_total",
+        help: "Attempts that failed, by reason.",
+        read: Read::Reasons { of: |b| &b.failures, shown: |r| r.side() != Side::Nobody },
+    },
+    Spec {
+        name: "tidegate_endpoint_attempts_in_flight",
+        help: "Attempts under way now.",
+        read: Read::Gauge(|b| b.attempts_in_flight.value()),
+    },
+];
+
+/// What the control side counts; each figure is written by one of its threads.
+#[derive(Debug, Default)]
+pub struct ControlMetrics {
+    pub reloads_adopted: Counter,
+    pub reloads_refused: Counter,
+    /// 1 while new traffic is welcome.
+    pub ready: Gauge,
+    pub log_bytes: Counter,
+    pub log_write_errors: Counter,
+}
+
+pub(super) static CONTROL: &[Spec<ControlMetrics>] = &[
+    Spec {
+        name: "tidegate_build_info",
+        help: "Always 1; the version is the label.",
+        read: Read::Labelled { kind: Kind::Gauge, label: "version", words: &[env!("CARGO_PKG_VERSION")], of: |_, _| 1 },
+    },
+    Spec {
+        name: "tidegate_reloads_total",
+        help: "Changes of the configuration, by outcome.",
+        read: Read::Labelled {
+            kind: Kind::Counter,
+            label: "outcome",
+            words: &["adopted", "refused"],
+            of: |b, at| if at == 0 { b.reloads_adopted.value() } else { b.reloads_refused.value() },
+        },
+    },
+    Spec {
+        name: "tidegate_ready",
+        help: "1 while new traffic is welcome, 0 while draining.",
+        read: Read::Gauge(|b| b.ready.value()),
+    },
+    Spec {
+        name: "tidegate_log_written_bytes_total",
+        help: "Bytes of the access log written.",
+        read: Read::Counter(|b| b.log_bytes.value()),
+    },
+    Spec {
+        name: "tidegate_log_write_errors_total",
+        help: "Writes of the access log that failed.",
+        read: Read::Counter(|b| b.log_write_errors.value()),
+    },
+];
