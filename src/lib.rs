@@ -7,6 +7,8 @@ pub mod base;
 
 pub mod http;
 
+pub mod upstream;
+
 pub mod snapshot;
 
 pub mod proxy;
