@@ -89,7 +89,7 @@ impl<C: Parked> UpstreamState<C> {
 
     /// The state under a new plan of the same upstream, and the idle connections of endpoints that are gone, to be
     /// closed. Endpoints of the same address keep their connections, counters and waiters; exchanges that began under
-    /// the old state finish with it.
+    /// the old state finish with it. The plan must have inherited its health ([`UpstreamPlan::inherit_health`]).
     pub fn adopt(old: &Self, plan: Arc<UpstreamPlan>, random: u64) -> (Self, Vec<C>) {
         let mut known: ahash::HashMap<&Address, &Rc<Endpoint<C>>> =
             old.endpoints.iter().map(|endpoint| (&endpoint.address, endpoint)).collect();
@@ -354,10 +354,10 @@ fn weights(plan: &UpstreamPlan) -> Vec<u32> {
 
 /// Whether a balancer of one plan fits the other.
 fn same_order(old: &UpstreamPlan, new: &UpstreamPlan) -> bool {
-    let order = |plan: &UpstreamPlan| -> Vec<(Address, u32)> {
-        plan.endpoints.iter().map(|endpoint| (endpoint.address.clone(), endpoint.weight)).collect()
-    };
-    old.balance == new.balance && order(old) == order(new)
+    let mut pairs = old.endpoints.iter().zip(&new.endpoints);
+    old.balance == new.balance
+        && old.endpoints.len() == new.endpoints.len()
+        && pairs.all(|(old, new)| old.weight == new.weight && old.address == new.address)
 }
 
 #[cfg(test)]

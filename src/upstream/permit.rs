@@ -23,7 +23,7 @@ pub struct Permit<C> {
 
 /// What the first in line receives.
 pub enum Turn<C> {
-    /// A connection that somebody else just finished with.
+    /// A connection that somebody else just finished with. It was not parked since, so nobody watched whether it ended.
     Reuse(C),
     /// Leave to open a fresh one.
     Open(Permit<C>),
@@ -261,6 +261,7 @@ impl<C> std::fmt::Debug for Waiting<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn poll<C>(waiting: &mut Waiting<C>) -> Poll<Turn<C>> {
         Pin::new(waiting).poll(&mut Context::from_waker(Waker::noop()))
@@ -351,5 +352,97 @@ mod tests {
         assert!(Pin::new(&mut waiting).poll(&mut Context::from_waker(&waker)).is_pending());
         drop(held);
         assert!(flag.0.load(std::sync::atomic::Ordering::Relaxed));
+    }
+
+    /// A connection, which lives as long as its permit.
+    struct Held(#[expect(dead_code, reason = "held for its drop")] Permit<Held>);
+
+    #[derive(Clone, Copy, Debug)]
+    enum Operation {
+        Arrive,
+        Poll,
+        GiveBack(usize),
+        Close(usize),
+        Leave(usize),
+        Bound(u32),
+    }
+
+    fn operation() -> impl Strategy<Value = Operation> {
+        prop_oneof![
+            6 => Just(Operation::Arrive),
+            4 => Just(Operation::Poll),
+            3 => (0usize..8).prop_map(Operation::GiveBack),
+            3 => (0usize..8).prop_map(Operation::Close),
+            2 => (0usize..8).prop_map(Operation::Leave),
+            1 => (1u32..6).prop_map(Operation::Bound),
+        ]
+    }
+
+    #[derive(Default)]
+    struct World {
+        held: Vec<Held>,
+        idle: Vec<Held>,
+        /// Those who wait, in the order in which they came.
+        waiting: Vec<Waiting<Held>>,
+    }
+
+    impl World {
+        fn step(&mut self, permits: &Permits<Held>, operation: Operation) {
+            match operation {
+                Operation::Arrive => match self.idle.pop().or_else(|| permits.open().map(Held)) {
+                    Some(connection) => self.held.push(connection),
+                    None => self.waiting.extend(permits.wait()),
+                },
+                Operation::Poll => self.poll(),
+                Operation::GiveBack(at) if at < self.held.len() => {
+                    let connection = self.held.swap_remove(at);
+                    self.idle.extend(permits.offer(connection));
+                }
+                Operation::Close(at) if at < self.held.len() => drop(self.held.swap_remove(at)),
+                Operation::Leave(at) if at < self.waiting.len() => drop(self.waiting.remove(at)),
+                Operation::Bound(open_max) => permits.set_bounds(open_max, 4),
+                _ => {}
+            }
+        }
+
+        fn poll(&mut self) {
+            let mut waited_before = false;
+            let mut turns = Vec::new();
+            self.waiting.retain_mut(|waiting| match poll(waiting) {
+                Poll::Pending => {
+                    waited_before = true;
+                    true
+                }
+                Poll::Ready(turn) => {
+                    assert!(!waited_before, "nobody overtakes");
+                    turns.push(turn);
+                    false
+                }
+            });
+            self.held.extend(turns.into_iter().map(|turn| match turn {
+                Turn::Reuse(connection) => connection,
+                Turn::Open(permit) => Held(permit),
+            }));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn permits_are_neither_lost_nor_made_up(operations in proptest::collection::vec(operation(), 0..200)) {
+            let permits = Permits::new(3, 4);
+            let mut world = World::default();
+            for operation in operations {
+                world.step(&permits, operation);
+                let (open, open_max) = (permits.open_count(), permits.line.borrow().open_max);
+                prop_assert!(permits.waiting_count() <= 4);
+                prop_assert!(permits.waiting_count() == 0 || open >= open_max, "nobody waits for what is free");
+            }
+            world.poll();
+            prop_assert_eq!(permits.open_count() as usize, world.held.len() + world.idle.len());
+            world.waiting.clear();
+            world.held.clear();
+            world.idle.clear();
+            prop_assert_eq!(permits.open_count(), 0);
+        }
     }
 }

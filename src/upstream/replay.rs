@@ -102,12 +102,17 @@ impl Tries {
         deadline: Timestamp,
     ) -> Result<(), GiveUp> {
         let attempts = retry.map_or(ATTEMPTS_UNCONFIGURED, |plan| plan.attempts.min(ATTEMPTS_MAX));
-        let replay = !self.replayed && may_replay(failure, request);
-        if !replay && !retry.is_some_and(|plan| may_retry(failure, request, plan)) {
+        let replay = may_replay(failure, request);
+        let retry = retry.is_some_and(|plan| may_retry(failure, request, plan));
+        if !replay && !retry {
             return Err(GiveUp::Unsafe);
         }
         if self.made >= attempts {
             return Err(GiveUp::Attempts);
+        }
+        // The one replay was spent, and what remains is only for what may be retried.
+        if self.replayed && !retry {
+            return Err(GiveUp::Unsafe);
         }
         if now >= deadline {
             return Err(GiveUp::Deadline);
@@ -162,7 +167,7 @@ mod tests {
         let mut tries = tries(1);
         assert_eq!(tries.again(BeforeResponse, get(), None, NOW, LATER), Ok(()));
         tries.begin();
-        assert!(tries.again(BeforeResponse, get(), None, NOW, LATER).is_err());
+        assert_eq!(tries.again(BeforeResponse, get(), None, NOW, LATER), Err(GiveUp::Attempts));
     }
 
     #[test]
@@ -217,6 +222,14 @@ mod tests {
         let mut careful = tries(1);
         assert_eq!(careful.again(BeforeResponse, post(), Some(&retry(5)), NOW, LATER), Err(GiveUp::Unsafe));
         assert_eq!(careful.again(BeforeResponse, post(), Some(&risky), NOW, LATER), Ok(()));
+    }
+
+    #[test]
+    fn what_is_not_idempotent_is_replayed_but_not_retried_beyond() {
+        let mut tries = tries(1);
+        assert_eq!(tries.again(Connect, post(), Some(&retry(5)), NOW, LATER), Ok(()));
+        tries.begin();
+        assert_eq!(tries.again(Connect, post(), Some(&retry(5)), NOW, LATER), Err(GiveUp::Unsafe));
     }
 
     #[test]

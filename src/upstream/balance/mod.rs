@@ -19,7 +19,7 @@ use crate::base::{EndpointId, Timestamp};
 /// Endpoints one exchange remembers to have tried; there are never more attempts.
 pub const TRIED_MAX: usize = 8;
 /// Up to so many endpoints, looking at each of them is as fast as keeping them in order.
-const ROUND_ROBIN_ENDPOINTS_MAX: usize = 64;
+const ROUND_ROBIN_ENDPOINTS_MAX: usize = 16;
 
 /// What balancing knows of one endpoint.
 #[derive(Debug, Clone)]
