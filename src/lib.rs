@@ -10,3 +10,6 @@ pub mod http;
 pub mod snapshot;
 
 pub mod proxy;
+
+#[cfg(feature = "runtime")]
+pub mod runtime;
