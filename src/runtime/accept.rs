@@ -150,12 +150,7 @@ impl Listening {
     }
 
     /// Serves what the queue still holds, refuses newcomers, and closes between two looks into the queue.
-    async fn close(
-        &self,
-        net: &LiveNet,
-        reserve: &mut Option<OwnedFd>,
-        serve: &impl Fn(Accepted<LiveNet>, Entered),
-    ) {
+    async fn close(&self, net: &LiveNet, reserve: &mut Option<OwnedFd>, serve: &impl Fn(Accepted<LiveNet>, Entered)) {
         if let Some(bound) = &*self.bound.borrow() {
             bound.refuse_newcomers();
         }

@@ -57,9 +57,8 @@ fn quota(groups: &str, read: impl Fn(&Path) -> Option<String>) -> Option<usize> 
     }
     let legacy = group_of(groups, |controllers| controllers.split(',').any(|name| name == "cpu"));
     let limits = legacy.into_iter().flat_map(|group| ancestors(CGROUP_V1_ROOT, group));
-    let of_folder = |folder: PathBuf| {
-        quota_v1(&read(&folder.join("cpu.cfs_quota_us"))?, &read(&folder.join("cpu.cfs_period_us"))?)
-    };
+    let of_folder =
+        |folder: PathBuf| quota_v1(&read(&folder.join("cpu.cfs_quota_us"))?, &read(&folder.join("cpu.cfs_period_us"))?);
     limits.filter_map(of_folder).min()
 }
 

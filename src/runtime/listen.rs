@@ -100,6 +100,13 @@ impl SocketStore {
         Ok(Self { claims: Mutex::default(), activated: activated.collect::<io::Result<_>>()? })
     }
 
+    /// Where this process listens for `address`: the same, but for a port that was left to the kernel.
+    pub fn local(&self, address: &Address, ipv6_only: bool) -> Option<Address> {
+        let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let claim = claims.get(&(address.clone(), ipv6_only)).and_then(Weak::upgrade)?;
+        Some(claim.local.clone())
+    }
+
     /// A listening socket on `address` for one worker.
     pub(super) fn open(&self, address: &Address, ipv6_only: bool) -> Result<Bound, BindError> {
         self.try_open(address, ipv6_only).map_err(|cause| BindError { address: address.clone(), cause })

@@ -43,7 +43,9 @@ impl FromStr for DriverChoice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Driver {
     /// A ring per shard. With `deferred`, completions wait for the shard to enter the kernel for them.
-    IoUring { deferred: bool },
+    IoUring {
+        deferred: bool,
+    },
     Epoll,
 }
 

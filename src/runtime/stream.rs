@@ -69,8 +69,7 @@ impl Drop for Socket {
 /// Takes a connected socket, in the driver's blocking mode, as a pair of halves.
 pub(super) fn halves(descriptor: Descriptor, deadlines: &Rc<Deadlines>) -> (LiveReader, LiveWriter) {
     let timer = deadlines.add(descriptor.as_raw_fd());
-    let socket =
-        Rc::new(Socket { descriptor: UnsafeCell::new(descriptor), timer, deadlines: Rc::clone(deadlines) });
+    let socket = Rc::new(Socket { descriptor: UnsafeCell::new(descriptor), timer, deadlines: Rc::clone(deadlines) });
     (LiveReader::new(Rc::clone(&socket)), LiveWriter::new(socket))
 }
 
@@ -104,9 +103,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Receipt> {
         match self.project() {
             ReceivingProjection::Wait { future } => future.poll(cx).map(Receipt::Waited),
-            ReceivingProjection::Read { future } => {
-                future.poll(cx).map(|(result, room)| Receipt::Read(result, room.0))
-            }
+            ReceivingProjection::Read { future } => future.poll(cx).map(|(result, room)| Receipt::Read(result, room.0)),
         }
     }
 }
