@@ -12,3 +12,6 @@ pub mod config;
 pub mod snapshot;
 
 pub mod proxy;
+
+#[cfg(feature = "runtime")]
+pub mod runtime;

@@ -1,13 +1,15 @@
-//! What every layer counts with: ids, time, buffers and restartable futures. Knows nothing of HTTP or IO.
+//! What every layer counts with: ids, time, buffers, timers and restartable futures. Knows nothing of HTTP or IO.
 
 mod address;
 mod buffer;
 mod id;
 mod slot;
 mod time;
+mod wheel;
 
 pub use address::Address;
 pub use buffer::{Buffer, BufferPool, LARGE_BUFFER_BYTES, SMALL_BUFFER_BYTES};
 pub use id::{EndpointId, ListenerId, RouteId, UpstreamId};
 pub use slot::Slot;
 pub use time::{Timestamp, UnixTime};
+pub use wheel::{TimerId, WHEEL_TICK, Wheel};

@@ -1,0 +1,177 @@
+//! The IO port of one shard: its connections, its time and its tasks.
+
+use std::future::{Future, pending};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use monoio::net::UnixStream as Descriptor;
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+use crate::base::{Address, Timestamp, UnixTime, WHEEL_TICK};
+use crate::proxy::net::Net;
+
+use super::clock;
+use super::deadline::Deadlines;
+use super::probe::Driver;
+use super::stats::WorkerStats;
+use super::stream::{LiveReader, LiveWriter, halves};
+use super::task;
+
+/// How long a connect to a Unix socket rests while that socket's queue is full.
+const UNIX_QUEUE_REST: Duration = Duration::from_millis(5);
+/// The longest single timer of a sleep; longer sleeps take several.
+const SLEEP_STRETCH_MAX: Duration = Duration::from_secs(3600);
+
+/// One shard's world over a ring or epoll. Clones are the same world.
+#[derive(Clone)]
+pub struct LiveNet {
+    driver: Driver,
+    deadlines: Rc<Deadlines>,
+    stats: Arc<WorkerStats>,
+}
+
+impl LiveNet {
+    /// The world of this thread, whose runtime is running on `driver`.
+    pub(super) fn new(driver: Driver, stats: Arc<WorkerStats>) -> Self {
+        let deadlines = Rc::new(Deadlines::new(clock::now(), Arc::clone(&stats)));
+        Self { driver, deadlines, stats }
+    }
+
+    /// Turns the wheel of deadlines, for ever; `each_tick` is told the time after every turn.
+    pub(super) async fn keep_time(self, mut each_tick: impl FnMut(Timestamp)) {
+        let mut due = clock::now().plus(WHEEL_TICK);
+        loop {
+            self.sleep(due).await;
+            let now = clock::now();
+            let lag = u64::try_from(now.since(due).as_nanos()).unwrap_or(u64::MAX);
+            self.stats.ticks.add(1);
+            self.stats.lag_nanos.add(lag);
+            self.stats.lag_nanos_max.raise(lag);
+            self.deadlines.turn(now);
+            each_tick(now);
+            // What was missed is skipped, not made up for.
+            due = due.plus(WHEEL_TICK).max(now);
+        }
+    }
+
+    /// The driver below.
+    pub fn driver(&self) -> Driver {
+        self.driver
+    }
+
+    /// The figures of this shard's worker.
+    pub fn stats(&self) -> &Arc<WorkerStats> {
+        &self.stats
+    }
+
+    /// Takes a connected socket into this world, whatever its blocking mode was.
+    pub fn adopt(&self, socket: OwnedFd) -> io::Result<(LiveReader, LiveWriter)> {
+        self.set_mode(&SockRef::from(&socket))?;
+        Ok(halves(Descriptor::from_std(socket.into())?, &self.deadlines))
+    }
+
+    /// Takes a socket that was accepted just now, and so is in blocking mode.
+    pub(super) fn adopt_accepted(&self, socket: Socket) -> io::Result<(LiveReader, LiveWriter)> {
+        if self.driver == Driver::Epoll {
+            socket.set_nonblocking(true)?;
+        }
+        Ok(halves(Descriptor::from_std(OwnedFd::from(socket).into())?, &self.deadlines))
+    }
+
+    /// A blocking socket would stop the epoll loop; a non-blocking one makes ring operations end with EAGAIN.
+    fn set_mode(&self, socket: &Socket) -> io::Result<()> {
+        socket.set_nonblocking(self.driver == Driver::Epoll)
+    }
+
+    async fn connect_ip(&self, address: SocketAddr, deadline: Timestamp) -> io::Result<(LiveReader, LiveWriter)> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        socket.set_tcp_nodelay(true)?;
+        let under_way = match socket.connect(&address.into()) {
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => true,
+            outcome => outcome.map(|()| false)?,
+        };
+        let descriptor = Descriptor::from_std(OwnedFd::from(socket).into())?;
+        if under_way {
+            self.before(deadline, descriptor.writable(false)).await??;
+        }
+        // SAFETY: the descriptor stays open while it is borrowed.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor.as_raw_fd()) };
+        let socket = SockRef::from(&borrowed);
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+        self.set_mode(&socket)?;
+        Ok(halves(descriptor, &self.deadlines))
+    }
+
+    async fn connect_unix(&self, path: &Path, deadline: Timestamp) -> io::Result<(LiveReader, LiveWriter)> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        let address = SockAddr::unix(path)?;
+        loop {
+            match socket.connect(&address) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => {
+                    outcome?;
+                    return self.adopt(socket.into());
+                }
+            }
+            if clock::now() >= deadline {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.sleep(clock::now().plus(UNIX_QUEUE_REST).min(deadline)).await;
+        }
+    }
+
+    /// The outcome of `future`, unless the deadline comes first; then it is dropped.
+    async fn before<F: Future>(&self, deadline: Timestamp, future: F) -> io::Result<F::Output> {
+        if deadline == Timestamp::NEVER {
+            return Ok(future.await);
+        }
+        let left = deadline.since(clock::now());
+        monoio::time::timeout(left, future).await.map_err(|_| io::ErrorKind::TimedOut.into())
+    }
+}
+
+impl Net for LiveNet {
+    type Reader = LiveReader;
+    type Writer = LiveWriter;
+
+    #[inline]
+    fn now(&self) -> Timestamp {
+        clock::now()
+    }
+
+    #[inline]
+    fn unix_time(&self) -> UnixTime {
+        clock::unix_time()
+    }
+
+    async fn connect(&self, address: &Address, deadline: Timestamp) -> io::Result<(LiveReader, LiveWriter)> {
+        match address {
+            Address::Ip(address) => self.connect_ip(*address, deadline).await,
+            Address::Unix(path) => self.connect_unix(path, deadline).await,
+        }
+    }
+
+    async fn sleep(&self, until: Timestamp) {
+        if until == Timestamp::NEVER {
+            return pending().await;
+        }
+        loop {
+            let left = until.since(clock::now());
+            if left.is_zero() {
+                return;
+            }
+            monoio::time::sleep(left.min(SLEEP_STRETCH_MAX)).await;
+        }
+    }
+
+    fn spawn(&self, future: impl Future<Output = ()> + 'static) {
+        task::spawn(&self.stats, future);
+    }
+}

@@ -1,0 +1,620 @@
+//! The port over real sockets on loopback, on both drivers.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::base::{Address, Buffer, Timestamp};
+use crate::proxy::command::Command;
+use crate::proxy::net::{Net, Patience, Reader, Writer, read, readable, write};
+use crate::proxy::shell::{Accepted, Shard};
+use crate::snapshot::{ListenerPlan, Snapshot};
+
+use super::boot::{Fleet, Worker};
+use super::clock::now;
+use super::listen::SocketStore;
+use super::net::LiveNet;
+use super::probe::{Driver, DriverChoice, probe};
+use super::stats::WorkerStats;
+use super::stream::{LiveReader, LiveWriter};
+use super::{task, worker};
+
+const NEVER: Timestamp = Timestamp::NEVER;
+const PATIENT: Patience = Patience { idle: Duration::from_secs(10), until: NEVER };
+
+fn in_millis(millis: u64) -> Timestamp {
+    now().plus(Duration::from_millis(millis))
+}
+
+/// epoll, and io_uring where this machine allows it.
+fn drivers() -> Vec<Driver> {
+    let verdict = probe(DriverChoice::Auto, false).unwrap();
+    if verdict.driver == Driver::Epoll {
+        eprintln!("io_uring is not tested: {}", verdict.reason);
+        return vec![Driver::Epoll];
+    }
+    vec![verdict.driver, Driver::Epoll]
+}
+
+/// Runs `body` in a world of its own on each driver.
+fn on_each_driver<B, F>(body: B)
+where
+    B: Fn(LiveNet) -> F + Sync,
+    F: Future<Output = ()>,
+{
+    for driver in drivers() {
+        let world = || async {
+            let net = LiveNet::new(driver, Arc::new(WorkerStats::default()));
+            task::spawn(net.stats(), net.clone().keep_time(|_| {}));
+            body(net).await;
+        };
+        let run = || worker::run(driver, world()).unwrap();
+        let outcome = std::thread::scope(|scope| scope.spawn(run).join());
+        outcome.unwrap_or_else(|_| panic!("with {driver}"));
+    }
+}
+
+/// One of our streams and its peer.
+async fn pair(net: &LiveNet) -> (LiveReader, LiveWriter, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = Address::Ip(listener.local_addr().unwrap());
+    let (reader, writer) = net.connect(&address, in_millis(5000)).await.unwrap();
+    (reader, writer, listener.accept().unwrap().0)
+}
+
+fn buffer() -> Buffer {
+    Buffer::with_room(1024)
+}
+
+fn filled(bytes: &[u8]) -> Buffer {
+    Buffer::from_vec(bytes.to_vec())
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    on_each_driver(|net| async move {
+        let (mut reader, mut writer, mut peer) = pair(&net).await;
+        write(&mut writer, filled(b"..ping"), 2, PATIENT).await.0.unwrap();
+        let mut got = [0; 4];
+        peer.read_exact(&mut got).unwrap();
+        peer.write_all(&got).unwrap();
+        readable(&mut reader, in_millis(5000)).await.unwrap();
+        let (result, buffer) = read(&mut reader, filled(b"").with_more_room(), in_millis(5000)).await;
+        assert_eq!((result.unwrap(), buffer.filled()), (4, &b"ping"[..]));
+    });
+}
+
+impl Buffer {
+    fn with_more_room(mut self) -> Self {
+        self.vec().reserve_exact(64);
+        self
+    }
+}
+
+#[test]
+fn a_read_appends_to_what_is_there() {
+    on_each_driver(|net| async move {
+        let (mut reader, _writer, mut peer) = pair(&net).await;
+        peer.write_all(b"cd").unwrap();
+        let (result, buffer) = read(&mut reader, filled(b"ab").with_more_room(), in_millis(5000)).await;
+        assert_eq!((result.unwrap(), buffer.filled()), (2, &b"abcd"[..]));
+    });
+}
+
+#[test]
+fn an_expired_read_returns_its_buffer() {
+    on_each_driver(|net| async move {
+        let (mut reader, mut writer, mut peer) = pair(&net).await;
+        let begun = now();
+        let (result, buffer) = read(&mut reader, buffer(), in_millis(80)).await;
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(buffer.capacity(), 1024);
+        assert!(now().since(begun) >= Duration::from_millis(80));
+        // The other direction is left alone.
+        write(&mut writer, filled(b"late"), 0, PATIENT).await.0.unwrap();
+        peer.read_exact(&mut [0; 4]).unwrap();
+    });
+}
+
+#[test]
+fn an_expired_wait_leaves_the_stream_alone() {
+    on_each_driver(|net| async move {
+        let (mut reader, _writer, mut peer) = pair(&net).await;
+        let error = readable(&mut reader, in_millis(80)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        peer.write_all(b"still here").unwrap();
+        readable(&mut reader, in_millis(5000)).await.unwrap();
+        assert_eq!(read(&mut reader, buffer(), in_millis(5000)).await.0.unwrap(), 10);
+    });
+}
+
+#[test]
+fn an_abandoned_wait_does_no_harm() {
+    on_each_driver(|net| async move {
+        let (mut reader, _writer, mut peer) = pair(&net).await;
+        let first_look = poll_fn(|cx| Poll::Ready(reader.poll_readable(cx, in_millis(60)))).await;
+        assert!(first_look.is_pending());
+        net.sleep(in_millis(200)).await;
+        peer.write_all(b"x").unwrap();
+        readable(&mut reader, in_millis(5000)).await.unwrap();
+        assert_eq!(read(&mut reader, buffer(), in_millis(5000)).await.0.unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_parked_read_notices_the_close_although_nobody_polled_it() {
+    on_each_driver(|net| async move {
+        let (mut reader, _writer, peer) = pair(&net).await;
+        reader.begin_read(buffer(), NEVER);
+        let look = |reader: &mut LiveReader| {
+            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+            reader.poll_read(&mut cx)
+        };
+        assert!(look(&mut reader).is_pending());
+        net.sleep(in_millis(20)).await;
+        assert!(look(&mut reader).is_pending());
+        drop(peer);
+        net.sleep(in_millis(20)).await;
+        let Poll::Ready((result, _)) = look(&mut reader) else { panic!("the close went unnoticed") };
+        assert_eq!(result.unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_deadline_may_move_while_the_read_is_under_way() {
+    on_each_driver(|net| async move {
+        let (mut reader, _writer, _peer) = pair(&net).await;
+        let begun = now();
+        reader.begin_read(buffer(), in_millis(60_000));
+        reader.set_read_deadline(in_millis(60));
+        let (result, _) = poll_fn(|cx| reader.poll_read(cx)).await;
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert!(now().since(begun) < Duration::from_secs(5));
+    });
+}
+
+#[test]
+fn a_large_write_is_all_sent() {
+    on_each_driver(|net| async move {
+        let (_reader, mut writer, mut peer) = pair(&net).await;
+        let everything: Vec<u8> = (0..20_000_000u32).map(|n| n as u8).collect();
+        let expected = everything.clone();
+        let reader = std::thread::spawn(move || {
+            let mut got = Vec::new();
+            peer.read_to_end(&mut got).unwrap();
+            got == expected
+        });
+        write(&mut writer, Buffer::from_vec(everything), 0, PATIENT).await.0.unwrap();
+        writer.shutdown();
+        assert!(reader.join().unwrap());
+    });
+}
+
+#[test]
+fn a_write_to_a_peer_that_does_not_read_expires() {
+    on_each_driver(|net| async move {
+        let (_reader, mut writer, _peer) = pair(&net).await;
+        let patience = Patience { idle: Duration::from_millis(60), until: NEVER };
+        let (result, buffer) = write(&mut writer, Buffer::from_vec(vec![0; 64 << 20]), 0, patience).await;
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(buffer.filled().len(), 64 << 20);
+    });
+}
+
+#[test]
+fn an_abort_is_no_end_of_stream() {
+    on_each_driver(|net| async move {
+        let (mut reader, mut writer, _peer) = pair(&net).await;
+        reader.begin_read(buffer(), NEVER);
+        writer.abort();
+        let (result, _) = poll_fn(|cx| reader.poll_read(cx)).await;
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::ConnectionAborted);
+    });
+}
+
+#[test]
+fn dropping_both_halves_closes_whatever_is_under_way() {
+    on_each_driver(|net| async move {
+        let (mut reader, mut writer, mut peer) = pair(&net).await;
+        reader.begin_read(buffer(), NEVER);
+        writer.begin_write(Buffer::from_vec(vec![0; 64 << 20]), 0, PATIENT);
+        poll_fn(|cx| Poll::Ready(assert!(reader.poll_read(cx).is_pending() && writer.poll_write(cx).is_pending())))
+            .await;
+        net.sleep(in_millis(10)).await;
+        drop((reader, writer));
+        net.sleep(in_millis(10)).await;
+        peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let end = io::copy(&mut peer, &mut io::sink());
+        assert!(!matches!(end, Err(error) if error.kind() == ErrorKind::WouldBlock), "the stream is still open");
+    });
+}
+
+#[test]
+fn a_refused_connect_says_so() {
+    on_each_driver(|net| async move {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let error = net.connect(&Address::Ip(address), in_millis(5000)).await.map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    });
+}
+
+#[test]
+fn a_connect_to_a_full_queue_expires() {
+    on_each_driver(|net| async move {
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = Address::Ip(listener.local_addr().unwrap().as_socket().unwrap());
+        let mut open = Vec::new();
+        let error = loop {
+            match net.connect(&address, in_millis(100)).await {
+                Ok(halves) => open.push(halves),
+                Err(error) => break error,
+            }
+            assert!(open.len() < 10, "the queue never fills");
+        };
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+    });
+}
+
+#[test]
+fn unix_sockets_carry_streams_too() {
+    on_each_driver(|net| async move {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let address = Address::Unix(Arc::from(path.as_path()));
+        assert!(net.connect(&address, in_millis(100)).await.is_err(), "nobody listens yet");
+        let listener = UnixListener::bind(&path).unwrap();
+        let (mut reader, mut writer) = net.connect(&address, in_millis(5000)).await.unwrap();
+        let mut peer = listener.accept().unwrap().0;
+        write(&mut writer, filled(b"ping"), 0, PATIENT).await.0.unwrap();
+        peer.read_exact(&mut [0; 4]).unwrap();
+        peer.write_all(b"pong").unwrap();
+        assert_eq!(read(&mut reader, buffer(), in_millis(5000)).await.0.unwrap(), 4);
+        let error = read(&mut reader, buffer(), in_millis(60)).await.0.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+    });
+}
+
+#[test]
+fn a_connect_to_a_full_unix_queue_expires() {
+    on_each_driver(|net| async move {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        listener.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+        listener.listen(0).unwrap();
+        let address = Address::Unix(Arc::from(path.as_path()));
+        let mut open = Vec::new();
+        let error = loop {
+            match net.connect(&address, in_millis(60)).await {
+                Ok(halves) => open.push(halves),
+                Err(error) => break error,
+            }
+            assert!(open.len() < 10, "the queue never fills");
+        };
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+    });
+}
+
+#[test]
+fn a_panic_ends_its_task_alone() {
+    on_each_driver(|net| async move {
+        let survivor = Rc::new(Cell::new(false));
+        let flag = Rc::clone(&survivor);
+        net.spawn(async { panic!("planted") });
+        net.spawn(async move { flag.set(true) });
+        net.sleep(in_millis(5)).await;
+        assert!(survivor.get());
+        assert_eq!(net.stats().panics.value(), 1);
+    });
+}
+
+fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Counts descriptors, so it must be alone in its process: started by the test below.
+#[test]
+#[ignore = "started in a process of its own by `no_descriptor_is_lost`"]
+fn no_descriptor_is_lost_alone() {
+    on_each_driver(|net| async move {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Address::Ip(listener.local_addr().unwrap());
+        net.sleep(in_millis(20)).await;
+        let before = open_descriptors();
+        for turn in 0..1000 {
+            let (mut reader, writer) = net.connect(&address, in_millis(5000)).await.unwrap();
+            let peer = listener.accept().unwrap().0;
+            match turn % 3 {
+                0 => reader.begin_read(buffer(), NEVER),
+                1 => poll_fn(|cx| Poll::Ready(assert!(reader.poll_readable(cx, NEVER).is_pending()))).await,
+                _ => peer.shutdown(Shutdown::Both).unwrap(),
+            }
+            drop((reader, writer));
+        }
+        net.sleep(in_millis(100)).await;
+        assert_eq!(open_descriptors(), before);
+    });
+}
+
+#[test]
+fn no_descriptor_is_lost() {
+    let name = "runtime::tests::no_descriptor_is_lost_alone";
+    let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = alone.args(["--ignored", "--exact", name, "--nocapture"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Sends back what it reads; `!` makes it panic.
+struct Echo {
+    net: LiveNet,
+    open: Cell<usize>,
+    generation: Cell<u64>,
+    stopped: Cell<bool>,
+}
+
+impl Echo {
+    fn new(net: LiveNet, _number: usize) -> Rc<Self> {
+        Rc::new(Self { net, open: Cell::new(0), generation: Cell::new(0), stopped: Cell::new(false) })
+    }
+
+    async fn echo(&self, accepted: Accepted<LiveNet>) -> io::Result<()> {
+        let (mut reader, mut writer) = (accepted.reader, accepted.writer);
+        loop {
+            while let Err(error) = readable(&mut reader, self.net.now().plus(Duration::from_millis(60))).await {
+                if error.kind() != ErrorKind::TimedOut || self.stopped.get() {
+                    return Err(error);
+                }
+            }
+            let (result, mut buffer) = read(&mut reader, Buffer::with_room(1024), NEVER).await;
+            if result? == 0 {
+                return Ok(());
+            }
+            assert!(buffer.filled() != b"!", "planted");
+            buffer.vec().extend_from_slice(format!(" {} {}", accepted.listener, self.generation.get()).as_bytes());
+            write(&mut writer, buffer, 0, PATIENT).await.0?;
+        }
+    }
+}
+
+struct Open(Rc<Echo>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+    }
+}
+
+impl Shard for Echo {
+    type Net = LiveNet;
+
+    fn serve(self: Rc<Self>, accepted: Accepted<LiveNet>) -> impl Future<Output = ()> + 'static {
+        async move {
+            self.open.set(self.open.get() + 1);
+            let open = Open(self);
+            let _ = open.0.echo(accepted).await;
+        }
+    }
+
+    fn prepare(&self, snapshot: &Arc<Snapshot>) -> Result<(), String> {
+        if snapshot.generation == 13 { Err("unlucky".to_owned()) } else { Ok(()) }
+    }
+
+    fn commit(&self, generation: u64) {
+        self.generation.set(generation);
+    }
+
+    fn abort(&self, _generation: u64) {}
+
+    fn drain(&self) {}
+
+    fn stop(&self) {
+        self.stopped.set(true);
+    }
+
+    fn open_connections(&self) -> usize {
+        self.open.get()
+    }
+
+    fn tick(&self, _now: Timestamp) {}
+}
+
+/// Two workers with echoing shards.
+struct Echoes {
+    workers: Vec<Worker>,
+    sockets: Arc<SocketStore>,
+}
+
+impl Echoes {
+    fn start(driver: Driver) -> Self {
+        let sockets = Arc::new(SocketStore::default());
+        let cpus = vec![super::allowed_cpus().unwrap()[0]; 2];
+        let fleet = Fleet { driver, cpus, sockets: Arc::clone(&sockets) };
+        Self { workers: fleet.start(Echo::new).unwrap(), sockets }
+    }
+
+    fn ask<T: Send + 'static>(&self, order: impl Fn(Box<dyn FnOnce(T) + Send>) -> Command) -> Vec<T> {
+        let (sender, answers) = mpsc::channel();
+        for worker in &self.workers {
+            let sender = sender.clone();
+            let reply = Box::new(move |answer| sender.send(answer).unwrap());
+            assert!((worker.handle.send)(order(reply)).is_ok());
+        }
+        self.workers.iter().map(|_| answers.recv_timeout(Duration::from_secs(10)).unwrap()).collect()
+    }
+
+    fn prepare(&self, snapshot: &Arc<Snapshot>) -> Vec<Result<(), String>> {
+        self.ask(|reply| Command::Prepare { snapshot: Arc::clone(snapshot), reply })
+    }
+
+    fn adopt(&self, generation: u64, listeners: &[(&str, &Address)]) {
+        let snapshot = snapshot(generation, listeners, 100);
+        assert!(self.prepare(&snapshot).iter().all(Result::is_ok));
+        self.ask(|reply| Command::Commit { generation, reply });
+    }
+
+    fn drain(&self, deadline: Duration) {
+        self.ask(|reply| Command::Drain { deadline, reply });
+    }
+
+    /// Where a listening address of port 0 ended up.
+    fn where_is(&self, address: &Address) -> SocketAddr {
+        let Some(Address::Ip(local)) = self.sockets.local(address, false) else { panic!("nobody listens there") };
+        local
+    }
+}
+
+fn snapshot(generation: u64, listeners: &[(&str, &Address)], connections_max: u32) -> Arc<Snapshot> {
+    let plan = |(name, address): &(&str, &Address)| {
+        let addresses = vec![(*address).clone()];
+        Arc::new(ListenerPlan { name: Arc::from(*name), addresses, ipv6_only: false, connections_max })
+    };
+    Arc::new(Snapshot { generation, listeners: listeners.iter().map(plan).collect(), ..Snapshot::default() })
+}
+
+fn say(client: &mut (impl Read + Write), text: &str) -> String {
+    client.write_all(text.as_bytes()).unwrap();
+    let mut answer = [0; 256];
+    let count = client.read(&mut answer).unwrap();
+    String::from_utf8(answer[..count].to_vec()).unwrap()
+}
+
+fn any_port(ip: &str) -> Address {
+    Address::Ip(format!("{ip}:0").parse().unwrap())
+}
+
+#[test]
+fn workers_adopt_snapshots_and_keep_what_did_not_change() {
+    for driver in drivers() {
+        let echoes = Echoes::start(driver);
+        let (kept, dropped) = (any_port("127.0.0.1"), any_port("127.0.0.2"));
+        echoes.adopt(1, &[("kept", &kept), ("dropped", &dropped)]);
+        let (kept_at, dropped_at) = (echoes.where_is(&kept), echoes.where_is(&dropped));
+        let mut client = TcpStream::connect(kept_at).unwrap();
+        assert_eq!(say(&mut client, "a"), "a kept 1");
+        echoes.adopt(2, &[("renamed", &kept)]);
+        assert_eq!(say(&mut client, "b"), "b kept 2", "an open connection lives on");
+        assert_eq!(say(&mut TcpStream::connect(kept_at).unwrap(), "c"), "c renamed 2");
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(TcpStream::connect(dropped_at).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    }
+}
+
+#[test]
+fn a_failed_prepare_changes_nothing() {
+    for driver in drivers() {
+        let echoes = Echoes::start(driver);
+        let address = any_port("127.0.0.1");
+        echoes.adopt(1, &[("main", &address)]);
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let other = Address::Ip(taken.local_addr().unwrap());
+        let errors = echoes.prepare(&snapshot(2, &[("main", &address), ("second", &other)], 100));
+        let error = errors[0].clone().unwrap_err();
+        assert!(error.starts_with(&format!("listener `second`: cannot listen on {other}: ")), "{error}");
+        assert!(echoes.prepare(&snapshot(13, &[("main", &address)], 100)).iter().all(Result::is_err));
+        echoes.ask(|reply| Command::Commit { generation: 13, reply });
+        assert_eq!(say(&mut TcpStream::connect(echoes.where_is(&address)).unwrap(), "x"), "x main 1");
+    }
+}
+
+#[test]
+fn a_panic_while_serving_costs_one_connection() {
+    for driver in drivers() {
+        let echoes = Echoes::start(driver);
+        let address = any_port("127.0.0.1");
+        echoes.adopt(1, &[("main", &address)]);
+        let address = echoes.where_is(&address);
+        assert_eq!(say(&mut TcpStream::connect(address).unwrap(), "!"), "", "closed");
+        for _ in 0..8 {
+            assert_eq!(say(&mut TcpStream::connect(address).unwrap(), "x"), "x main 1");
+        }
+        assert_eq!(echoes.workers.iter().map(|worker| worker.stats.panics.value()).sum::<u64>(), 1);
+    }
+}
+
+#[test]
+fn accepting_pauses_at_the_maximum_of_connections() {
+    for driver in drivers() {
+        let mut echoes = Echoes::start(driver);
+        echoes.workers.truncate(1);
+        let address = any_port("127.0.0.1");
+        assert!(echoes.prepare(&snapshot(1, &[("main", &address)], 2)).iter().all(Result::is_ok));
+        echoes.ask(|reply| Command::Commit { generation: 1, reply });
+        let address = echoes.where_is(&address);
+        let mut clients: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
+        assert_eq!(say(&mut clients[0], "a"), "a main 1");
+        assert_eq!(say(&mut clients[1], "b"), "b main 1");
+        clients[2].write_all(b"c").unwrap();
+        clients[2].set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let unanswered = clients[2].read(&mut [0; 16]).unwrap_err().kind();
+        // The trial ring of this thread may be taken down only now, and interrupts it.
+        assert!(matches!(unanswered, ErrorKind::WouldBlock | ErrorKind::Interrupted), "{unanswered}");
+        drop(clients.remove(0));
+        clients[1].set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        assert!(clients[1].read(&mut [0; 16]).unwrap() > 0, "a place became free");
+        assert!(echoes.workers[0].stats.accept_pauses.value() > 0);
+    }
+}
+
+#[test]
+fn a_drain_serves_what_waits_and_then_refuses() {
+    for driver in drivers() {
+        let echoes = Echoes::start(driver);
+        let address = any_port("127.0.0.1");
+        echoes.adopt(1, &[("main", &address)]);
+        let address = echoes.where_is(&address);
+        let clients = std::thread::spawn(move || {
+            let mut served = 0;
+            loop {
+                match TcpStream::connect(address) {
+                    Ok(mut client) => assert_eq!(say(&mut client, "x"), "x main 1"),
+                    Err(error) => break (served, error.kind()),
+                }
+                served += 1;
+            }
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        echoes.drain(Duration::from_secs(5));
+        let (served, end) = clients.join().unwrap();
+        assert!(served > 0);
+        assert_eq!(end, ErrorKind::ConnectionRefused);
+    }
+}
+
+#[test]
+fn a_drain_ends_at_its_deadline() {
+    for driver in drivers() {
+        let echoes = Echoes::start(driver);
+        let address = any_port("127.0.0.1");
+        echoes.adopt(1, &[("main", &address)]);
+        let mut client = TcpStream::connect(echoes.where_is(&address)).unwrap();
+        assert_eq!(say(&mut client, "x"), "x main 1");
+        let begun = now();
+        echoes.drain(Duration::from_millis(200));
+        assert!(now().since(begun) >= Duration::from_millis(200));
+        assert_eq!(client.read(&mut [0; 16]).unwrap(), 0, "stopped");
+    }
+}
+
+#[test]
+fn a_unix_path_is_served_by_all_workers() {
+    for driver in drivers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let echoes = Echoes::start(driver);
+        echoes.adopt(1, &[("local", &Address::Unix(Arc::from(path.as_path())))]);
+        for _ in 0..8 {
+            assert_eq!(say(&mut UnixStream::connect(&path).unwrap(), "x"), "x local 1");
+        }
+        echoes.drain(Duration::from_secs(5));
+        assert!(!path.exists());
+    }
+}
