@@ -2,6 +2,8 @@
 
 mod address;
 mod buffer;
+mod cidr;
+pub(crate) mod hex;
 mod id;
 mod slot;
 mod time;
@@ -9,6 +11,7 @@ mod wheel;
 
 pub use address::Address;
 pub use buffer::{Buffer, BufferPool, LARGE_BUFFER_BYTES, SMALL_BUFFER_BYTES};
+pub use cidr::CidrSet;
 pub use id::{EndpointId, ListenerId, RouteId, UpstreamId};
 pub use slot::Slot;
 pub use time::{Timestamp, UnixTime};

@@ -1,9 +1,19 @@
 //! HTTP messages and the HTTP/1 codec: bytes in, decisions out. Knows no sockets, no clock and no configuration.
 
+pub mod accept;
+pub mod authority;
+pub mod date;
+pub mod forwarded;
 pub mod h1;
 pub mod header;
 mod message;
 mod method;
+pub mod problem;
+pub mod request_id;
+pub mod target;
+pub mod trace_context;
+pub mod via;
+pub mod websocket;
 
 pub use message::{Body, RequestHead, ResponseHead, Span, Version};
 pub use method::Method;
