@@ -1,5 +1,26 @@
-//! The life of a request: everything between an accepted stream and its answer.
+//! The life of a request: everything between an accepted stream and its answer. Read `exchange.rs` first.
 
 pub mod command;
 pub mod net;
 pub mod shell;
+
+mod adopted;
+mod admit;
+mod body;
+mod connection;
+mod downstream;
+pub mod encode;
+mod exchange;
+mod failure;
+mod forward;
+mod head;
+mod identify;
+mod lease;
+mod relay;
+mod respond;
+mod shard;
+mod tunnel;
+mod upgrade;
+mod watch;
+
+pub use shard::{Shard, ShardParts};

@@ -5,6 +5,7 @@
 //! half of the stream and not in a future of the caller: whoever stops polling drops nothing, so waits may be raced
 //! freely. Every operation carries its deadline and ends by itself with [`std::io::ErrorKind::TimedOut`].
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::task::{Context, Poll};
@@ -85,23 +86,23 @@ pub trait Writer: 'static {
 }
 
 /// [`Reader::poll_readable`] as a future; dropping it leaves the wait armed.
-pub async fn readable<R: Reader>(reader: &mut R, deadline: Timestamp) -> io::Result<()> {
-    poll_fn(|cx| reader.poll_readable(cx, deadline)).await
+pub async fn readable<R: Reader>(reader: &RefCell<R>, deadline: Timestamp) -> io::Result<()> {
+    poll_fn(|cx| reader.borrow_mut().poll_readable(cx, deadline)).await
 }
 
-/// A whole read as a future.
-pub async fn read<R: Reader>(reader: &mut R, buffer: Buffer, deadline: Timestamp) -> (io::Result<usize>, Buffer) {
-    reader.begin_read(buffer, deadline);
-    poll_fn(|cx| reader.poll_read(cx)).await
+/// A whole read as a future; dropping it leaves the read under way.
+pub async fn read<R: Reader>(reader: &RefCell<R>, buffer: Buffer, deadline: Timestamp) -> (io::Result<usize>, Buffer) {
+    reader.borrow_mut().begin_read(buffer, deadline);
+    poll_fn(|cx| reader.borrow_mut().poll_read(cx)).await
 }
 
-/// A whole write as a future.
+/// A whole write as a future; dropping it leaves the write under way.
 pub async fn write<W: Writer>(
-    writer: &mut W,
+    writer: &RefCell<W>,
     buffer: Buffer,
     from: usize,
     patience: Patience,
 ) -> (io::Result<()>, Buffer) {
-    writer.begin_write(buffer, from, patience);
-    poll_fn(|cx| writer.poll_write(cx)).await
+    writer.borrow_mut().begin_write(buffer, from, patience);
+    poll_fn(|cx| writer.borrow_mut().poll_write(cx)).await
 }

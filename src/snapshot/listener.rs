@@ -1,8 +1,11 @@
 //! Where and how clients are accepted.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::base::Address;
+use super::{Limits, Timeouts};
+use crate::base::{Address, CidrSet};
+use crate::http::header::HeaderName;
 
 /// One named listener.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,4 +18,34 @@ pub struct ListenerPlan {
     pub ipv6_only: bool,
     /// Open connections on one shard beyond which accepting pauses.
     pub connections_max: u32,
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+    /// Whose forwarding fields are believed.
+    pub trusted: CidrSet,
+    /// Where the client's address stands when a content delivery network is in front.
+    pub client_address: Option<ClientAddressPlan>,
+    /// Whether a client that closed its sending side still gets its answer.
+    pub serve_half_closed: bool,
+    /// The host of HTTP/1.0 requests without one.
+    pub default_host: Option<Arc<str>>,
+}
+
+/// One named header field of listed networks holds the client's address.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClientAddressPlan {
+    pub field: HeaderName,
+    pub from: CidrSet,
+}
+
+impl ListenerPlan {
+    /// Whether forwarding fields from `peer` are believed. A Unix socket's peer is whoever may open the path, which
+    /// is a matter of file permissions: it is trusted only when the list holds everything.
+    pub fn trusts(&self, peer: &Address) -> bool {
+        peer.ip().is_some_and(|ip| self.trusted.contains(canonical(ip)))
+    }
+}
+
+/// IPv4-mapped IPv6 addresses count as the IPv4 addresses they are.
+pub fn canonical(ip: IpAddr) -> IpAddr {
+    ip.to_canonical()
 }

@@ -1,16 +1,73 @@
 //! The compiled configuration: immutable, shared by all shards, swapped whole.
 
+pub mod compile;
+mod errors;
+mod gateway;
+mod limits;
 mod listener;
+mod route;
 
 use std::sync::Arc;
 
-pub use listener::ListenerPlan;
+use crate::base::{ListenerId, RouteId, UpstreamId};
+use crate::config::Config;
+use crate::observe::{EndpointMetrics, LineFormat, UpstreamMetrics};
+use crate::route::Table;
+use crate::upstream::UpstreamPlan;
+
+pub use errors::{ErrorBodies, ErrorBody};
+pub use gateway::{ForwardedPlan, GatewayPlan, ServerField};
+pub use limits::{Limits, RouteLimits, RouteTimeouts, Timeouts};
+pub use listener::{ClientAddressPlan, ListenerPlan, canonical};
+pub use route::{Action, FixedResponse, Forward, Location, Redirect, RoutePlan};
 
 /// Everything the operator wants, compiled. A request keeps the snapshot it began with.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Snapshot {
     /// Counts up with every change that was adopted.
     pub generation: u64,
-    /// In the order of their [`crate::base::ListenerId`]s.
+    pub gateway: GatewayPlan,
+    /// In the order of their ids. Unchanged objects are shared with the snapshot before.
     pub listeners: Vec<Arc<ListenerPlan>>,
+    pub upstreams: Vec<UpstreamEntry>,
+    pub routes: Vec<Arc<RoutePlan>>,
+    /// Which route a request takes.
+    pub table: Table,
+    /// How an exchange is written to the access log, where there is one.
+    pub log_format: Option<Arc<LineFormat>>,
+    /// What it was compiled from; the next compilation compares with it.
+    pub config: Arc<Config>,
+}
+
+/// One upstream and what is counted for it.
+#[derive(Debug, Clone)]
+pub struct UpstreamEntry {
+    pub plan: Arc<UpstreamPlan>,
+    pub metrics: Arc<UpstreamMetrics>,
+    /// In the order of the endpoints' ids.
+    pub endpoints: Vec<Arc<EndpointMetrics>>,
+}
+
+impl Snapshot {
+    pub fn listener(&self, id: ListenerId) -> &Arc<ListenerPlan> {
+        &self.listeners[id.index()]
+    }
+
+    pub fn upstream(&self, id: UpstreamId) -> &Arc<UpstreamPlan> {
+        &self.upstreams[id.index()].plan
+    }
+
+    pub fn route(&self, id: RouteId) -> &Arc<RoutePlan> {
+        &self.routes[id.index()]
+    }
+
+    /// The upstream of this name; walked only when a snapshot is compiled.
+    pub fn upstream_named(&self, name: &str) -> Option<&UpstreamEntry> {
+        self.upstreams.iter().find(|entry| &*entry.plan.name == name)
+    }
+
+    /// The listener of this name; there are few, so a walk will do.
+    pub fn listener_named(&self, name: &str) -> Option<&Arc<ListenerPlan>> {
+        self.listeners.iter().find(|listener| &*listener.name == name)
+    }
 }

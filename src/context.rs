@@ -1,0 +1,84 @@
+//! The facts of one exchange, as routing, policies, the log and `explain` see them.
+
+use std::net::IpAddr;
+
+use arrayvec::ArrayVec;
+
+use crate::base::{RouteId, Timestamp};
+use crate::http::authority::Authority;
+use crate::http::request_id::{REQUEST_ID_BYTES, REQUEST_ID_BYTES_MAX};
+use crate::http::target::Target;
+use crate::http::trace_context::Trace;
+use crate::http::{RequestHead, Span};
+
+/// The id by which an exchange is found in the log: ours, or a trusted peer's.
+#[derive(Debug, Default)]
+pub struct RequestId(ArrayVec<u8, REQUEST_ID_BYTES_MAX>);
+
+impl RequestId {
+    /// One of ours.
+    pub fn new(id: [u8; REQUEST_ID_BYTES]) -> Self {
+        Self::taken(&id)
+    }
+
+    /// A peer's, which was found acceptable; what is beyond the longest acceptable one is cut.
+    pub fn taken(id: &[u8]) -> Self {
+        Self(id.iter().copied().take(REQUEST_ID_BYTES_MAX).collect())
+    }
+
+    /// Its text; empty where ids are off.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether there is none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// What is known of one exchange. Texts are spans over the received head, or over the scratch where a canonical form
+/// had to be written.
+#[derive(Debug, Default)]
+pub struct RequestContext {
+    /// When its first octet was seen.
+    pub started: Timestamp,
+    /// The checked target; its spans count from the start of the target.
+    pub target: Option<Target>,
+    /// Host and port as received, from the target or the Host field; empty where there is none.
+    pub authority_text: Span,
+    /// The checked authority; its spans count from the start of the authority.
+    pub authority: Option<Authority>,
+    /// The client's address after the trusted-proxies rules; none on Unix sockets.
+    pub client: Option<IpAddr>,
+    /// Whether the peer's forwarding fields are believed.
+    pub peer_is_trusted: bool,
+    pub request_id: RequestId,
+    /// None until the exchange is named.
+    pub trace: Option<Trace>,
+    /// Whether the listener's default host stands in for a missing one.
+    pub default_host: bool,
+    pub route: Option<RouteId>,
+}
+
+impl RequestContext {
+    /// The canonical path; empty before the target was checked.
+    #[inline]
+    pub fn path<'a>(&self, head: &RequestHead, bytes: &'a [u8], written: &'a [u8]) -> &'a [u8] {
+        self.target.as_ref().map_or(b"", |target| target.path.of(head.target.of(bytes), written))
+    }
+
+    /// The query as received, without its question mark.
+    #[inline]
+    pub fn query<'a>(&self, head: &RequestHead, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        Some(self.target.as_ref()?.query?.of(head.target.of(bytes)))
+    }
+
+    /// The canonical host without its port; empty where there is none.
+    #[inline]
+    pub fn host<'a>(&self, bytes: &'a [u8], written: &'a [u8]) -> &'a [u8] {
+        self.authority.as_ref().map_or(b"", |authority| authority.host.of(self.authority_text.of(bytes), written))
+    }
+}

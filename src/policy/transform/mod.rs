@@ -1,0 +1,5 @@
+//! Policies that change messages.
+
+mod headers;
+
+pub use headers::{EditError, HeaderEdits};

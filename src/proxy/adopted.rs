@@ -1,0 +1,67 @@
+//! A snapshot as one shard has adopted it: the shared plan, and this shard's state beside each upstream of it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ahash::AHashMap;
+
+use super::lease::UpstreamConnection;
+use super::net::Net;
+use crate::base::{EndpointId, RouteId, UpstreamId};
+use crate::observe::{EndpointBlock, RouteBlock, UpstreamBlock};
+use crate::route::Scratch;
+use crate::snapshot::Snapshot;
+use crate::upstream::UpstreamState;
+
+type State<N> = UpstreamState<UpstreamConnection<N>>;
+
+/// One generation on one shard. Exchanges hold it until they end.
+pub(super) struct Adopted<N: Net> {
+    pub snapshot: Arc<Snapshot>,
+    /// Working memory of route look-ups.
+    pub scratch: RefCell<Scratch>,
+    upstreams: Vec<Rc<State<N>>>,
+}
+
+impl<N: Net> Adopted<N> {
+    /// The snapshot beside the state that carries over from `previous`: that of an unchanged upstream as it is, that of
+    /// a changed one endpoint by endpoint.
+    pub fn new(snapshot: Arc<Snapshot>, previous: Option<&Self>, shards: u32, random: &mut fastrand::Rng) -> Self {
+        let before = previous.map_or(&[][..], |previous| &previous.upstreams);
+        let mut known: AHashMap<&str, &Rc<State<N>>> =
+            before.iter().map(|state| (&*state.plan().name, state)).collect();
+        let carry = |entry: &crate::snapshot::UpstreamEntry| match known.remove(&*entry.plan.name) {
+            Some(state) if Arc::ptr_eq(state.plan(), &entry.plan) => Rc::clone(state),
+            Some(state) => Rc::new(UpstreamState::adopt(state, entry.plan.clone(), random.u64(..)).0),
+            None => Rc::new(UpstreamState::new(entry.plan.clone(), shards, random.u64(..))),
+        };
+        let upstreams = snapshot.upstreams.iter().map(carry).collect();
+        for gone in known.into_values() {
+            drop(gone.retire());
+        }
+        Self { scratch: RefCell::new(snapshot.table.scratch()), snapshot, upstreams }
+    }
+
+    /// This shard's state of an upstream.
+    pub fn upstream(&self, id: UpstreamId) -> &State<N> {
+        &self.upstreams[id.index()]
+    }
+
+    /// Every upstream's state.
+    pub fn upstreams(&self) -> &[Rc<State<N>>] {
+        &self.upstreams
+    }
+
+    pub fn upstream_block(&self, id: UpstreamId, shard: usize) -> &UpstreamBlock {
+        self.snapshot.upstreams[id.index()].metrics.at(shard)
+    }
+
+    pub fn endpoint_block(&self, id: UpstreamId, endpoint: EndpointId, shard: usize) -> &EndpointBlock {
+        self.snapshot.upstreams[id.index()].endpoints[endpoint.index()].at(shard)
+    }
+
+    pub fn route_block(&self, id: RouteId, shard: usize) -> &RouteBlock {
+        self.snapshot.route(id).metrics.at(shard)
+    }
+}

@@ -1,0 +1,337 @@
+//! Moving a body from one stream to another, reframed where the two sides need different framing.
+//!
+//! Owned buffers bound it by themselves: the next read begins when the write before it has ended, so a slow reader
+//! stops the producer and an exchange holds at most two buffers per direction.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::net::{self, Net, Patience, Reader, Writer};
+use crate::base::{Buffer, BufferPool, LARGE_BUFFER_BYTES, SMALL_BUFFER_BYTES, Timestamp};
+use crate::http::Body;
+use crate::http::header::Field;
+use crate::http::h1::{ChunkError, ChunkedDecoder, HeadLimits, LAST_CHUNK, NOT_IN_TRAILERS, Step, Trailers, write_chunk, write_trailers};
+
+/// Room a reframed read leaves in its buffer: chunk heads of its pieces and the last chunk fit into it.
+const FRAMING_BYTES: usize = 64;
+/// Full reads in a row after which a body has proven to flow and gets a large buffer.
+const FULL_READS: u32 = 2;
+/// A write that took longer shows a slow reader, which gets a small buffer again.
+const SLOW_WRITE: Duration = Duration::from_millis(100);
+
+/// How the receiving side learns where the body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SinkFraming {
+    /// By the length its head declared, or by the close of the connection.
+    Plain,
+    /// By chunks.
+    Chunked,
+}
+
+/// Why a body did not arrive whole.
+#[derive(Debug)]
+pub(super) enum BodyError {
+    /// The sender's stream failed or timed out.
+    Source(io::Error),
+    /// The sender closed before the end of the message.
+    Truncated,
+    /// The sender's chunked framing is broken.
+    Malformed(ChunkError),
+    /// The message is longer than allowed.
+    TooLarge,
+    /// The receiver's stream failed or timed out.
+    Sink(io::Error),
+}
+
+/// Reads a message's framing and says which octets are content.
+pub(super) struct BodyReader {
+    remaining: Remaining,
+    /// Octets of content seen.
+    pub content: u64,
+    /// Content beyond this is refused.
+    content_max: u64,
+    /// Whether the receiver reads trailers.
+    pub forwards_trailers: bool,
+    trailers: Trailers,
+    trailer_limits: HeadLimits,
+}
+
+enum Remaining {
+    Length(u64),
+    Chunked(ChunkedDecoder),
+    UntilClose,
+    Done,
+}
+
+impl BodyReader {
+    /// A reader of a body framed as `body`.
+    pub fn new(body: Body, content_max: u64, trailer_limits: HeadLimits) -> Self {
+        let remaining = match body {
+            Body::Empty | Body::Length(0) => Remaining::Done,
+            Body::Length(length) => Remaining::Length(length),
+            Body::Chunked => Remaining::Chunked(ChunkedDecoder::default()),
+            Body::UntilClose => Remaining::UntilClose,
+        };
+        let trailers = Trailers::default();
+        Self { remaining, content: 0, content_max, forwards_trailers: false, trailers, trailer_limits }
+    }
+
+    /// Whether the message has been read to its end.
+    pub fn is_done(&self) -> bool {
+        matches!(self.remaining, Remaining::Done)
+    }
+
+    /// Octets still to come, where the head declared a length.
+    pub fn declared(&self) -> Option<u64> {
+        match self.remaining {
+            Remaining::Length(left) => Some(left),
+            Remaining::Done => Some(0),
+            _ => None,
+        }
+    }
+
+    /// Appends the content among `input` to `out`, framed for `sink`, and returns how many octets of `input` belong to
+    /// this message. At the message's end the end of the sink's framing is appended too.
+    pub fn take(&mut self, input: &[u8], sink: SinkFraming, out: &mut Vec<u8>) -> Result<usize, BodyError> {
+        let mut used = 0;
+        while used < input.len() && !self.is_done() {
+            let (start, end, next) = self.step(&input[used..])?;
+            self.append(&input[used + start..used + end], sink, out)?;
+            used += next;
+        }
+        if self.is_done() && used > 0 {
+            self.append_end(sink, out);
+        }
+        Ok(used)
+    }
+
+    /// Appends what ends the message for `sink`.
+    fn append_end(&self, sink: SinkFraming, out: &mut Vec<u8>) {
+        match sink {
+            SinkFraming::Plain => {}
+            SinkFraming::Chunked if self.forwards_trailers => {
+                // What frames, routes or describes a message comes too late in a trailer, or is an attack.
+                let skip = |field: &Field| field.known.is_some_and(|known| NOT_IN_TRAILERS & known.bit() != 0);
+                write_trailers(out, &self.trailers, skip);
+            }
+            SinkFraming::Chunked => out.extend_from_slice(LAST_CHUNK),
+        }
+    }
+
+    /// The next piece of content in `input` as a range, and where to go on.
+    fn step(&mut self, input: &[u8]) -> Result<(usize, usize, usize), BodyError> {
+        match &mut self.remaining {
+            Remaining::Done => Ok((0, 0, 0)),
+            Remaining::UntilClose => Ok((0, input.len(), input.len())),
+            Remaining::Length(left) => {
+                let piece = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+                *left -= piece as u64;
+                if *left == 0 {
+                    self.remaining = Remaining::Done;
+                }
+                Ok((0, piece, piece))
+            }
+            Remaining::Chunked(decoder) => match decoder.next(input, &mut self.trailers, &self.trailer_limits).map_err(BodyError::Malformed)? {
+                Step::Data(range) => Ok((range.start, range.end, range.end)),
+                Step::NeedMore => Ok((0, 0, input.len())),
+                Step::Done { consumed } => {
+                    self.remaining = Remaining::Done;
+                    Ok((0, 0, consumed))
+                }
+            },
+        }
+    }
+
+    fn append(&mut self, content: &[u8], sink: SinkFraming, out: &mut Vec<u8>) -> Result<(), BodyError> {
+        self.content += content.len() as u64;
+        if self.content > self.content_max {
+            return Err(BodyError::TooLarge);
+        }
+        match sink {
+            SinkFraming::Plain => out.extend_from_slice(content),
+            SinkFraming::Chunked if content.is_empty() => {}
+            SinkFraming::Chunked => write_chunk(out, content),
+        }
+        Ok(())
+    }
+
+    /// What the sender's end of stream means: the end of a body that runs to it, a truncation of any other. Appends the
+    /// end of the sink's framing.
+    pub fn end(&mut self, sink: SinkFraming, out: &mut Vec<u8>) -> Result<(), BodyError> {
+        if !matches!(self.remaining, Remaining::UntilClose) {
+            return Err(BodyError::Truncated);
+        }
+        self.remaining = Remaining::Done;
+        self.append_end(sink, out);
+        Ok(())
+    }
+
+    /// Whether received octets go on as they are.
+    fn passes_through(&self, sink: SinkFraming) -> bool {
+        sink == SinkFraming::Plain && matches!(self.remaining, Remaining::Length(_) | Remaining::UntilClose)
+    }
+
+    /// [`Self::take`] in place, for a body that passes through: cuts `buffer` behind the message's last octet and
+    /// returns how many octets were beyond it, which `beyond` is given.
+    fn take_in_place(&mut self, buffer: &mut Buffer, beyond: impl FnOnce(&[u8])) -> Result<(), BodyError> {
+        let (_, end, _) = self.step(buffer.filled())?;
+        beyond(&buffer.filled()[end..]);
+        buffer.vec().truncate(end);
+        self.content += end as u64;
+        if self.content > self.content_max { Err(BodyError::TooLarge) } else { Ok(()) }
+    }
+}
+
+/// How long either side may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// Between two octets, on either side.
+    pub idle: Duration,
+    /// The end of it all.
+    pub until: Timestamp,
+    /// The slowest average the sender may have, in octets per second; 0 for any.
+    pub rate_min: u64,
+    /// How long the sender may be slower.
+    pub grace: Duration,
+}
+
+/// One body on its way.
+pub(super) struct Relay<'a, N: Net> {
+    pub net: &'a N,
+    pub buffers: &'a BufferPool,
+    pub source: &'a RefCell<N::Reader>,
+    pub sink: &'a RefCell<N::Writer>,
+    pub framing: SinkFraming,
+    pub pace: Pace,
+}
+
+/// What a relay learns on its way; kept outside of it, since an exchange may end before its upload does.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Octets handed to the sink's kernel side, framing included.
+    pub written: u64,
+    /// When the sender was first waited for.
+    started: Option<Timestamp>,
+    /// Time spent on writing, which is not the sender's fault.
+    writing: Duration,
+    full_reads: u32,
+}
+
+impl<N: Net> Relay<'_, N> {
+    /// Writes `out`, which holds the head and what has been taken so far, then, once `gate` is open, the rest of the
+    /// body. Octets of the source beyond its end go to `beyond`. Whoever opens the gate polls this future next.
+    pub async fn run(
+        &self,
+        out: Buffer,
+        reader: &mut BodyReader,
+        progress: &mut Progress,
+        gate: &Cell<bool>,
+        mut beyond: impl FnMut(&[u8]),
+    ) -> Result<(), BodyError> {
+        self.write(out, progress).await?;
+        poll_fn(|_| if gate.get() { Poll::Ready(()) } else { Poll::Pending }).await;
+        while !reader.is_done() {
+            let input = self.read(reader, progress).await?;
+            let out = self.reframe(input, reader, &mut beyond)?;
+            self.write(out, progress).await?;
+        }
+        Ok(())
+    }
+
+    async fn read(&self, reader: &mut BodyReader, progress: &mut Progress) -> Result<Buffer, BodyError> {
+        let deadline = self.read_deadline(reader, progress);
+        if progress.full_reads == 0 {
+            net::readable(self.source, deadline).await.map_err(BodyError::Source)?;
+        }
+        let mut buffer = if progress.full_reads >= FULL_READS { self.buffers.large() } else { self.buffers.small() };
+        if !reader.passes_through(self.framing) {
+            buffer.vec().resize(FRAMING_BYTES, 0);
+        }
+        let (result, buffer) = net::read(self.source, buffer, deadline).await;
+        match result {
+            Ok(0) => self.end(buffer, reader),
+            Ok(_) => {
+                progress.full_reads = if buffer.room() == 0 { progress.full_reads.saturating_add(1) } else { 0 };
+                Ok(buffer)
+            }
+            Err(error) => {
+                self.buffers.give(buffer);
+                Err(BodyError::Source(error))
+            }
+        }
+    }
+
+    /// The sender has closed: an empty buffer for an ended message, or an error.
+    fn end(&self, mut buffer: Buffer, reader: &mut BodyReader) -> Result<Buffer, BodyError> {
+        buffer.clear();
+        let ended = reader.end(self.framing, buffer.vec());
+        match ended {
+            Ok(()) => Ok(buffer),
+            Err(error) => {
+                self.buffers.give(buffer);
+                Err(error)
+            }
+        }
+    }
+
+    /// The octets to write for those read.
+    fn reframe(
+        &self,
+        mut input: Buffer,
+        reader: &mut BodyReader,
+        beyond: &mut impl FnMut(&[u8]),
+    ) -> Result<Buffer, BodyError> {
+        if reader.is_done() {
+            return Ok(input);
+        }
+        if reader.passes_through(self.framing) {
+            reader.take_in_place(&mut input, beyond)?;
+            return Ok(input);
+        }
+        let mut out = if input.capacity() == SMALL_BUFFER_BYTES { self.buffers.small() } else { self.buffers.large() };
+        let received = &input.filled()[FRAMING_BYTES..];
+        let taken = reader.take(received, self.framing, out.vec());
+        if let Ok(used) = taken {
+            beyond(&received[used..]);
+        }
+        self.buffers.give(input);
+        taken.map(|_| out)
+    }
+
+    async fn write(&self, out: Buffer, progress: &mut Progress) -> Result<(), BodyError> {
+        if out.filled().is_empty() {
+            self.buffers.give(out);
+            return Ok(());
+        }
+        let length = out.filled().len() as u64;
+        let began = self.net.now();
+        let patience = Patience { idle: self.pace.idle, until: self.pace.until };
+        let (result, out) = net::write(self.sink, out, 0, patience).await;
+        self.buffers.give(out);
+        let took = self.net.now().since(began);
+        progress.writing += took;
+        if took > SLOW_WRITE {
+            progress.full_reads = 0;
+        }
+        result.map_err(BodyError::Sink)?;
+        progress.written += length;
+        Ok(())
+    }
+
+    /// When the sender has been silent, or slower than it may be, for too long.
+    fn read_deadline(&self, reader: &BodyReader, progress: &mut Progress) -> Timestamp {
+        let now = self.net.now();
+        let started = *progress.started.get_or_insert(now);
+        let idle = now.plus(self.pace.idle).min(self.pace.until);
+        if self.pace.rate_min == 0 {
+            return idle;
+        }
+        let earned = Duration::from_millis(reader.content.saturating_mul(1000) / self.pace.rate_min);
+        idle.min(started.plus(self.pace.grace).plus(earned).plus(progress.writing))
+    }
+}
+
+const _: () = assert!(LARGE_BUFFER_BYTES > SMALL_BUFFER_BYTES && SMALL_BUFFER_BYTES > 2 * FRAMING_BYTES);

@@ -1,0 +1,121 @@
+//! One client connection: its two halves and the little state that outlives an exchange.
+//!
+//! Both halves stand in cells and are borrowed only inside a poll, never across an await, so that the two directions
+//! of an exchange share the connection, and so that it survives an exchange that panics.
+
+use std::cell::{Cell, RefCell};
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::task::Waker;
+
+use arrayvec::ArrayString;
+
+use super::adopted::Adopted;
+use super::net::Net;
+use crate::base::{Address, Buffer, Timestamp};
+use crate::snapshot::ListenerPlan;
+
+/// The longest text of an IP address.
+const IP_TEXT_BYTES_MAX: usize = 45;
+
+/// The text of an address, formatted once for many requests.
+pub(super) type IpText = ArrayString<IP_TEXT_BYTES_MAX>;
+
+fn ip_text(ip: IpAddr) -> IpText {
+    let mut text = IpText::new();
+    // No address is longer than the room for it.
+    let _ = write!(text, "{}", ip.to_canonical());
+    text
+}
+
+/// A client's connection.
+pub(super) struct Connection<N: Net> {
+    pub reader: RefCell<N::Reader>,
+    pub writer: RefCell<N::Writer>,
+    pub peer: Address,
+    /// The peer's IP address as text; empty for Unix sockets.
+    pub peer_text: IpText,
+    /// The listener it came in by, as of the newest snapshot that has it.
+    pub listener: RefCell<Arc<ListenerPlan>>,
+    /// The generation that `listener` was looked up in.
+    generation: Cell<u64>,
+    /// Requests begun.
+    pub requests: Cell<u32>,
+    /// Whether an octet of the current response may have left.
+    pub responding: Cell<bool>,
+    /// Bytes that arrived behind the message they came with: the beginning of the next request.
+    pub ahead: RefCell<Option<Buffer>>,
+    /// When the last exchange ended, or the connection was accepted.
+    pub idle_since: Cell<Timestamp>,
+    idle_waker: RefCell<Option<Waker>>,
+    client: Cell<Option<(IpAddr, IpText)>>,
+}
+
+impl<N: Net> Connection<N> {
+    /// A connection just accepted.
+    pub fn new(halves: (N::Reader, N::Writer), peer: Address, listener: Arc<ListenerPlan>, now: Timestamp) -> Self {
+        Self {
+            reader: RefCell::new(halves.0),
+            writer: RefCell::new(halves.1),
+            peer_text: peer.ip().map_or_else(IpText::new, ip_text),
+            peer,
+            listener: RefCell::new(listener),
+            generation: Cell::new(0),
+            requests: Cell::new(0),
+            responding: Cell::new(false),
+            ahead: RefCell::new(None),
+            idle_since: Cell::new(now),
+            idle_waker: RefCell::new(None),
+            client: Cell::new(None),
+        }
+    }
+
+    /// The plan of its listener: the newest one; the last one where it was removed.
+    pub fn current_listener(&self, adopted: &Adopted<N>) -> Arc<ListenerPlan> {
+        let snapshot = &adopted.snapshot;
+        if self.generation.replace(snapshot.generation) != snapshot.generation {
+            let name = self.listener.borrow().name.clone();
+            if let Some(newest) = snapshot.listener_named(&name) {
+                *self.listener.borrow_mut() = newest.clone();
+            }
+        }
+        self.listener.borrow().clone()
+    }
+
+    /// Keeps `bytes` for the next request. A client may send ahead only as much as a buffer holds.
+    pub fn keep_ahead(&self, bytes: &[u8], empty: impl FnOnce() -> Buffer) {
+        if !bytes.is_empty() {
+            self.ahead.borrow_mut().get_or_insert_with(empty).vec().extend_from_slice(bytes);
+        }
+    }
+
+    /// The text of a client's address; the one of the last request is remembered.
+    pub fn client_text(&self, client: Option<IpAddr>) -> IpText {
+        let Some(ip) = client else { return IpText::default() };
+        if let Some((known, text)) = self.client.get()
+            && known == ip
+        {
+            return text;
+        }
+        let text = ip_text(ip);
+        self.client.set(Some((ip, text)));
+        text
+    }
+
+    /// Notes who waits for the next request.
+    pub fn note_waker(&self, waker: &Waker) {
+        let mut noted = self.idle_waker.borrow_mut();
+        if !noted.as_ref().is_some_and(|noted| noted.will_wake(waker)) {
+            *noted = Some(waker.clone());
+        }
+    }
+
+    /// Wakes the connection if it waits for its next request, to look at its deadline again.
+    pub fn wake(&self) {
+        let waker = self.idle_waker.borrow().clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}

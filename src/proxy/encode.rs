@@ -1,0 +1,486 @@
+//! The heads we write: parsed in, serialised out. Nothing received goes on unless it is byte for byte what we would
+//! have written; what names a hop, frames the message or speaks for the client is always ours.
+
+use std::net::IpAddr;
+
+use crate::base::CidrSet;
+use crate::context::RequestContext;
+use crate::http::date::IMF_FIXDATE_BYTES;
+use crate::http::forwarded::{self, Chain, Family};
+use crate::http::h1::{
+    Hop, copy_fields, write_chunked, write_connection_close, write_content_length, write_date, write_field,
+    write_status_line,
+};
+use crate::http::header::{Field, HeaderName, KnownName};
+use crate::http::target::Scheme;
+use crate::http::trace_context::{append_tracestate, span_id};
+use crate::http::{Body, Method, RequestHead, ResponseHead, Version};
+use crate::policy::Policies;
+use crate::policy::transform::HeaderEdits;
+use crate::route::{Captures, RenderError};
+use crate::snapshot::{Forward, GatewayPlan, Location, ServerField};
+
+/// Room to keep beyond what was received: our own fields and their names.
+pub(super) const OWN_FIELDS_BYTES: usize = 2048;
+
+/// Fields of a request that are never passed on as they came: written anew, or not at all.
+const REQUEST_OWNED: u128 = bits(&[
+    KnownName::Host,
+    KnownName::ContentLength,
+    KnownName::TransferEncoding,
+    KnownName::Connection,
+    KnownName::ProxyConnection,
+    KnownName::KeepAlive,
+    KnownName::Te,
+    KnownName::Upgrade,
+    KnownName::Expect,
+    KnownName::ProxyAuthorization,
+    KnownName::ProxyAuthenticate,
+    KnownName::Http2Settings,
+    KnownName::Via,
+    KnownName::MaxForwards,
+    KnownName::Traceparent,
+    KnownName::Tracestate,
+    KnownName::Forwarded,
+    KnownName::XForwardedFor,
+    KnownName::XForwardedProto,
+    KnownName::XForwardedHost,
+    KnownName::XForwardedPort,
+    KnownName::XRealIp,
+    KnownName::ClientCert,
+    KnownName::ClientCertChain,
+    KnownName::Trailer,
+]);
+
+/// Fields of a response that are never passed on as they came.
+const RESPONSE_OWNED: u128 = bits(&[
+    KnownName::ContentLength,
+    KnownName::TransferEncoding,
+    KnownName::Connection,
+    KnownName::ProxyConnection,
+    KnownName::KeepAlive,
+    KnownName::Te,
+    KnownName::Upgrade,
+    KnownName::ProxyAuthenticate,
+    KnownName::ProxyAuthorization,
+    KnownName::Trailer,
+]);
+
+const fn bits(names: &[KnownName]) -> u128 {
+    let (mut set, mut at) = (0, 0);
+    while at < names.len() {
+        set |= 1 << (names[at] as u8);
+        at += 1;
+    }
+    set
+}
+
+/// Everything a forwarded request head is made of.
+pub struct RequestParts<'a> {
+    pub head: &'a RequestHead,
+    /// The buffer the head was parsed from.
+    pub bytes: &'a [u8],
+    /// Canonical forms that differ from what was received.
+    pub written: &'a [u8],
+    pub cx: &'a RequestContext,
+    pub hop: &'a Hop,
+    pub gateway: &'a GatewayPlan,
+    pub forward: &'a Forward,
+    pub policies: &'a Policies,
+    pub captures: &'a Captures,
+    pub scheme: Scheme,
+    /// The transport peer and its text; none on Unix sockets.
+    pub peer: Option<(IpAddr, &'a str)>,
+    /// Whose forwarding fields are believed.
+    pub trusted: &'a CidrSet,
+    /// Names this attempt in the trace; random.
+    pub span: u64,
+    /// The protocol the request is to be upgraded to.
+    pub upgrade: Option<&'a str>,
+    /// The host that stands in for a missing one.
+    pub default_host: Option<&'a str>,
+}
+
+impl RequestParts<'_> {
+    /// Host and port as received, or the listener's default.
+    fn host_text(&self) -> &[u8] {
+        match self.default_host.filter(|_| self.cx.default_host) {
+            Some(host) => host.as_bytes(),
+            None => self.cx.authority_text.of(self.bytes),
+        }
+    }
+}
+
+/// Appends the head of the request as it goes upstream.
+pub fn request(parts: &RequestParts<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> {
+    let bytes = parts.bytes;
+    out.extend_from_slice(parts.head.method_text.of(bytes));
+    out.push(b' ');
+    target(parts, out)?;
+    out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+    host(parts, out)?;
+    out.extend_from_slice(b"\r\n");
+    let edits = parts.policies.request_headers.as_ref();
+    let request_id = parts.gateway.request_id.as_ref();
+    let dropped = REQUEST_OWNED | parts.hop.strip() | known_bits(request_id, edits);
+    copy_fields(out, bytes, parts.head.fields.as_slice(), |field| match field.known {
+        Some(known) => dropped & known.bit() != 0,
+        None => drops_unknown_field(field, parts, request_id) || edits.is_some_and(|edits| edits.drops(field, bytes)),
+    });
+    append_edits(edits, out);
+    about_the_client(parts, out);
+    about_the_exchange(parts, request_id, out);
+    request_framing(parts, out);
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// The known names that the request id and the edits drop.
+fn known_bits(request_id: Option<&HeaderName>, edits: Option<&HeaderEdits>) -> u128 {
+    let id = match request_id {
+        Some(HeaderName::Known(name)) => name.bit(),
+        _ => 0,
+    };
+    id | edits.map_or(0, HeaderEdits::dropped_known)
+}
+
+fn target(parts: &RequestParts<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> {
+    let path = parts.cx.path(parts.head, parts.bytes, parts.written);
+    let own_query = match &parts.forward.path {
+        Some(template) => {
+            template.render(parts.captures, path, out)?;
+            template.has_query()
+        }
+        None => {
+            out.extend_from_slice(path);
+            false
+        }
+    };
+    if !own_query && let Some(query) = parts.cx.query(parts.head, parts.bytes) {
+        out.push(b'?');
+        out.extend_from_slice(query);
+    }
+    Ok(())
+}
+
+fn host(parts: &RequestParts<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> {
+    match &parts.forward.host {
+        Some(template) => {
+            let path = parts.cx.path(parts.head, parts.bytes, parts.written);
+            template.render(parts.captures, path, out)
+        }
+        None => {
+            out.extend_from_slice(parts.host_text());
+            Ok(())
+        }
+    }
+}
+
+/// A field we have no number for goes on unless it was listed in `Connection`, or claims to speak for a proxy, or is
+/// an alias of an owned one: CGI-style servers read `_` in a name as `-`.
+fn drops_unknown_field(field: &Field, parts: &RequestParts<'_>, request_id: Option<&HeaderName>) -> bool {
+    let name = field.name.of(parts.bytes);
+    if parts.hop.drops(field, parts.bytes) {
+        return true;
+    }
+    if matches!(request_id, Some(HeaderName::Other(own)) if name.eq_ignore_ascii_case(own.as_bytes())) {
+        return true;
+    }
+    if name.len() > FORWARDED_PREFIX.len() && name[..FORWARDED_PREFIX.len()].eq_ignore_ascii_case(FORWARDED_PREFIX) {
+        return !parts.cx.peer_is_trusted;
+    }
+    name.contains(&b'_') && is_alias_of_owned(name)
+}
+
+const FORWARDED_PREFIX: &[u8] = b"x-forwarded-";
+/// No owned name is longer.
+const ALIAS_BYTES_MAX: usize = 32;
+
+fn is_alias_of_owned(name: &[u8]) -> bool {
+    let mut plain = [0; ALIAS_BYTES_MAX];
+    let Some(plain) = plain.get_mut(..name.len()) else { return false };
+    plain.copy_from_slice(name);
+    for octet in plain.iter_mut().filter(|octet| **octet == b'_') {
+        *octet = b'-';
+    }
+    KnownName::of(plain).is_some_and(|known| REQUEST_OWNED & known.bit() != 0)
+}
+
+fn append_edits(edits: Option<&HeaderEdits>, out: &mut Vec<u8>) {
+    if let Some(edits) = edits {
+        out.extend_from_slice(edits.lines());
+    }
+}
+
+/// `X-Forwarded-*` and `Forwarded`: extended for trusted peers, begun anew for all others (RFC 7239).
+fn about_the_client(parts: &RequestParts<'_>, out: &mut Vec<u8>) {
+    let plan = &parts.gateway.forwarded;
+    if plan.write_x_forwarded {
+        x_forwarded(parts, out);
+    }
+    let Some((peer, _)) = parts.peer.filter(|_| plan.write_forwarded) else { return };
+    let element = forwarded::Element { peer, host: parts.host_text(), proto: parts.scheme.text() };
+    out.extend_from_slice(b"forwarded: ");
+    if plan.read == Family::Forwarded {
+        forwarded::append_forwarded(parts.believed(KnownName::Forwarded), element, out);
+    } else {
+        forwarded::append_forwarded_chain(&parts.chain(peer), element, out);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn x_forwarded(parts: &RequestParts<'_>, out: &mut Vec<u8>) {
+    if let Some((peer, text)) = parts.peer {
+        out.extend_from_slice(b"x-forwarded-for: ");
+        if !parts.cx.peer_is_trusted {
+            out.extend_from_slice(text.as_bytes());
+        } else if parts.gateway.forwarded.read == Family::XForwardedFor {
+            forwarded::append_x_forwarded_for(parts.believed(KnownName::XForwardedFor), peer, out);
+        } else {
+            forwarded::append_x_forwarded_for_chain(&parts.chain(peer), out);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+    // The nearest trusted proxy knows what the client asked of it; an untrusted one is the client.
+    let believed = |name| parts.believed(name).next();
+    let proto = believed(KnownName::XForwardedProto).unwrap_or(parts.scheme.text().as_bytes());
+    write_field(out, b"x-forwarded-proto", proto);
+    write_field(out, b"x-forwarded-host", believed(KnownName::XForwardedHost).unwrap_or(parts.host_text()));
+}
+
+impl<'a> RequestParts<'a> {
+    /// The values of a forwarding field, if the peer's are believed.
+    fn believed(&self, name: KnownName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let (fields, bytes) = (&self.head.fields, self.bytes);
+        let believed = self.cx.peer_is_trusted;
+        fields.all(name).filter(move |_| believed).map(move |field| field.value.of(bytes))
+    }
+
+    /// The proxies that the authoritative field names.
+    fn chain(&self, peer: IpAddr) -> Chain {
+        let family = self.gateway.forwarded.read;
+        let name = match family {
+            Family::XForwardedFor => KnownName::XForwardedFor,
+            Family::Forwarded => KnownName::Forwarded,
+        };
+        let lines = self.head.fields.as_slice().iter().rev().filter(|field| field.known == Some(name));
+        Chain::walk(peer, self.trusted, family, lines.map(|field| field.value.of(self.bytes)))
+    }
+}
+
+fn about_the_exchange(parts: &RequestParts<'_>, request_id: Option<&HeaderName>, out: &mut Vec<u8>) {
+    via(parts, out);
+    if let Some(name) = request_id {
+        write_field(out, name.text().as_bytes(), parts.cx.request_id.as_bytes());
+    }
+    if let Some(trace) = &parts.cx.trace {
+        write_field(out, b"traceparent", &trace.traceparent(span_id(parts.span)));
+        if trace.is_continued() {
+            tracestate(parts, out);
+        }
+    }
+    if parts.head.method == Method::Options
+        && let Some(left) = max_forwards(parts.head, parts.bytes)
+    {
+        write_field(out, b"max-forwards", itoa::Buffer::new().format(left.saturating_sub(1)).as_bytes());
+    }
+}
+
+/// Members of earlier hops first, ours last (RFC 9110, section 7.6.3).
+fn via(parts: &RequestParts<'_>, out: &mut Vec<u8>) {
+    for field in parts.head.fields.all(KnownName::Via) {
+        write_field(out, b"via", field.value.of(parts.bytes));
+    }
+    if let Some(pseudonym) = &parts.gateway.via {
+        out.extend_from_slice(b"via: ");
+        pseudonym.append(parts.head.version, out);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn tracestate(parts: &RequestParts<'_>, out: &mut Vec<u8>) {
+    let begin = out.len();
+    out.extend_from_slice(b"tracestate: ");
+    let lines = parts.head.fields.all(KnownName::Tracestate).map(|field| field.value.of(parts.bytes));
+    if append_tracestate(lines, out) {
+        out.extend_from_slice(b"\r\n");
+    } else {
+        out.truncate(begin);
+    }
+}
+
+/// The hops an OPTIONS request may still make (RFC 9110, section 7.6.2).
+pub(super) fn max_forwards(head: &RequestHead, bytes: &[u8]) -> Option<u64> {
+    let value = head.fields.first(KnownName::MaxForwards, bytes)?;
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+fn request_framing(parts: &RequestParts<'_>, out: &mut Vec<u8>) {
+    match parts.head.body {
+        Body::Chunked => write_chunked(out),
+        Body::Length(length) => write_content_length(out, length),
+        Body::Empty | Body::UntilClose => {}
+    }
+    if parts.head.version == Version::Http11 && parts.head.fields.has(KnownName::Expect) {
+        out.extend_from_slice(b"expect: 100-continue\r\n");
+    }
+    if let Some(protocol) = parts.upgrade {
+        write_field(out, b"upgrade", protocol.as_bytes());
+        out.extend_from_slice(b"connection: upgrade\r\n");
+    } else if parts.hop.te_trailers {
+        // RFC 9110, section 10.1.4: TE is for one hop, and says so.
+        out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
+    }
+}
+
+/// Everything a relayed response head is made of.
+pub struct ResponseParts<'a> {
+    pub head: &'a ResponseHead,
+    /// The buffer the head was parsed from.
+    pub bytes: &'a [u8],
+    pub hop: &'a Hop,
+    pub gateway: &'a GatewayPlan,
+    pub policies: &'a Policies,
+    pub request_id: &'a [u8],
+    /// The `Date` to add where the upstream sent none (RFC 9110, section 6.6.1).
+    pub date: [u8; IMF_FIXDATE_BYTES],
+    pub framing: ResponseFraming,
+    /// What `Connection` says to the client.
+    pub connection: ConnectionOption,
+}
+
+/// How the client learns where the content ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseFraming {
+    /// The response has no content; a length it carries says what a GET would have got.
+    None,
+    Length(u64),
+    Chunked,
+    /// The connection's close: for HTTP/1.0 clients.
+    Close,
+    /// An interim response, or one that cannot have a length.
+    Bare,
+}
+
+/// What the response says of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionOption {
+    /// Nothing: it stays open.
+    Silent,
+    Close,
+    Upgrade,
+}
+
+/// Appends the head of the response as the client gets it.
+pub fn response(parts: &ResponseParts<'_>, out: &mut Vec<u8>) {
+    let (head, bytes) = (parts.head, parts.bytes);
+    write_status_line(out, head.status);
+    let edits = parts.policies.response_headers.as_ref();
+    let drops_server = !matches!(parts.gateway.server, ServerField::Pass);
+    let request_id = parts.gateway.request_id.as_ref();
+    let server = if drops_server { KnownName::Server.bit() } else { 0 };
+    let dropped = RESPONSE_OWNED | parts.hop.strip() | server | known_bits(request_id, edits);
+    copy_fields(out, bytes, head.fields.as_slice(), |field| match field.known {
+        Some(known) => dropped & known.bit() != 0,
+        None => drops_unknown_response_field(field, parts, request_id, edits),
+    });
+    if head.status >= 200 || head.status == 101 {
+        own_response_fields(parts, request_id, out);
+    }
+    append_edits(edits, out);
+    response_framing(parts, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn drops_unknown_response_field(
+    field: &Field,
+    parts: &ResponseParts<'_>,
+    request_id: Option<&HeaderName>,
+    edits: Option<&HeaderEdits>,
+) -> bool {
+    parts.hop.drops(field, parts.bytes)
+        || edits.is_some_and(|edits| edits.drops(field, parts.bytes))
+        || matches!(request_id, Some(HeaderName::Other(own)) if field.name.of(parts.bytes).eq_ignore_ascii_case(own.as_bytes()))
+}
+
+fn own_response_fields(parts: &ResponseParts<'_>, request_id: Option<&HeaderName>, out: &mut Vec<u8>) {
+    if !parts.head.fields.has(KnownName::Date) {
+        write_date(out, &parts.date);
+    }
+    if let ServerField::Set(server) = &parts.gateway.server {
+        write_field(out, b"server", server.as_bytes());
+    }
+    if let Some(name) = request_id {
+        write_field(out, name.text().as_bytes(), parts.request_id);
+    }
+}
+
+fn response_framing(parts: &ResponseParts<'_>, out: &mut Vec<u8>) {
+    match parts.framing {
+        ResponseFraming::Length(length) => write_content_length(out, length),
+        ResponseFraming::Chunked => write_chunked(out),
+        ResponseFraming::None => {
+            if let Some(length) = parts.head.fields.first(KnownName::ContentLength, parts.bytes) {
+                write_field(out, b"content-length", length);
+            }
+        }
+        ResponseFraming::Close | ResponseFraming::Bare => {}
+    }
+    match parts.connection {
+        ConnectionOption::Silent => {}
+        ConnectionOption::Close => write_connection_close(out),
+        ConnectionOption::Upgrade => {
+            if let Some(protocol) = parts.head.fields.first(KnownName::Upgrade, parts.bytes) {
+                write_field(out, b"upgrade", protocol);
+            }
+            out.extend_from_slice(b"connection: upgrade\r\n");
+        }
+    }
+}
+
+/// What a redirect's target is made of.
+pub struct LocationParts<'a> {
+    pub head: &'a RequestHead,
+    /// The buffer the head was parsed from.
+    pub bytes: &'a [u8],
+    /// Canonical forms that differ from what was received.
+    pub written: &'a [u8],
+    pub cx: &'a RequestContext,
+    pub captures: &'a Captures,
+    pub scheme: Scheme,
+}
+
+/// Appends where a redirect leads (RFC 9110, section 10.2.2).
+pub fn location(location: &Location, parts: &LocationParts<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> {
+    let path = parts.cx.path(parts.head, parts.bytes, parts.written);
+    let Location::Parts { scheme, host, port, path: new_path } = location else {
+        let Location::To(template) = location else { return Ok(()) };
+        return template.render(parts.captures, path, out);
+    };
+    out.extend_from_slice(scheme.unwrap_or(parts.scheme.text()).as_bytes());
+    out.extend_from_slice(b"://");
+    match host {
+        Some(template) => template.render(parts.captures, path, out)?,
+        None => out.extend_from_slice(parts.cx.host(parts.bytes, parts.written)),
+    }
+    let received = parts.cx.authority.as_ref().and_then(|authority| authority.port);
+    if let Some(port) = port.or(received.filter(|_| scheme.is_none() && host.is_none())) {
+        out.push(b':');
+        out.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
+    }
+    let own_query = match new_path {
+        Some(template) => {
+            template.render(parts.captures, path, out)?;
+            template.has_query()
+        }
+        None => {
+            out.extend_from_slice(path);
+            false
+        }
+    };
+    if !own_query && let Some(query) = parts.cx.query(parts.head, parts.bytes) {
+        out.push(b'?');
+        out.extend_from_slice(query);
+    }
+    Ok(())
+}

@@ -1,0 +1,253 @@
+//! One request and its response. The pipeline is a function: the text of [`answer`] is the order.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::adopted::Adopted;
+use super::connection::Connection;
+use super::failure::Failure;
+use super::net::Net;
+use super::shard::Shard;
+use super::watch::Watch;
+use super::{admit, forward, head, identify, respond};
+use crate::base::{Buffer, EndpointId, Timestamp, UpstreamId};
+use crate::context::RequestContext;
+use crate::http::h1::{HeadLimits, HeadScanner, Hop};
+use crate::http::header::KnownName;
+use crate::http::{Body, RequestHead, ResponseHead, Version};
+use crate::observe::{Reason, Record, Timing};
+use crate::route::{Captures, Subject};
+use crate::snapshot::{Action, Limits, ListenerPlan, RoutePlan, Timeouts};
+
+/// What becomes of the connection after an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It may bring another request.
+    Idle,
+    /// It is closed in stages, so that the client reads our last answer.
+    Linger,
+    /// It is closed at once.
+    Close,
+}
+
+/// Answers the request whose head stands in `x`, or says why not.
+async fn answer<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
+    identify::identify(x)?;
+    let route = x.route()?;
+    admit::admit(x, route)?;
+    match &route.action {
+        Action::Forward(plan) => forward::send(x, route, plan).await,
+        Action::Redirect(plan) => respond::redirect(x, route, plan).await,
+        Action::Respond(plan) => respond::fixed(x, route, plan).await,
+    }
+}
+
+/// Scratch for one exchange after another; clearing it keeps its allocations.
+#[derive(Default)]
+pub(super) struct Memory {
+    pub scanner: HeadScanner,
+    pub request: RequestHead,
+    pub response: ResponseHead,
+    /// Canonical forms that differ from what was received.
+    pub written: Vec<u8>,
+    pub captures: Captures,
+}
+
+impl Memory {
+    /// Forgets the exchange before.
+    pub fn reset(&mut self) {
+        self.scanner = HeadScanner::default();
+        self.request.method_text = Default::default();
+        self.request.target = Default::default();
+        self.request.length = 0;
+        self.request.body = Body::Empty;
+        self.request.fields.clear();
+        self.written.clear();
+    }
+}
+
+/// What the log and the metrics will say.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub timing: Timing,
+    /// Of the response that was begun; 0 before.
+    pub status: u16,
+    pub reason: Reason,
+    pub detail: &'static str,
+    pub upstream: Option<UpstreamId>,
+    pub endpoint: Option<EndpointId>,
+    pub attempts: u32,
+    pub upstream_reused: bool,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+}
+
+/// One exchange under way.
+pub(super) struct Exchange<'a, N: Net> {
+    pub shard: &'a Rc<Shard<N>>,
+    /// The plan this exchange began with; it keeps it across a reload.
+    pub adopted: &'a Adopted<N>,
+    pub connection: &'a Connection<N>,
+    pub listener: &'a ListenerPlan,
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+    /// Holds the received head, and what came behind it.
+    pub buffer: &'a mut Buffer,
+    pub memory: &'a mut Memory,
+    pub cx: RequestContext,
+    pub hop: Hop,
+    pub tally: Tally,
+    pub watch: Watch,
+    /// Octets of the buffer that belong to this request.
+    pub consumed: usize,
+    /// Whether the request's content was read to its end, or there is none.
+    pub body_read: bool,
+    /// Whether the connection may bring another request.
+    pub persistent: bool,
+    pub next: Next,
+}
+
+/// Answers one request, or refuses it for `refused`, and records it.
+#[expect(clippy::too_many_arguments, reason = "the parts of an exchange, put together here and nowhere else")]
+pub(super) async fn run<N: Net>(
+    shard: &Rc<Shard<N>>,
+    adopted: &Adopted<N>,
+    connection: &Connection<N>,
+    listener: &ListenerPlan,
+    buffer: &mut Buffer,
+    memory: &mut Memory,
+    started: Timestamp,
+    refused: Option<Failure>,
+) -> Next {
+    let consumed = if refused.is_some() { buffer.filled().len() } else { memory.request.length };
+    let body_read = refused.is_none() && matches!(memory.request.body, Body::Empty | Body::Length(0));
+    let mut x = Exchange {
+        shard,
+        adopted,
+        connection,
+        listener,
+        limits: listener.limits,
+        timeouts: listener.timeouts,
+        buffer,
+        memory,
+        cx: RequestContext { started, ..RequestContext::default() },
+        hop: Hop::default(),
+        watch: Watch::Off,
+        tally: Tally { timing: Timing { started, ..Timing::default() }, ..Tally::default() },
+        consumed,
+        body_read,
+        persistent: refused.is_none(),
+        next: Next::Idle,
+    };
+    shard.metrics.requests.increment();
+    x.tally.timing.parsed = Some(shard.net.now());
+    let result = match refused {
+        Some(failure) => Err(failure),
+        None => answer(&mut x).await,
+    };
+    if let Err(failure) = result {
+        respond::fail(&mut x, failure).await;
+    }
+    x.finish()
+}
+
+impl<'a, N: Net> Exchange<'a, N> {
+    /// The route the request takes.
+    fn route(&mut self) -> Result<&'a RoutePlan, Failure> {
+        let (head, bytes) = (&self.memory.request, self.buffer.filled());
+        let subject = Subject {
+            host: self.cx.host(bytes, &self.memory.written),
+            path: self.cx.path(head, bytes, &self.memory.written),
+            query: self.cx.query(head, bytes),
+            method: head.method_text.of(bytes),
+            fields: &head.fields,
+            bytes,
+        };
+        let found = self.shard.find(self.adopted, &subject, &mut self.memory.captures);
+        let id = found.ok_or(Failure::of(Reason::NoRoute))?;
+        self.cx.route = Some(id);
+        let route: &'a RoutePlan = self.adopted.snapshot.route(id);
+        self.limits = self.listener.limits.on_route(&route.limits);
+        self.timeouts = self.listener.timeouts.on_route(&route.timeouts);
+        self.tally.timing.routed = Some(self.shard.net.now());
+        Ok(route)
+    }
+
+    /// Whether the response may leave the connection open.
+    pub fn keeps_alive(&self) -> bool {
+        self.persistent
+            && self.memory.request.version == Version::Http11
+            && !self.shard.is_draining()
+            && self.connection.requests.get() < self.limits.requests_per_connection
+    }
+
+    /// How long an attempt may wait for its response head.
+    pub fn response_head_timeout(&self) -> Duration {
+        self.tally.upstream.map_or(self.timeouts.exchange, |id| {
+            self.adopted.snapshot.upstream(id).timeouts.response_head
+        })
+    }
+
+    /// The bounds of a head, on either side.
+    pub fn head_limits(&self) -> HeadLimits {
+        head::limits(self.listener)
+    }
+
+    /// The value of a header field of the request.
+    pub fn field(&self, name: KnownName) -> Option<&[u8]> {
+        self.memory.request.fields.first(name, self.buffer.filled())
+    }
+
+    /// Records the exchange and says what becomes of the connection.
+    fn finish(&mut self) -> Next {
+        self.tally.bytes_in += self.consumed as u64;
+        self.record();
+        self.buffer.consume(self.consumed);
+        match self.next {
+            Next::Idle if !self.persistent => Next::Linger,
+            next => next,
+        }
+    }
+
+    fn record(&self) {
+        let (tally, shard) = (&self.tally, self.shard);
+        let now = shard.net.now();
+        let times = tally.timing.times(now);
+        shard.metrics.finish(tally.reason, tally.bytes_in, tally.bytes_out);
+        if let Some(route) = self.cx.route {
+            let block = self.adopted.route_block(route, shard.number);
+            block.finish(tally.status, times.total, tally.bytes_in, tally.bytes_out);
+        }
+        let Some(format) = self.adopted.snapshot.log_format.as_ref() else { return };
+        let (head, bytes) = (&self.memory.request, self.buffer.filled());
+        let snapshot = &self.adopted.snapshot;
+        let upstream = tally.upstream.map(|id| snapshot.upstream(id));
+        let record = Record {
+            request_id: self.cx.request_id.as_bytes(),
+            time: shard.net.unix_time(),
+            listener: &self.listener.name,
+            client: self.connection.client_text(self.cx.client).as_bytes(),
+            method: head.method_text.of(bytes),
+            host: self.cx.host(bytes, &self.memory.written),
+            path: self.cx.path(head, bytes, &self.memory.written),
+            query: self.cx.query(head, bytes).unwrap_or_default(),
+            protocol: if head.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            status: tally.status,
+            route: self.cx.route.map_or("", |id| &snapshot.route(id).name),
+            upstream: upstream.map_or("", |plan| &plan.name),
+            endpoint: upstream.zip(tally.endpoint).map_or(b"", |(plan, id)| plan.endpoint(id).name.as_bytes()),
+            attempts: tally.attempts,
+            bytes_in: tally.bytes_in,
+            bytes_out: tally.bytes_out,
+            times,
+            reason: tally.reason,
+            detail: tally.detail,
+            trace_id: self.cx.trace.as_ref().map_or(b"", |trace| &trace.id),
+            user_agent: self.field(KnownName::UserAgent).unwrap_or_default(),
+            referer: self.field(KnownName::Referer).unwrap_or_default(),
+            client_reused: self.connection.requests.get() > 1,
+            upstream_reused: tally.upstream_reused,
+        };
+        shard.log(format, &record, now);
+    }
+}

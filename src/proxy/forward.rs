@@ -1,0 +1,446 @@
+//! Sends a request to an endpoint of its upstream and relays the answer: attempt by attempt, until one brings a
+//! response, or none may follow.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::body::{BodyError, BodyReader, Pace, Progress, Relay, SinkFraming};
+use super::encode::{self, OWN_FIELDS_BYTES, RequestParts};
+use super::exchange::Exchange;
+use super::failure::Failure;
+use super::lease::{self, Lease};
+use super::net::{Net, Patience, Reader};
+use super::{head, relay, upgrade};
+use crate::base::{Buffer, LARGE_BUFFER_BYTES, SMALL_BUFFER_BYTES, Timestamp};
+use crate::http::h1::{HeadScanner, Progress as HeadProgress};
+use crate::http::header::KnownName;
+use crate::http::target::Scheme;
+use crate::http::{Body, Version};
+use crate::observe::Reason;
+use crate::snapshot::{Forward, RoutePlan};
+use crate::upstream::{AttemptFailure, Repeatable, Tries};
+
+/// How long an upstream may keep us waiting for its 100 before the body is sent anyway.
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+/// After an upstream stopped taking the body: how long its answer may still take.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// Forwards the request and relays the response.
+pub(super) async fn send<N: Net>(x: &mut Exchange<'_, N>, route: &RoutePlan, plan: &Forward) -> Result<(), Failure> {
+    let upgrade = upgrade::wanted(x, plan)?;
+    let repeatable = Repeatable::of(x.memory.request.method, x.memory.request.body);
+    let deadline = x.cx.started.plus(x.timeouts.exchange);
+    let mut tries = Tries::default();
+    let mut choice = lease::Choice::new(x, plan);
+    loop {
+        tries.begin();
+        x.tally.attempts += 1;
+        let failed = match lease::acquire(x, &mut choice, deadline).await {
+            Ok(lease) => match attempt(x, route, plan, lease, upgrade, deadline).await {
+                Ok(()) => return Ok(()),
+                Err(failed) => failed,
+            },
+            Err(failed) => failed,
+        };
+        let now = x.shard.net.now();
+        let again = tries.again(failed.attempt, repeatable, plan.retry.as_ref(), now, deadline);
+        if again.is_err() || !choice.another(x, failed.attempt) {
+            return Err(failed.failure);
+        }
+    }
+}
+
+/// An attempt that brought no response to the client.
+pub(super) struct Failed {
+    pub failure: Failure,
+    /// How far it went, for the question whether another may follow.
+    pub attempt: AttemptFailure,
+}
+
+impl Failed {
+    /// Nothing may follow.
+    pub fn for_good(failure: Failure) -> Self {
+        Self { failure, attempt: AttemptFailure::Final }
+    }
+
+    /// The connection ended before any octet of a response.
+    fn before_response(reason: Reason) -> Self {
+        Self { failure: Failure::of(reason), attempt: AttemptFailure::BeforeResponse }
+    }
+}
+
+/// One try on one connection.
+async fn attempt<N: Net>(
+    x: &mut Exchange<'_, N>,
+    route: &RoutePlan,
+    plan: &Forward,
+    lease: Lease<N>,
+    upgrade: Option<&str>,
+    deadline: Timestamp,
+) -> Result<(), Failed> {
+    let mut body = BodyReader::new(x.memory.request.body, x.limits.body_bytes, x.head_limits());
+    let out = first_write(x, route, plan, upgrade, &mut body).map_err(Failed::for_good)?;
+    let mut progress = Progress::default();
+    let waits = waits_for_continue(x, &body);
+    let gate = Cell::new(!waits);
+    let (shard, connection) = (x.shard, x.connection);
+    let halves = &lease.connection.halves;
+    let outcome = {
+        let upload = Relay::<N> {
+            net: &shard.net,
+            buffers: &shard.buffers,
+            source: &connection.reader,
+            sink: &halves.writer,
+            framing: sink_framing(x.memory.request.body),
+            pace: upload_pace(x),
+        };
+        let beyond = |bytes: &[u8]| connection.keep_ahead(bytes, || shard.buffers.small());
+        let mut upload = Upload { future: pin!(upload.run(out, &mut body, &mut progress, &gate, beyond)), ended: false };
+        let waiting = Waiting { gate: &gate, deadline, continue_at: waits.then(|| shard.net.now().plus(CONTINUE_WAIT)) };
+        match response_head(x, &halves.reader, &mut upload, waiting, upgrade).await {
+            Ok(received) if x.memory.response.status == 101 => {
+                upgrade::tunnel(x, route, halves, received).await.map(|()| false)
+            }
+            Ok(received) => relay::response(x, route, halves, received, &mut upload).await,
+            Err(failed) => Err(failed),
+        }
+    };
+    x.tally.bytes_in += body.content;
+    x.body_read = body.is_done();
+    x.stop_watching().await;
+    if !body.is_done() {
+        x.persistent = false;
+    }
+    let ended = outcome.as_ref().map(|reusable| *reusable && body.is_done()).map_err(|failed| failed.failure.reason);
+    lease.end(x, ended);
+    outcome.map(|_| ())
+}
+
+/// The upload, polled beside whatever else is waited for.
+pub(super) struct Upload<'u, F> {
+    future: Pin<&'u mut F>,
+    pub ended: bool,
+}
+
+impl<F: Future<Output = Result<(), BodyError>>> Upload<'_, F> {
+    /// Its outcome, once; pending before and after.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        if self.ended {
+            return Poll::Pending;
+        }
+        let outcome = self.future.as_mut().poll(cx);
+        self.ended = outcome.is_ready();
+        outcome
+    }
+}
+
+/// The request head, and what of the body has arrived with it.
+fn first_write<N: Net>(
+    x: &mut Exchange<'_, N>,
+    route: &RoutePlan,
+    plan: &Forward,
+    upgrade: Option<&str>,
+    body: &mut BodyReader,
+) -> Result<Buffer, Failure> {
+    let received = x.buffer.filled().len();
+    let needed = received + OWN_FIELDS_BYTES + route.policies.request_bytes();
+    let mut out = match needed {
+        0..=SMALL_BUFFER_BYTES => x.shard.buffers.small(),
+        ..=LARGE_BUFFER_BYTES => x.shard.buffers.large(),
+        _ => Buffer::with_room(needed),
+    };
+    if encode::request(&request_parts(x, route, plan, upgrade), out.vec()).is_err() {
+        x.shard.buffers.give(out);
+        return Err(Failure::of(Reason::TargetRefused).detail("rendered-target"));
+    }
+    let length = x.memory.request.length;
+    if !x.body_read {
+        let arrived = &x.buffer.filled()[length..];
+        let used = body.take(arrived, sink_framing(x.memory.request.body), out.vec());
+        match used {
+            Ok(used) => x.consumed = length + used,
+            Err(error) => {
+                x.shard.buffers.give(out);
+                return Err(upload_failure(&error));
+            }
+        }
+    }
+    Ok(out)
+}
+
+fn request_parts<'p, N: Net>(
+    x: &'p Exchange<'_, N>,
+    route: &'p RoutePlan,
+    plan: &'p Forward,
+    upgrade: Option<&'p str>,
+) -> RequestParts<'p> {
+    RequestParts {
+        head: &x.memory.request,
+        bytes: x.buffer.filled(),
+        written: &x.memory.written,
+        cx: &x.cx,
+        hop: &x.hop,
+        gateway: &x.adopted.snapshot.gateway,
+        forward: plan,
+        policies: &route.policies,
+        captures: &x.memory.captures,
+        scheme: Scheme::Http,
+        peer: x.connection.peer.ip().map(|ip| (ip, x.connection.peer_text.as_str())),
+        trusted: &x.listener.trusted,
+        span: x.shard.random.borrow_mut().u64(..),
+        upgrade,
+        default_host: x.listener.default_host.as_deref(),
+    }
+}
+
+fn sink_framing(body: Body) -> SinkFraming {
+    if body == Body::Chunked { SinkFraming::Chunked } else { SinkFraming::Plain }
+}
+
+fn upload_pace<N: Net>(x: &Exchange<'_, N>) -> Pace {
+    Pace {
+        idle: x.timeouts.idle,
+        until: x.cx.started.plus(x.timeouts.total),
+        rate_min: x.limits.body_rate_min,
+        grace: x.limits.body_grace,
+    }
+}
+
+/// Whether the client asked for a 100 before it sends its body, and has not begun to send it.
+fn waits_for_continue<N: Net>(x: &Exchange<'_, N>, body: &BodyReader) -> bool {
+    let head = &x.memory.request;
+    !body.is_done() && head.version == Version::Http11 && head.fields.has(KnownName::Expect) && x.consumed == head.length
+}
+
+/// What a failed upload means for the client.
+fn upload_failure(error: &BodyError) -> Failure {
+    match error {
+        BodyError::Source(error) if error.kind() == io::ErrorKind::TimedOut => Failure::of(Reason::BodyTimeout),
+        BodyError::Source(_) | BodyError::Truncated => Failure::client_closed(),
+        BodyError::Malformed(error) => Failure::malformed(error.status(), error.reason()),
+        BodyError::TooLarge => Failure::of(Reason::BodyTooLarge).detail("counted"),
+        BodyError::Sink(error) if error.kind() == io::ErrorKind::TimedOut => Failure::of(Reason::IdleTimeout),
+        BodyError::Sink(_) => Failure::of(Reason::UpstreamReset),
+    }
+}
+
+/// What the wait for a response head is bound by.
+#[derive(Clone, Copy)]
+struct Waiting<'w> {
+    /// Opened when the body may be sent.
+    gate: &'w Cell<bool>,
+    deadline: Timestamp,
+    /// When the body is sent without the upstream's 100.
+    continue_at: Option<Timestamp>,
+}
+
+enum Event {
+    Uploaded(Result<(), BodyError>),
+    Received(io::Result<usize>, Buffer),
+    ClientGone,
+    ContinueAnyway,
+}
+
+/// Waits for the final response head, which then stands in the memory; returns the buffer it was parsed from.
+async fn response_head<N: Net, F: Future<Output = Result<(), BodyError>>>(
+    x: &mut Exchange<'_, N>,
+    reader: &std::cell::RefCell<N::Reader>,
+    upload: &mut Upload<'_, F>,
+    mut waiting: Waiting<'_>,
+    upgrade: Option<&str>,
+) -> Result<Buffer, Failed> {
+    let mut scanner = HeadScanner::default();
+    let mut interim = 0;
+    loop {
+        match next_event(x, reader, upload, &waiting).await {
+            Event::Uploaded(result) => {
+                uploaded(x, &mut *reader.borrow_mut(), &result, &mut waiting)?;
+            }
+            Event::ClientGone => return Err(Failed::for_good(Failure::client_closed())),
+            Event::ContinueAnyway => {
+                waiting.continue_at = None;
+                waiting.gate.set(true);
+                send_continue(x).await?;
+            }
+            Event::Received(result, buffer) => {
+                let buffer = received(x, result, buffer, &waiting)?;
+                match scan(x, &mut scanner, buffer, &mut interim, &mut waiting, upgrade).await? {
+                    Scanned::Final(buffer) => return Ok(buffer),
+                    Scanned::More(buffer) => {
+                        reader.borrow_mut().begin_read(buffer, read_deadline(x, upload.ended, &waiting));
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn next_event<N: Net, F: Future<Output = Result<(), BodyError>>>(
+    x: &mut Exchange<'_, N>,
+    reader: &std::cell::RefCell<N::Reader>,
+    upload: &mut Upload<'_, F>,
+    waiting: &Waiting<'_>,
+) -> Event {
+    let shard = x.shard;
+    let mut alarm = waiting.continue_at.map(|at| Box::pin(shard.net.sleep(at)));
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = upload.poll(cx) {
+            return Poll::Ready(Event::Uploaded(result));
+        }
+        if let Poll::Ready((result, buffer)) = reader.borrow_mut().poll_read(cx) {
+            return Poll::Ready(Event::Received(result, buffer));
+        }
+        if let Some(alarm) = &mut alarm
+            && alarm.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Event::ContinueAnyway);
+        }
+        x.poll_client(cx).map(|_| Event::ClientGone)
+    })
+    .await
+}
+
+/// The request has been sent, or could not be.
+fn uploaded<N: Net>(
+    x: &mut Exchange<'_, N>,
+    reader: &mut N::Reader,
+    result: &Result<(), BodyError>,
+    waiting: &mut Waiting<'_>,
+) -> Result<(), Failed> {
+    let now = x.shard.net.now();
+    match result {
+        Ok(()) => {
+            // The time of a request with content runs from its last octet: until then its own limits hold.
+            if x.memory.request.body != Body::Empty {
+                waiting.deadline = now.plus(x.timeouts.exchange);
+            }
+            reader.set_read_deadline(read_deadline(x, true, waiting));
+            x.watch_client();
+            Ok(())
+        }
+        // An upstream may answer and close before it has read everything: hear its last word.
+        Err(BodyError::Sink(_)) => {
+            reader.set_read_deadline(now.plus(LAST_WORD).min(waiting.deadline));
+            Ok(())
+        }
+        Err(error) => Err(Failed::for_good(upload_failure(error))),
+    }
+}
+
+fn read_deadline<N: Net>(x: &Exchange<'_, N>, uploaded: bool, waiting: &Waiting<'_>) -> Timestamp {
+    if uploaded { x.shard.net.now().plus(x.response_head_timeout()).min(waiting.deadline) } else { Timestamp::NEVER }
+}
+
+/// What a read of the upstream's answer brought.
+fn received<N: Net>(
+    x: &Exchange<'_, N>,
+    result: io::Result<usize>,
+    buffer: Buffer,
+    waiting: &Waiting<'_>,
+) -> Result<Buffer, Failed> {
+    let begun = !buffer.filled().is_empty();
+    let reason = match result {
+        Ok(count) if count > 0 => return Ok(buffer),
+        Ok(_) => Reason::UpstreamClosed,
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            let late = x.shard.net.now() >= waiting.deadline;
+            if late { Reason::ExchangeTimeout } else { Reason::ResponseTimeout }
+        }
+        Err(_) => Reason::UpstreamReset,
+    };
+    x.shard.buffers.give(buffer);
+    if begun || reason.is_timeout() { Err(Failed::for_good(Failure::of(reason))) } else { Err(Failed::before_response(reason)) }
+}
+
+enum Scanned {
+    Final(Buffer),
+    More(Buffer),
+}
+
+/// Reads heads from what has arrived; interim ones are relayed on the way.
+async fn scan<N: Net>(
+    x: &mut Exchange<'_, N>,
+    scanner: &mut HeadScanner,
+    mut buffer: Buffer,
+    interim: &mut u32,
+    waiting: &mut Waiting<'_>,
+    upgrade: Option<&str>,
+) -> Result<Scanned, Failed> {
+    while !buffer.filled().is_empty() {
+        let limits = x.head_limits();
+        let method = x.memory.request.method;
+        match scanner.response(buffer.filled(), &mut x.memory.response, method, &limits) {
+            Ok(HeadProgress::Complete) => {}
+            Ok(HeadProgress::Partial) => break,
+            Err(error) => {
+                x.shard.buffers.give(buffer);
+                return Err(Failed::for_good(malformed_response(x, error.reason())));
+            }
+        }
+        match x.memory.response.status {
+            101 if upgrade.is_some() => return Ok(Scanned::Final(buffer)),
+            101 => return Err(Failed::for_good(malformed_response(x, "unasked-101"))),
+            100..=199 => {
+                *interim += 1;
+                if *interim > x.limits.interim_responses {
+                    return Err(Failed::for_good(malformed_response(x, "too-many-interim-responses")));
+                }
+                relay_interim(x, &buffer, waiting).await?;
+                buffer.consume(x.memory.response.length);
+            }
+            _ => return Ok(Scanned::Final(buffer)),
+        }
+    }
+    if buffer.room() == 0 {
+        buffer = head::grown(x.shard, buffer);
+    }
+    Ok(Scanned::More(buffer))
+}
+
+/// A 502 for what the upstream sent; counted by its word.
+pub(super) fn malformed_response<N: Net>(x: &Exchange<'_, N>, word: &'static str) -> Failure {
+    x.shard.metrics.malformed_responses.increment(word);
+    Failure::of(Reason::UpstreamMalformed).detail(word)
+}
+
+/// Passes an interim response on (RFC 9110, section 15.2): never to HTTP/1.0, and a 100 only to who asked for it.
+async fn relay_interim<N: Net>(
+    x: &mut Exchange<'_, N>,
+    buffer: &Buffer,
+    waiting: &mut Waiting<'_>,
+) -> Result<(), Failed> {
+    let asked = x.memory.request.fields.has(KnownName::Expect);
+    let is_continue = x.memory.response.status == 100;
+    if is_continue {
+        waiting.continue_at = None;
+        if waiting.gate.replace(true) {
+            return Ok(());
+        }
+    }
+    if x.memory.request.version == Version::Http10 || (is_continue && !asked) {
+        return Ok(());
+    }
+    let out = relay::interim(x, buffer);
+    write_interim(x, out).await
+}
+
+/// Tells the client ourselves that its body is welcome.
+async fn send_continue<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failed> {
+    let mut out = x.shard.buffers.small();
+    out.vec().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+    write_interim(x, out).await
+}
+
+async fn write_interim<N: Net>(x: &mut Exchange<'_, N>, out: Buffer) -> Result<(), Failed> {
+    let length = out.filled().len() as u64;
+    let until = x.cx.started.plus(x.timeouts.total);
+    let patience = Patience { idle: x.timeouts.idle, until };
+    let (result, out) = super::net::write(&x.connection.writer, out, 0, patience).await;
+    x.shard.buffers.give(out);
+    x.tally.bytes_out += length;
+    result.map_err(|_| Failed::for_good(Failure::client_closed()))
+}

@@ -1,0 +1,139 @@
+//! Who asks for what: everything about a request that routing, policies and the log need to know, checked once.
+
+use std::net::IpAddr;
+
+use super::encode;
+use super::exchange::Exchange;
+use super::failure::Failure;
+use super::net::Net;
+use crate::context::RequestId;
+use crate::http::authority::Authority;
+use crate::http::h1::Hop;
+use crate::http::header::KnownName;
+use crate::http::target::{Form, Scheme, Target};
+use crate::http::forwarded::{self, Family};
+use crate::http::trace_context::{Trace, Traceparent};
+use crate::http::{Method, Span, Version, request_id};
+use crate::observe::Reason;
+
+/// Fills the context from the head, or says what is wrong with the request.
+pub(super) fn identify<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
+    name_the_exchange(x);
+    let head = &x.memory.request;
+    if matches!(head.method, Method::Trace | Method::Connect) {
+        return Err(Failure::of(Reason::MethodRefused));
+    }
+    let hop = Hop::of_request(x.buffer.filled(), head);
+    x.hop = hop.map_err(|error| Failure::malformed(400, error.reason()))?;
+    x.persistent = x.hop.persistent;
+    check_target(x)?;
+    check_authority(x)?;
+    check_loop(x)?;
+    check_expectation(x)?;
+    if x.memory.request.method == Method::Options && encode::max_forwards(&x.memory.request, x.buffer.filled()) == Some(0)
+    {
+        return Err(Failure { status: 200, ..Failure::of(Reason::LocalAnswer) });
+    }
+    Ok(())
+}
+
+/// The client's address, the request id and the trace: known before anything is judged, so that a refusal can be found.
+fn name_the_exchange<N: Net>(x: &mut Exchange<'_, N>) {
+    let bytes = x.buffer.filled();
+    let fields = &x.memory.request.fields;
+    x.cx.peer_is_trusted = x.listener.trusts(&x.connection.peer);
+    x.cx.client = client_address(x);
+    let plan = &x.adopted.snapshot.gateway;
+    let random = &mut *x.shard.random.borrow_mut();
+    if let Some(name) = &plan.request_id {
+        let believed = x.cx.peer_is_trusted && plan.request_id_from_trusted;
+        let received = believed.then(|| fields.named(name, bytes).next().map(|field| field.value.of(bytes))).flatten();
+        x.cx.request_id = match received.filter(|id| request_id::is_acceptable(id)) {
+            Some(id) => RequestId::taken(id),
+            None => RequestId::new(request_id::generate(x.shard.net.unix_time(), [random.u64(..), random.u64(..)])),
+        };
+    }
+    let caller = Traceparent::of(fields.all(KnownName::Traceparent).map(|field| field.value.of(bytes)));
+    x.cx.trace = Some(match caller {
+        Some(caller) if x.cx.peer_is_trusted => Trace::continued(caller),
+        // Nothing is exported yet, so nothing is sampled.
+        caller => Trace::restarted(caller, false, [random.u64(..), random.u64(..)]),
+    });
+}
+
+/// A listed content delivery network names the client in one field; else trusted proxies are walked from the right;
+/// else the peer is the client.
+fn client_address<N: Net>(x: &Exchange<'_, N>) -> Option<IpAddr> {
+    let peer = x.connection.peer.ip()?.to_canonical();
+    let (fields, bytes) = (&x.memory.request.fields, x.buffer.filled());
+    if let Some(plan) = &x.listener.client_address
+        && plan.from.contains(peer)
+    {
+        let values = fields.named(&plan.field, bytes).map(|field| field.value.of(bytes));
+        return Some(forwarded::client_address_of_network(peer, &plan.from, values));
+    }
+    if !x.cx.peer_is_trusted {
+        return Some(peer);
+    }
+    let family = x.adopted.snapshot.gateway.forwarded.read;
+    let name = match family {
+        Family::XForwardedFor => KnownName::XForwardedFor,
+        Family::Forwarded => KnownName::Forwarded,
+    };
+    let lines = fields.as_slice().iter().rev().filter(|field| field.known == Some(name));
+    let lines = lines.map(|field| field.value.of(bytes));
+    Some(forwarded::client_address(peer, &x.listener.trusted, family, lines))
+}
+
+fn check_target<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
+    let head = &x.memory.request;
+    let target = Target::parse(head.method, head.target.of(x.buffer.filled()), &mut x.memory.written);
+    let target = target.map_err(|error| Failure::of(Reason::TargetRefused).detail(error.reason()))?;
+    x.cx.target = Some(target);
+    Ok(())
+}
+
+/// The authority of an absolute-form replaces that of Host (RFC 9112, section 3.2.2).
+fn check_authority<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
+    let (head, bytes) = (&x.memory.request, x.buffer.filled());
+    let in_target = x.cx.target.as_ref().and_then(|target| target.authority.map(|span| (span, target.form)));
+    let text = match in_target {
+        Some((span, Form::Absolute | Form::Asterisk | Form::Authority)) => {
+            let start = head.target.start;
+            Some(Span { start: start + span.start, end: start + span.end })
+        }
+        _ => head.fields.all(KnownName::Host).next().map(|field| field.value),
+    };
+    let Some(text) = text else {
+        // HTTP/1.0 without Host, where the listener names a default: the default is matched and sent.
+        x.cx.default_host = true;
+        return Ok(());
+    };
+    let authority = Authority::parse(text.of(bytes), Scheme::Http.default_port(), &mut x.memory.written);
+    let authority = authority.map_err(|error| Failure::malformed(400, error.reason()))?;
+    x.cx.authority_text = text;
+    x.cx.authority = Some(authority);
+    Ok(())
+}
+
+fn check_loop<N: Net>(x: &Exchange<'_, N>) -> Result<(), Failure> {
+    let plan = &x.adopted.snapshot.gateway;
+    let fields = &x.memory.request.fields;
+    let Some(pseudonym) = plan.via.as_ref().filter(|_| fields.has(KnownName::Via)) else { return Ok(()) };
+    let bytes = x.buffer.filled();
+    let values = fields.all(KnownName::Via).map(|field| field.value.of(bytes));
+    pseudonym.check(values, plan.via_hops).map_err(|_| Failure::of(Reason::Loop))
+}
+
+/// Only `100-continue` can be met, and only HTTP/1.1 knows it (RFC 9110, section 10.1.1).
+fn check_expectation<N: Net>(x: &Exchange<'_, N>) -> Result<(), Failure> {
+    let head = &x.memory.request;
+    if head.version == Version::Http10 || !head.fields.has(KnownName::Expect) {
+        return Ok(());
+    }
+    let bytes = x.buffer.filled();
+    let met = |field: &crate::http::header::Field| field.value.of(bytes).eq_ignore_ascii_case(b"100-continue");
+    if head.fields.all(KnownName::Expect).all(met) { Ok(()) } else { Err(Failure::of(Reason::ExpectationFailed)) }
+}
+
+const _: () = assert!(request_id::REQUEST_ID_BYTES <= request_id::REQUEST_ID_BYTES_MAX);

@@ -1,0 +1,227 @@
+//! A connection to an endpoint for one attempt: picked, taken from the pool or opened, and given back.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use super::exchange::Exchange;
+use super::failure::Failure;
+use super::forward::Failed;
+use super::net::{Net, Reader};
+use super::shard::Shard;
+use crate::base::{Buffer, EndpointId, Timestamp, UpstreamId};
+use crate::observe::{Reason, Side};
+use crate::snapshot::Forward;
+use crate::upstream::{Acquired, AttemptFailure, FailedAttempt, InFlight, Parked, Permit, Pick, Tried, Turn};
+
+/// Both halves of an upstream connection.
+pub(super) struct Halves<N: Net> {
+    pub reader: RefCell<N::Reader>,
+    pub writer: RefCell<N::Writer>,
+    /// The buffer of the last response head, for the parked read.
+    spare: RefCell<Option<Buffer>>,
+}
+
+impl<N: Net> Halves<N> {
+    /// Keeps the buffer a response head came in, for the read that waits for the next one.
+    pub fn keep_buffer(&self, buffer: Buffer, shard: &Shard<N>) {
+        if let Some(other) = self.spare.borrow_mut().replace(buffer) {
+            shard.buffers.give(other);
+        }
+    }
+
+    /// Begins the read of the next response: it notices a server's close while the connection is idle, and costs
+    /// nothing when the response comes.
+    fn arm(&self, shard: &Shard<N>) {
+        let buffer = self.spare.borrow_mut().take().unwrap_or_else(|| shard.buffers.small());
+        self.reader.borrow_mut().begin_read(buffer, Timestamp::NEVER);
+    }
+}
+
+/// A connection to an endpoint, in use or parked.
+pub(super) struct UpstreamConnection<N: Net> {
+    pub halves: Halves<N>,
+    opened: Timestamp,
+    requests: u32,
+    _permit: Permit<Self>,
+}
+
+impl<N: Net> Parked for UpstreamConnection<N> {
+    fn has_ended(&mut self) -> bool {
+        // Nobody is woken by a parked connection: it is looked at when it is wanted, and swept.
+        let mut cx = Context::from_waker(Waker::noop());
+        let reader = self.halves.reader.get_mut();
+        !reader.is_reading() || reader.poll_read(&mut cx).is_ready()
+    }
+
+    fn opened(&self) -> Timestamp {
+        self.opened
+    }
+
+    fn requests(&self) -> u32 {
+        self.requests
+    }
+}
+
+/// The connection of one attempt.
+pub(super) struct Lease<N: Net> {
+    pub connection: UpstreamConnection<N>,
+    upstream: UpstreamId,
+    endpoint: EndpointId,
+    guard: InFlight<UpstreamConnection<N>>,
+}
+
+/// Which endpoint is next.
+pub(super) struct Choice {
+    upstream: UpstreamId,
+    tried: Tried,
+    next: Option<Pick>,
+    last: Option<FailedAttempt>,
+}
+
+impl Choice {
+    /// Nothing was tried yet.
+    pub fn new<N: Net>(x: &Exchange<'_, N>, plan: &Forward) -> Self {
+        x.adopted.upstream(plan.upstream).count_request(x.cx.started);
+        Self { upstream: plan.upstream, tried: Tried::default(), next: None, last: None }
+    }
+
+    /// Decides on the endpoint of another attempt, if the budget and the endpoints allow one.
+    pub fn another<N: Net>(&mut self, x: &Exchange<'_, N>, failure: AttemptFailure) -> bool {
+        let Some(last) = self.last else { return false };
+        let state = x.adopted.upstream(self.upstream);
+        let random = x.shard.random.borrow_mut().u64(..);
+        let Ok(pick) = state.pick_again(last, &self.tried, x.shard.net.now(), random) else { return false };
+        self.next = Some(pick);
+        let block = x.adopted.upstream_block(self.upstream, x.shard.number);
+        match failure {
+            AttemptFailure::Connect | AttemptFailure::Unsent => block.replays.increment(),
+            AttemptFailure::BeforeResponse | AttemptFailure::Final => block.retries.increment(),
+        }
+        true
+    }
+}
+
+/// A connection to the next endpoint, before `deadline`.
+pub(super) async fn acquire<N: Net>(
+    x: &mut Exchange<'_, N>,
+    choice: &mut Choice,
+    deadline: Timestamp,
+) -> Result<Lease<N>, Failed> {
+    let (shard, upstream) = (x.shard, choice.upstream);
+    let state = x.adopted.upstream(upstream);
+    let now = shard.net.now();
+    let pick = match choice.next.take() {
+        Some(pick) => Some(pick),
+        None => state.pick(&choice.tried, now, shard.random.borrow_mut().u64(..)),
+    };
+    let Some(pick) = pick else { return Err(Failed::for_good(Failure::of(Reason::NoEndpoint))) };
+    let endpoint = pick.endpoint;
+    choice.tried.add(endpoint);
+    x.tally.endpoint = Some(endpoint);
+    x.adopted.endpoint_block(upstream, endpoint, shard.number).attempts_in_flight.rise();
+    let guard = state.enter(endpoint);
+    let acquired = if pick.fresh { guard.acquire_fresh() } else { guard.acquire(now) };
+    let connection = connection(x, upstream, endpoint, acquired, deadline).await;
+    choice.last = Some(FailedAttempt { endpoint, reused: matches!(&connection, Ok((_, true))) });
+    match connection {
+        Ok((connection, reused)) => {
+            x.tally.upstream_reused = reused;
+            x.tally.timing.connected = Some(if reused { now } else { shard.net.now() });
+            Ok(Lease { connection, upstream, endpoint, guard })
+        }
+        Err(failed) => {
+            let block = x.adopted.endpoint_block(upstream, endpoint, shard.number);
+            block.attempts_in_flight.fall();
+            block.failed(failed.failure.reason);
+            Err(failed)
+        }
+    }
+}
+
+type Taken<N> = (UpstreamConnection<N>, bool);
+
+/// The connection, and whether it was used before.
+async fn connection<N: Net>(
+    x: &Exchange<'_, N>,
+    upstream: UpstreamId,
+    endpoint: EndpointId,
+    acquired: Acquired<UpstreamConnection<N>>,
+    deadline: Timestamp,
+) -> Result<Taken<N>, Failed> {
+    let permit = match acquired {
+        Acquired::Reuse(connection) => {
+            x.adopted.upstream_block(upstream, x.shard.number).reused.increment();
+            return Ok((connection, true));
+        }
+        Acquired::Open(permit) => permit,
+        Acquired::Full => return Err(Failed::for_good(Failure::of(Reason::PoolExhausted))),
+        Acquired::Wait(waiting) => match Box::pin(in_time(x, waiting, deadline)).await {
+            Some(Turn::Reuse(connection)) => return Ok((connection, true)),
+            Some(Turn::Open(permit)) => permit,
+            None => return Err(Failed::for_good(Failure::of(Reason::PoolExhausted).detail("waited"))),
+        },
+    };
+    Box::pin(open(x, upstream, endpoint, permit, deadline)).await.map(|connection| (connection, false))
+}
+
+/// The outcome of `future`, unless `deadline` comes first.
+async fn in_time<N: Net, T>(x: &Exchange<'_, N>, future: impl Future<Output = T>, deadline: Timestamp) -> Option<T> {
+    let (mut future, mut alarm) = (pin!(future), pin!(x.shard.net.sleep(deadline)));
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        alarm.as_mut().poll(cx).map(|()| None)
+    })
+    .await
+}
+
+async fn open<N: Net>(
+    x: &Exchange<'_, N>,
+    upstream: UpstreamId,
+    endpoint: EndpointId,
+    permit: Permit<UpstreamConnection<N>>,
+    deadline: Timestamp,
+) -> Result<UpstreamConnection<N>, Failed> {
+    let (shard, state) = (x.shard, x.adopted.upstream(upstream));
+    let block = x.adopted.upstream_block(upstream, shard.number);
+    let until = shard.net.now().plus(state.plan().timeouts.connect).min(deadline);
+    let address = state.plan().endpoint(endpoint).address.clone();
+    let connected = shard.net.connect(&address, until).await;
+    let now = shard.net.now();
+    match connected {
+        Ok((reader, writer)) => {
+            block.connects.increment();
+            state.connected(endpoint);
+            let halves =
+                Halves { reader: RefCell::new(reader), writer: RefCell::new(writer), spare: RefCell::new(None) };
+            halves.arm(shard);
+            Ok(UpstreamConnection { halves, opened: now, requests: 0, _permit: permit })
+        }
+        Err(error) => {
+            block.connect_failures.increment();
+            state.connect_failed(endpoint, now, shard.random.borrow_mut().u64(..));
+            Err(Failed { failure: Failure::of_connect(&error), attempt: AttemptFailure::Connect })
+        }
+    }
+}
+
+impl<N: Net> Lease<N> {
+    /// Ends the attempt: `Ok(true)` keeps the connection for the next one.
+    pub fn end(mut self, x: &Exchange<'_, N>, outcome: Result<bool, Reason>) {
+        let block = x.adopted.endpoint_block(self.upstream, self.endpoint, x.shard.number);
+        block.attempts_in_flight.fall();
+        match outcome {
+            Ok(_) => block.answered(x.tally.status),
+            Err(reason) if reason.side() == Side::Upstream => block.failed(reason),
+            Err(_) => {}
+        }
+        self.connection.requests = self.connection.requests.saturating_add(1);
+        if outcome == Ok(true) && !x.shard.is_draining() {
+            self.connection.halves.arm(x.shard);
+            self.guard.give_back(self.connection, x.shard.net.now());
+        }
+    }
+}

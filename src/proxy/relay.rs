@@ -1,0 +1,210 @@
+//! Relays a response to the client: the head in our words, the content as it comes.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+
+use super::body::{BodyError, BodyReader, Pace, Progress, Relay, SinkFraming};
+use super::encode::{self, ConnectionOption, OWN_FIELDS_BYTES, ResponseFraming, ResponseParts};
+use super::exchange::{Exchange, Next};
+use super::failure::Failure;
+use super::forward::{Failed, Upload, malformed_response};
+use super::lease::Halves;
+use super::net::Net;
+use crate::base::{Buffer, LARGE_BUFFER_BYTES, SMALL_BUFFER_BYTES};
+use crate::http::h1::Hop;
+use crate::http::header::KnownName;
+use crate::http::{Body, Method, Version};
+use crate::observe::Reason;
+use crate::policy::Policies;
+use crate::snapshot::RoutePlan;
+
+/// Relays the final response whose head stands in the memory and whose octets begin in `received`. Says whether the
+/// upstream's connection may be used again.
+pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
+    x: &mut Exchange<'_, N>,
+    route: &RoutePlan,
+    upstream: &Halves<N>,
+    mut received: Buffer,
+    upload: &mut Upload<'_, F>,
+) -> Result<bool, Failed> {
+    x.tally.timing.first_byte = Some(x.shard.net.now());
+    let head = &x.memory.response;
+    let hop = Hop::of_response(received.filled(), head).map_err(|error| refused(x, error.reason()))?;
+    let framing = client_framing(x);
+    let sink = if framing == ResponseFraming::Chunked { SinkFraming::Chunked } else { SinkFraming::Plain };
+    if framing == ResponseFraming::Close {
+        x.persistent = false;
+    }
+    let mut body = BodyReader::new(head.body, u64::MAX, x.head_limits());
+    body.forwards_trailers = x.hop.te_trailers;
+    let mut out = room_for(x, route, received.filled().len());
+    encode::response(&response_parts(x, &route.policies, &hop, framing, &received), out.vec());
+    let arrived = &received.filled()[head.length..];
+    let used = body.take(arrived, sink, out.vec()).map_err(|error| refused(x, word_of(&error)))?;
+    let clean = used == arrived.len();
+    let reusable = clean && hop.persistent && head.body != Body::UntilClose;
+    let pace = pace_of(x, &received);
+    x.tally.status = head.status;
+    received.clear();
+    upstream.keep_buffer(received, x.shard);
+    let sent = relay_body(x, upstream, out, sink, pace, &mut body, upload).await;
+    sent.map(|beyond| reusable && !beyond)
+}
+
+fn refused<N: Net>(x: &Exchange<'_, N>, word: &'static str) -> Failed {
+    Failed::for_good(malformed_response(x, word))
+}
+
+fn word_of(error: &BodyError) -> &'static str {
+    match error {
+        BodyError::Malformed(error) => error.reason(),
+        _ => "truncated",
+    }
+}
+
+/// How this client learns where the content ends (RFC 9112, section 6.3).
+fn client_framing<N: Net>(x: &Exchange<'_, N>) -> ResponseFraming {
+    let (request, head) = (&x.memory.request, &x.memory.response);
+    match head.body {
+        Body::Length(length) => ResponseFraming::Length(length),
+        Body::Chunked | Body::UntilClose if request.version == Version::Http10 => ResponseFraming::Close,
+        Body::Chunked | Body::UntilClose => ResponseFraming::Chunked,
+        Body::Empty if request.method == Method::Head || head.status == 304 => ResponseFraming::None,
+        Body::Empty if head.status == 204 => ResponseFraming::Bare,
+        Body::Empty => ResponseFraming::Length(0),
+    }
+}
+
+fn room_for<N: Net>(x: &Exchange<'_, N>, route: &RoutePlan, received: usize) -> Buffer {
+    match received + OWN_FIELDS_BYTES + route.policies.response_bytes() {
+        0..=SMALL_BUFFER_BYTES => x.shard.buffers.small(),
+        ..=LARGE_BUFFER_BYTES => x.shard.buffers.large(),
+        more => Buffer::with_room(more),
+    }
+}
+
+fn response_parts<'p, N: Net>(
+    x: &'p Exchange<'_, N>,
+    policies: &'p Policies,
+    hop: &'p Hop,
+    framing: ResponseFraming,
+    received: &'p Buffer,
+) -> ResponseParts<'p> {
+    let connection = match x.memory.response.status {
+        101 => ConnectionOption::Upgrade,
+        200.. if !x.keeps_alive() => ConnectionOption::Close,
+        _ => ConnectionOption::Silent,
+    };
+    ResponseParts {
+        head: &x.memory.response,
+        bytes: received.filled(),
+        hop,
+        gateway: &x.adopted.snapshot.gateway,
+        policies,
+        request_id: x.cx.request_id.as_bytes(),
+        date: x.shard.date(),
+        framing,
+        connection,
+    }
+}
+
+/// An interim response as the client gets it.
+pub(super) fn interim<N: Net>(x: &Exchange<'_, N>, received: &Buffer) -> Buffer {
+    let policies = Policies::default();
+    let hop = Hop::default();
+    let mut out = x.shard.buffers.large();
+    encode::response(&response_parts(x, &policies, &hop, ResponseFraming::Bare, received), out.vec());
+    out
+}
+
+/// The head of a 101 as the client gets it.
+pub(super) fn switching<N: Net>(x: &Exchange<'_, N>, route: &RoutePlan, hop: &Hop, received: &Buffer) -> Buffer {
+    let mut out = room_for(x, route, received.filled().len());
+    encode::response(&response_parts(x, &route.policies, hop, ResponseFraming::Bare, received), out.vec());
+    out
+}
+
+/// Bodies are bound by the exchange's whole time; event streams, which are meant to last, by their lifetime.
+fn pace_of<N: Net>(x: &Exchange<'_, N>, received: &Buffer) -> Pace {
+    let content_type = x.memory.response.fields.first(KnownName::ContentType, received.filled());
+    let streams = content_type.is_some_and(|value| {
+        value.get(..EVENT_STREAM.len()).is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM))
+    });
+    let bound = if streams { x.timeouts.lifetime } else { x.timeouts.total };
+    Pace { idle: x.timeouts.idle, until: x.cx.started.plus(bound), rate_min: 0, grace: x.timeouts.idle }
+}
+
+const EVENT_STREAM: &[u8] = b"text/event-stream";
+
+enum Event {
+    Relayed(Result<(), BodyError>),
+    ClientGone,
+}
+
+/// Writes `out` and the rest of the content, while the upload goes on and the client is watched. Says whether octets
+/// came beyond the end.
+async fn relay_body<N: Net, F: Future<Output = Result<(), BodyError>>>(
+    x: &mut Exchange<'_, N>,
+    upstream: &Halves<N>,
+    out: Buffer,
+    sink: SinkFraming,
+    pace: Pace,
+    body: &mut BodyReader,
+    upload: &mut Upload<'_, F>,
+) -> Result<bool, Failed> {
+    let (shard, connection) = (x.shard, x.connection);
+    connection.responding.set(true);
+    let relay = Relay::<N> {
+        net: &shard.net,
+        buffers: &shard.buffers,
+        source: &upstream.reader,
+        sink: &connection.writer,
+        framing: sink,
+        pace,
+    };
+    let mut progress = Progress::default();
+    let (gate, beyond) = (Cell::new(true), Cell::new(false));
+    let event = {
+        let mark = |bytes: &[u8]| beyond.set(beyond.get() || !bytes.is_empty());
+        let mut relaying = pin!(relay.run(out, body, &mut progress, &gate, mark));
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = relaying.as_mut().poll(cx) {
+                return Poll::Ready(Event::Relayed(result));
+            }
+            // A failed upload shows in what the upstream answers; here it only ends.
+            if let Poll::Ready(Ok(())) = upload.poll(cx) {
+                x.watch_client();
+            }
+            x.poll_client(cx).map(|_| Event::ClientGone)
+        })
+        .await
+    };
+    x.tally.bytes_out += progress.written;
+    match event {
+        Event::Relayed(Ok(())) => Ok(beyond.get()),
+        Event::Relayed(Err(error)) => Err(Failed::for_good(cut(x, &error))),
+        Event::ClientGone => {
+            x.next = Next::Close;
+            Err(Failed::for_good(Failure::client_closed()))
+        }
+    }
+}
+
+/// The response was begun and cannot be ended: cut, so that a truncated body never looks complete.
+fn cut<N: Net>(x: &mut Exchange<'_, N>, error: &BodyError) -> Failure {
+    x.next = Next::Close;
+    let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+    let late = x.shard.net.now() >= x.cx.started.plus(x.timeouts.total);
+    match error {
+        BodyError::Source(error) | BodyError::Sink(error) if timed_out(error) && late => Failure::of(Reason::TotalTimeout),
+        BodyError::Source(error) if timed_out(error) => Failure::of(Reason::IdleTimeout),
+        BodyError::Source(_) => Failure::of(Reason::UpstreamReset),
+        BodyError::Truncated | BodyError::TooLarge => Failure::of(Reason::UpstreamTruncated),
+        BodyError::Malformed(error) => malformed_response(x, error.reason()),
+        BodyError::Sink(error) if timed_out(error) => Failure::of(Reason::ClientStalled),
+        BodyError::Sink(_) => Failure::client_closed(),
+    }
+}

@@ -1,0 +1,304 @@
+//! The one place where a refusal or a failure becomes a response, and where the gateway answers by itself.
+
+use std::io;
+use std::rc::Rc;
+
+use super::body::{BodyReader, SinkFraming};
+use super::connection::Connection;
+use super::downstream::write_all;
+use super::encode::{self, LocationParts};
+use super::exchange::{Exchange, Next};
+use super::failure::Failure;
+use super::net::{self, Net, Writer};
+use super::shard::Shard;
+use crate::base::{Buffer, LARGE_BUFFER_BYTES, SMALL_BUFFER_BYTES};
+use crate::http::accept::prefers_html;
+use crate::http::h1::{write_content_length, write_date, write_field, write_status_line};
+use crate::http::header::KnownName;
+use crate::http::target::Scheme;
+use crate::http::problem::{HTML_TYPE, JSON_TYPE, Problem};
+use crate::http::{Body, Method};
+use crate::observe::Reason;
+use crate::snapshot::{FixedResponse, Location, Redirect, RoutePlan};
+
+/// An unread body of at most so many octets is read and forgotten, so that the connection can be used again; a larger
+/// one costs the client its connection.
+const DISCARD_BYTES_MAX: u64 = 64 * 1024;
+/// Methods that are refused everywhere leave these.
+const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+/// Retry-After of a refusal that time will heal, in seconds.
+const RETRY_AFTER: &str = "1";
+/// Room for the head of a local reply beside its body.
+const HEAD_ROOM: usize = 2048;
+
+/// Answers for a failure; cuts the connection where a response was begun, and is silent where nobody listens.
+pub(super) async fn fail<N: Net>(x: &mut Exchange<'_, N>, failure: Failure) {
+    x.tally.reason = failure.reason;
+    x.tally.detail = failure.detail;
+    count(x, &failure);
+    if failure.status == 0 || x.connection.responding.get() {
+        x.next = Next::Close;
+        x.connection.writer.borrow_mut().abort();
+        return;
+    }
+    let mut out = x.shard.buffers.small();
+    let (mut body, content_type) = error_body(x, &failure);
+    let fields = FailureFields { failure: &failure, content_type };
+    if x.cx.target.is_none() {
+        // Who breaks the rules of the protocol may have sent anything behind it.
+        x.persistent = false;
+    }
+    settle_persistence(x);
+    head(x, failure.status, body.filled().len(), |out| fields.append(out), out.vec());
+    out = with_body(x, out, body.filled());
+    body.clear();
+    x.shard.buffers.give(body);
+    send(x, failure.status, out).await;
+}
+
+fn count<N: Net>(x: &Exchange<'_, N>, failure: &Failure) {
+    let metrics = &x.shard.metrics;
+    if failure.status != 0 && !x.connection.responding.get() {
+        metrics.local_replies.increment(failure.reason);
+    }
+    if failure.reason.is_timeout() {
+        metrics.timeouts.increment(failure.reason);
+    }
+    if x.cx.target.is_none() && !failure.detail.is_empty() {
+        metrics.malformed_requests.increment(failure.detail);
+    }
+}
+
+/// The operator's body for this status, or a problem document; HTML where the client prefers it.
+fn error_body<N: Net>(x: &Exchange<'_, N>, failure: &Failure) -> (Buffer, &'static str) {
+    let mut body = x.shard.buffers.small();
+    let bytes = x.buffer.filled();
+    let accepts = x.memory.request.fields.all(KnownName::Accept).map(|field| field.value.of(bytes));
+    let html = prefers_html(accepts);
+    let snapshot = &x.adopted.snapshot;
+    let of_route = x.cx.route.and_then(|id| snapshot.route(id).errors.of(failure.status));
+    if let Some(overriding) = of_route.or_else(|| snapshot.gateway.errors.of(failure.status)) {
+        let (text, content_type) = overriding.variant(html);
+        body.vec().extend_from_slice(text);
+        return (body, content_type);
+    }
+    let problem = Problem {
+        reason: failure.reason.word(),
+        title: failure.reason.title(),
+        status: failure.status,
+        detail: None,
+        instance: x.cx.request_id.as_bytes(),
+    };
+    if html {
+        problem.append_html(body.vec());
+        (body, HTML_TYPE)
+    } else {
+        problem.append_json(body.vec());
+        (body, JSON_TYPE)
+    }
+}
+
+struct FailureFields<'f> {
+    failure: &'f Failure,
+    content_type: &'static str,
+}
+
+impl FailureFields<'_> {
+    fn append(&self, out: &mut Vec<u8>) {
+        write_field(out, b"content-type", self.content_type.as_bytes());
+        write_field(out, b"cache-control", b"no-store");
+        match self.failure.status {
+            405 => write_field(out, b"allow", ALLOW.as_bytes()),
+            426 => out.extend_from_slice(b"upgrade: websocket\r\nsec-websocket-version: 13\r\n"),
+            503 => write_field(out, b"retry-after", RETRY_AFTER.as_bytes()),
+            _ => {}
+        }
+    }
+}
+
+/// Answers with what the route says.
+pub(super) async fn fixed<N: Net>(
+    x: &mut Exchange<'_, N>,
+    route: &RoutePlan,
+    plan: &FixedResponse,
+) -> Result<(), Failure> {
+    x.tally.reason = Reason::LocalAnswer;
+    settle_persistence(x);
+    let mut out = x.shard.buffers.small();
+    let fields = |out: &mut Vec<u8>| {
+        for (name, value) in &plan.headers {
+            write_field(out, name.text().as_bytes(), value.as_bytes());
+        }
+        append_edits(route, out);
+    };
+    head(x, plan.status, plan.body.len(), fields, out.vec());
+    let out = with_body(x, out, &plan.body);
+    send(x, plan.status, out).await;
+    Ok(())
+}
+
+/// Sends the client elsewhere.
+pub(super) async fn redirect<N: Net>(
+    x: &mut Exchange<'_, N>,
+    route: &RoutePlan,
+    plan: &Redirect,
+) -> Result<(), Failure> {
+    x.tally.reason = Reason::LocalAnswer;
+    let mut location = x.shard.buffers.large();
+    let written = write_location(x, &plan.location, location.vec());
+    if let Err(failure) = written {
+        x.shard.buffers.give(location);
+        return Err(failure);
+    }
+    settle_persistence(x);
+    let mut out = x.shard.buffers.large();
+    let fields = |out: &mut Vec<u8>| {
+        write_field(out, b"location", location.filled());
+        append_edits(route, out);
+    };
+    head(x, plan.status, 0, fields, out.vec());
+    x.shard.buffers.give(location);
+    send(x, plan.status, out).await;
+    Ok(())
+}
+
+fn append_edits(route: &RoutePlan, out: &mut Vec<u8>) {
+    if let Some(edits) = &route.policies.response_headers {
+        out.extend_from_slice(edits.lines());
+    }
+}
+
+/// Appends where a redirect leads (RFC 9110, section 10.2.2).
+fn write_location<N: Net>(
+    x: &Exchange<'_, N>,
+    location: &Location,
+    out: &mut Vec<u8>,
+) -> Result<(), Failure> {
+    let parts = LocationParts {
+        head: &x.memory.request,
+        bytes: x.buffer.filled(),
+        written: &x.memory.written,
+        cx: &x.cx,
+        captures: &x.memory.captures,
+        scheme: Scheme::Http,
+    };
+    encode::location(location, &parts, out)
+        .map_err(|_| Failure::of(Reason::TargetRefused).detail("rendered-target"))
+}
+
+/// Decides whether the connection may go on, before the head says so: a body that was not read is discarded if it is
+/// small, else it ends the connection.
+fn settle_persistence<N: Net>(x: &mut Exchange<'_, N>) {
+    if x.body_read || !x.persistent {
+        return;
+    }
+    let declared = match x.memory.request.body {
+        Body::Length(length) => Some(length),
+        _ => None,
+    };
+    let waits = x.memory.request.fields.has(KnownName::Expect);
+    x.persistent = !waits && declared.is_some_and(|length| length <= DISCARD_BYTES_MAX);
+}
+
+/// Appends the head of a local reply.
+fn head<N: Net>(
+    x: &Exchange<'_, N>,
+    status: u16,
+    length: usize,
+    fields: impl FnOnce(&mut Vec<u8>),
+    out: &mut Vec<u8>,
+) {
+    write_status_line(out, status);
+    write_date(out, &x.shard.date());
+    let gateway = &x.adopted.snapshot.gateway;
+    if let crate::snapshot::ServerField::Set(server) = &gateway.server {
+        write_field(out, b"server", server.as_bytes());
+    }
+    if let Some(name) = &gateway.request_id
+        && !x.cx.request_id.is_empty()
+    {
+        write_field(out, name.text().as_bytes(), x.cx.request_id.as_bytes());
+    }
+    fields(out);
+    if status != 204 && status != 304 {
+        write_content_length(out, length as u64);
+    }
+    if !x.keeps_alive() {
+        out.extend_from_slice(b"connection: close\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The head and its body in one buffer; no body for HEAD, and for statuses that have none.
+fn with_body<N: Net>(x: &Exchange<'_, N>, mut out: Buffer, body: &[u8]) -> Buffer {
+    let status_has_body = !out.filled().starts_with(b"HTTP/1.1 204") && !out.filled().starts_with(b"HTTP/1.1 304");
+    if x.memory.request.method == Method::Head || !status_has_body || body.is_empty() {
+        return out;
+    }
+    if body.len() > out.room() {
+        let needed = out.filled().len() + body.len();
+        let mut larger = match needed {
+            ..=LARGE_BUFFER_BYTES => x.shard.buffers.large(),
+            _ => Buffer::with_room(needed),
+        };
+        larger.vec().extend_from_slice(out.filled());
+        x.shard.buffers.give(std::mem::replace(&mut out, larger));
+    }
+    out.vec().extend_from_slice(body);
+    out
+}
+
+/// Writes the reply, then discards a small body that was not read.
+async fn send<N: Net>(x: &mut Exchange<'_, N>, status: u16, out: Buffer) {
+    x.stop_watching().await;
+    x.persistent = x.keeps_alive();
+    x.tally.status = status;
+    x.tally.bytes_out += out.filled().len() as u64;
+    let sent = write_all(x.shard, x.connection, out, x.timeouts.idle).await;
+    if sent.is_err() {
+        x.next = Next::Close;
+    } else if x.persistent && !x.body_read && discard(x).await.is_err() {
+        x.next = Next::Close;
+    }
+}
+
+/// Reads the rest of a small body and forgets it.
+async fn discard<N: Net>(x: &mut Exchange<'_, N>) -> io::Result<()> {
+    let mut reader = BodyReader::new(x.memory.request.body, DISCARD_BYTES_MAX, x.head_limits());
+    let mut nowhere = x.shard.buffers.large();
+    let invalid = |_| io::Error::from(io::ErrorKind::InvalidData);
+    let arrived = &x.buffer.filled()[x.memory.request.length..];
+    let used = reader.take(arrived, SinkFraming::Plain, nowhere.vec()).map_err(invalid)?;
+    x.consumed = x.memory.request.length + used;
+    let deadline = x.shard.net.now().plus(x.timeouts.head);
+    while !reader.is_done() {
+        nowhere.clear();
+        net::readable(&x.connection.reader, deadline).await?;
+        let (result, buffer) = net::read(&x.connection.reader, x.shard.buffers.small(), deadline).await;
+        if result? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let used = reader.take(buffer.filled(), SinkFraming::Plain, nowhere.vec()).map_err(invalid)?;
+        x.connection.keep_ahead(&buffer.filled()[used..], || x.shard.buffers.small());
+        x.shard.buffers.give(buffer);
+    }
+    x.shard.buffers.give(nowhere);
+    x.body_read = true;
+    Ok(())
+}
+
+/// Answers 500 after a panic, if nothing was sent yet; the connection is closed in any case.
+pub(super) async fn after_panic<N: Net>(shard: &Rc<Shard<N>>, connection: &Connection<N>) {
+    let writing = connection.writer.try_borrow().map_or(true, |writer| writer.is_writing());
+    if connection.responding.get() || writing {
+        return;
+    }
+    let mut out = shard.buffers.small();
+    write_status_line(out.vec(), 500);
+    out.vec().extend_from_slice(b"content-length: 0\r\ncache-control: no-store\r\nconnection: close\r\n\r\n");
+    let idle = connection.listener.borrow().timeouts.idle;
+    // Nobody is left to tell if this fails.
+    let _ = write_all(shard, connection, out, idle).await;
+}
+
+const _: () = assert!(SMALL_BUFFER_BYTES > 2 * HEAD_ROOM, "the head of a local reply fits any buffer");

@@ -1,0 +1,246 @@
+//! One core's state: what has happened here, without locks. Plans live in the snapshot, shared figures in `observe`.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::adopted::Adopted;
+use super::connection::Connection;
+use super::downstream;
+use super::exchange::{Memory, Next};
+use super::net::{Net, Writer};
+use super::shell::{self, Accepted};
+use crate::base::{BufferPool, RouteId, Slot, Timestamp};
+use crate::http::date::{DateCache, IMF_FIXDATE_BYTES};
+use crate::observe::{LineFormat, Outbox, Reason, Record, ShardMetrics};
+use crate::route::{Captures, Subject};
+use crate::snapshot::Snapshot;
+
+/// Free small buffers a shard keeps.
+const SMALL_BUFFERS_FREE_MAX: usize = 1024;
+/// Free large buffers a shard keeps.
+const LARGE_BUFFERS_FREE_MAX: usize = 64;
+/// Free exchange places, and free scratch memories, that a shard keeps.
+const SESSIONS_FREE_MAX: usize = 1024;
+
+/// A place for the exchanges of a connection.
+pub(super) type SessionSlot<N> = Slot<(Rc<Shard<N>>, Rc<Connection<N>>), Next>;
+
+/// One core's world.
+pub struct Shard<N: Net> {
+    pub(super) net: N,
+    pub(super) number: usize,
+    pub(super) buffers: BufferPool,
+    pub(super) metrics: Arc<ShardMetrics>,
+    pub(super) random: RefCell<fastrand::Rng>,
+    shards: u32,
+    log: RefCell<Outbox>,
+    adopted: RefCell<Rc<Adopted<N>>>,
+    prepared: RefCell<Option<Arc<Snapshot>>>,
+    connections: RefCell<Vec<Option<Rc<Connection<N>>>>>,
+    vacant: RefCell<Vec<usize>>,
+    open: Cell<usize>,
+    sessions: RefCell<Vec<SessionSlot<N>>>,
+    #[expect(clippy::vec_box, reason = "a memory moves as a pointer")]
+    memories: RefCell<Vec<Box<Memory>>>,
+    draining: Cell<bool>,
+    date: RefCell<DateCache>,
+}
+
+/// What a shard is made of.
+pub struct ShardParts<N: Net> {
+    pub net: N,
+    /// From 0.
+    pub number: usize,
+    /// How many there are.
+    pub shards: u32,
+    pub snapshot: Arc<Snapshot>,
+    pub metrics: Arc<ShardMetrics>,
+    pub log: Outbox,
+    /// Seeds every random choice of this shard.
+    pub seed: u64,
+}
+
+impl<N: Net> Shard<N> {
+    /// A shard where nothing has happened yet.
+    pub fn new(parts: ShardParts<N>) -> Rc<Self> {
+        let mut random = fastrand::Rng::with_seed(parts.seed);
+        parts.metrics.generation.set(parts.snapshot.generation);
+        let adopted = Adopted::new(parts.snapshot, None, parts.shards, &mut random);
+        Rc::new(Self {
+            net: parts.net,
+            number: parts.number,
+            buffers: BufferPool::new(SMALL_BUFFERS_FREE_MAX, LARGE_BUFFERS_FREE_MAX),
+            metrics: parts.metrics,
+            random: RefCell::new(random),
+            shards: parts.shards,
+            log: RefCell::new(parts.log),
+            adopted: RefCell::new(Rc::new(adopted)),
+            prepared: RefCell::default(),
+            connections: RefCell::default(),
+            vacant: RefCell::default(),
+            open: Cell::new(0),
+            sessions: RefCell::default(),
+            memories: RefCell::default(),
+            draining: Cell::new(false),
+            date: RefCell::default(),
+        })
+    }
+
+    /// The newest plan; whoever needs it for longer than a moment keeps it.
+    pub(super) fn adopted(&self) -> Rc<Adopted<N>> {
+        self.adopted.borrow().clone()
+    }
+
+    /// The route of a request; its captures are left in `captures`.
+    pub(super) fn find(
+        &self,
+        adopted: &Adopted<N>,
+        subject: &Subject<'_>,
+        captures: &mut Captures,
+    ) -> Option<RouteId> {
+        let mut scratch = adopted.scratch.borrow_mut();
+        let route = adopted.snapshot.table.find(subject, &mut scratch)?;
+        captures.clone_from(scratch.captures());
+        Some(route)
+    }
+
+    /// Whether connections are to end after their current exchange.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// The value of a `Date` field, as of now.
+    pub(super) fn date(&self) -> [u8; IMF_FIXDATE_BYTES] {
+        *self.date.borrow_mut().at(self.net.unix_time())
+    }
+
+    /// Writes a line of the access log.
+    pub(super) fn log(&self, format: &LineFormat, record: &Record<'_>, now: Timestamp) {
+        self.log.borrow_mut().write(format, record, now);
+    }
+
+    /// Counts a connection that ended between two exchanges.
+    pub(super) fn count_ended(&self, reason: Reason) {
+        self.metrics.connections_closed.increment(reason);
+    }
+
+    pub(super) fn count_panic(&self) {
+        self.metrics.panics.increment();
+    }
+
+    pub(super) fn session_slot(&self) -> SessionSlot<N> {
+        self.sessions.borrow_mut().pop().unwrap_or_else(|| Slot::new(downstream::requests))
+    }
+
+    pub(super) fn give_session_slot(&self, slot: SessionSlot<N>) {
+        let mut free = self.sessions.borrow_mut();
+        if free.len() < SESSIONS_FREE_MAX {
+            free.push(slot);
+        }
+    }
+
+    pub(super) fn memory(&self) -> Box<Memory> {
+        self.memories.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_memory(&self, memory: Box<Memory>) {
+        let mut free = self.memories.borrow_mut();
+        if free.len() < SESSIONS_FREE_MAX {
+            free.push(memory);
+        }
+    }
+
+    fn enter(&self, connection: &Rc<Connection<N>>) -> usize {
+        self.open.set(self.open.get() + 1);
+        self.metrics.connections_accepted.increment();
+        self.metrics.connections_open.rise();
+        let mut connections = self.connections.borrow_mut();
+        if let Some(place) = self.vacant.borrow_mut().pop() {
+            connections[place] = Some(connection.clone());
+            return place;
+        }
+        connections.push(Some(connection.clone()));
+        connections.len() - 1
+    }
+
+    fn leave(&self, place: usize) {
+        self.open.set(self.open.get() - 1);
+        self.metrics.connections_open.fall();
+        self.connections.borrow_mut()[place] = None;
+        self.vacant.borrow_mut().push(place);
+    }
+
+    fn each_connection(&self, visit: impl Fn(&Connection<N>)) {
+        // A copy, since a visited connection may end and leave.
+        let connections: Vec<_> = self.connections.borrow().iter().flatten().cloned().collect();
+        connections.iter().for_each(|connection| visit(connection));
+    }
+}
+
+/// Leaves the list of connections however the connection ends.
+struct Place<N: Net> {
+    shard: Rc<Shard<N>>,
+    place: usize,
+}
+
+impl<N: Net> Drop for Place<N> {
+    fn drop(&mut self) {
+        self.shard.leave(self.place);
+    }
+}
+
+impl<N: Net> shell::Shard for Shard<N> {
+    type Net = N;
+
+    async fn serve(self: Rc<Self>, accepted: Accepted<N>) {
+        let adopted = self.adopted();
+        let Some(listener) = adopted.snapshot.listener_named(&accepted.listener).cloned() else { return };
+        drop(adopted);
+        let halves = (accepted.reader, accepted.writer);
+        let connection = Rc::new(Connection::new(halves, accepted.peer, listener, self.net.now()));
+        let place = self.enter(&connection);
+        let _place = Place { shard: self.clone(), place };
+        downstream::serve(self, connection).await;
+    }
+
+    fn prepare(&self, snapshot: &Arc<Snapshot>) -> Result<(), String> {
+        *self.prepared.borrow_mut() = Some(snapshot.clone());
+        Ok(())
+    }
+
+    fn commit(&self, generation: u64) {
+        let Some(snapshot) = self.prepared.borrow_mut().take_if(|snapshot| snapshot.generation == generation) else {
+            return;
+        };
+        let before = self.adopted();
+        let adopted = Adopted::new(snapshot, Some(&before), self.shards, &mut self.random.borrow_mut());
+        *self.adopted.borrow_mut() = Rc::new(adopted);
+        self.metrics.generation.set(generation);
+        self.metrics.snapshots_adopted.increment();
+    }
+
+    fn abort(&self, generation: u64) {
+        self.prepared.borrow_mut().take_if(|snapshot| snapshot.generation == generation);
+    }
+
+    fn drain(&self) {
+        self.draining.set(true);
+        self.each_connection(Connection::wake);
+    }
+
+    fn stop(&self) {
+        self.each_connection(|connection| connection.writer.borrow_mut().abort());
+    }
+
+    fn open_connections(&self) -> usize {
+        self.open.get()
+    }
+
+    fn tick(&self, now: Timestamp) {
+        for upstream in self.adopted.borrow().upstreams() {
+            upstream.sweep(now);
+        }
+        self.log.borrow_mut().tick(now);
+    }
+}

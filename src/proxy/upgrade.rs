@@ -1,0 +1,121 @@
+//! Changing the protocol of a connection (RFC 9110, section 7.8): only where the route names the protocol, only for a
+//! GET without content, and only by a 101 that confirms exactly that protocol.
+
+use super::exchange::{Exchange, Next};
+use super::failure::Failure;
+use super::forward::{Failed, malformed_response};
+use super::lease::Halves;
+use super::net::{self, Net, Patience};
+use super::relay;
+use super::tunnel::{Side, Tunnel};
+use crate::base::Buffer;
+use crate::http::h1::Hop;
+use crate::http::header::KnownName;
+use crate::http::{Body, Method, websocket};
+use crate::observe::Reason;
+use crate::snapshot::{Forward, RoutePlan};
+
+/// The name of the WebSocket protocol in `Upgrade`.
+const WEBSOCKET: &str = "websocket";
+
+/// The protocol the request is to be upgraded to: none if it does not ask, or its route does not name it.
+pub(super) fn wanted<'p, N: Net>(x: &Exchange<'_, N>, plan: &'p Forward) -> Result<Option<&'p str>, Failure> {
+    let head = &x.memory.request;
+    if !x.hop.upgrade || plan.upgrade.is_empty() || head.method != Method::Get || head.body != Body::Empty {
+        return Ok(None);
+    }
+    let Some(asked) = x.field(KnownName::Upgrade) else { return Ok(None) };
+    let Some(protocol) = plan.upgrade.iter().find(|protocol| asked.eq_ignore_ascii_case(protocol.as_bytes())) else {
+        return Ok(None);
+    };
+    if &**protocol == WEBSOCKET {
+        websocket_key(x).map_err(|error| Failure {
+            status: error.status(),
+            ..Failure::of(Reason::UpgradeRefused).detail(error.reason())
+        })?;
+    }
+    Ok(Some(protocol))
+}
+
+/// The key of a well-formed WebSocket handshake.
+fn websocket_key<N: Net>(x: &Exchange<'_, N>) -> Result<websocket::Key, websocket::HandshakeError> {
+    let bytes = x.buffer.filled();
+    let fields = &x.memory.request.fields;
+    let values = |name| fields.all(name).map(|field| field.value.of(bytes));
+    websocket::Key::of_request(values(KnownName::SecWebsocketVersion), values(KnownName::SecWebsocketKey))
+}
+
+/// Relays the 101 and then bytes, until either side ends it.
+pub(super) async fn tunnel<N: Net>(
+    x: &mut Exchange<'_, N>,
+    route: &RoutePlan,
+    upstream: &Halves<N>,
+    received: Buffer,
+) -> Result<(), Failed> {
+    x.tally.timing.first_byte = Some(x.shard.net.now());
+    let hop = confirmed(x, &received).map_err(Failed::for_good)?;
+    let mut out = relay::switching(x, route, &hop, &received);
+    // What the server sent right behind its 101 is the protocol's own already.
+    out.vec().extend_from_slice(&received.filled()[x.memory.response.length..]);
+    x.shard.buffers.give(received);
+    x.tally.status = 101;
+    x.connection.responding.set(true);
+    x.stop_watching().await;
+    let ahead = ahead_of_tunnel(x);
+    x.next = Next::Close;
+    let until = x.shard.net.now().plus(x.timeouts.lifetime);
+    let patience = Patience { idle: x.timeouts.idle, until };
+    x.tally.bytes_out += out.filled().len() as u64;
+    for (writer, bytes) in [(&x.connection.writer, out), (&upstream.writer, ahead)] {
+        let (result, buffer) = net::write(writer, bytes, 0, patience).await;
+        x.shard.buffers.give(buffer);
+        result.map_err(|_| Failed::for_good(Failure::client_closed()))?;
+    }
+    let tunnel = Tunnel::<N> {
+        net: &x.shard.net,
+        buffers: &x.shard.buffers,
+        client: Side { reader: &x.connection.reader, writer: &x.connection.writer },
+        server: Side { reader: &upstream.reader, writer: &upstream.writer },
+        idle: x.timeouts.idle,
+        until,
+    };
+    x.shard.metrics.tunnels_open.rise();
+    let end = tunnel.run().await;
+    x.shard.metrics.tunnels_open.fall();
+    x.tally.bytes_in += end.bytes_up;
+    x.tally.bytes_out += end.bytes_down;
+    match end.error {
+        Some(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+            let over = x.shard.net.now() >= until;
+            x.tally.reason = if over { Reason::Lifetime } else { Reason::TunnelIdle };
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Bytes the client sent behind its request: the protocol's own, now that it has changed.
+fn ahead_of_tunnel<N: Net>(x: &mut Exchange<'_, N>) -> Buffer {
+    let mut ahead = x.shard.buffers.large();
+    ahead.vec().extend_from_slice(&x.buffer.filled()[x.consumed..]);
+    x.consumed = x.buffer.filled().len();
+    ahead
+}
+
+/// Checks that the 101 confirms what was asked for, or the upstream's answer is worthless.
+fn confirmed<N: Net>(x: &Exchange<'_, N>, received: &Buffer) -> Result<Hop, Failure> {
+    let (head, bytes) = (&x.memory.response, received.filled());
+    let hop = Hop::of_response(bytes, head).map_err(|error| malformed_response(x, error.reason()))?;
+    let failed = |word| Failure::of(Reason::UpgradeFailed).detail(word);
+    let asked = x.field(KnownName::Upgrade).unwrap_or_default();
+    let got = head.fields.first(KnownName::Upgrade, bytes).unwrap_or_default();
+    if !got.eq_ignore_ascii_case(asked) || !hop.upgrade {
+        return Err(failed("other-protocol"));
+    }
+    if asked.eq_ignore_ascii_case(WEBSOCKET.as_bytes()) {
+        let accepts = head.fields.all(KnownName::SecWebsocketAccept).map(|field| field.value.of(bytes));
+        let verified = websocket_key(x).and_then(|key| key.verify(accepts));
+        verified.map_err(|error| failed(error.reason()))?;
+    }
+    Ok(hop)
+}

@@ -1,0 +1,113 @@
+//! `listeners`: where and how clients are accepted.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::World;
+use crate::base::{Address, CidrSet};
+use crate::config::{
+    self, BindAddress, Bounded, Config, Finding, Gateway, HalfClose, Listener, Network, Object, Spanned, Switched,
+};
+use crate::http::header::HeaderName;
+use crate::snapshot::{ClientAddressPlan, Limits, ListenerPlan, Timeouts};
+
+pub(super) fn compile_all(config: &Config, world: &World<'_>, findings: &mut Vec<Finding>) -> Vec<Arc<ListenerPlan>> {
+    let default = Gateway::default();
+    let gateway = config.gateway.value.as_ref().unwrap_or(&default);
+    refuse_shared_addresses(config, findings);
+    config.listeners.iter().filter_map(|object| Some(compile(object, object.value.as_ref()?, gateway, world))).collect()
+}
+
+/// Two listeners cannot own one address.
+fn refuse_shared_addresses(config: &Config, findings: &mut Vec<Finding>) {
+    let mut owners: HashMap<&BindAddress, (&Object<Listener>, &Spanned<BindAddress>)> = HashMap::new();
+    for object in &config.listeners {
+        let Some(model) = &object.value else { continue };
+        for bind in model.bind.iter() {
+            if let Some((owner, first)) = owners.insert(&bind.value, (object, bind)) {
+                let problem = format!("`{}` is bound by listener `{}` already", bind.value, owner.name);
+                findings.push(
+                    object
+                        .error("duplicate", bind.span, "bind", problem)
+                        .hint("give each listener addresses of its own")
+                        .related(first.span, "bound here first"),
+                );
+            }
+        }
+    }
+}
+
+fn compile(object: &Object<Listener>, model: &Listener, gateway: &Gateway, world: &World<'_>) -> Arc<ListenerPlan> {
+    let limits = config::Limits::on_listener(&gateway.limits, &model.limits);
+    let timeouts = config::Timeouts::on_listener(&gateway.timeouts, &model.timeouts);
+    let client_address = model.client_address.as_ref().or(gateway.client_address.as_ref());
+    let plan = ListenerPlan {
+        name: object.name.as_str().into(),
+        addresses: model.bind.iter().map(|bind| bind.value.address()).collect::<Vec<Address>>(),
+        ipv6_only: model.ipv6_only,
+        connections_max: limits.connections.limit().map_or(u32::MAX, |count| count.get()),
+        limits: numbers(&limits),
+        timeouts: durations(&timeouts),
+        trusted: networks(model.trusted_proxies.as_deref().unwrap_or(&gateway.trusted_proxies)),
+        client_address: client_address.and_then(|model| {
+            let field = HeaderName::parse(model.header.as_str())?;
+            Some(ClientAddressPlan { field, from: networks(&model.from.0) })
+        }),
+        serve_half_closed: model.half_close == HalfClose::Serve,
+        default_host: model.default_host.as_ref().map(|host| host.as_str().to_ascii_lowercase().into()),
+    };
+    let before = world.previous.and_then(|previous| previous.listener_named(&plan.name));
+    match before {
+        Some(before) if **before == plan => before.clone(),
+        _ => Arc::new(plan),
+    }
+}
+
+fn networks(list: &[Spanned<Network>]) -> CidrSet {
+    list.iter().map(|network| network.value.get()).collect()
+}
+
+fn numbers(limits: &config::Limits) -> Limits {
+    let bytes = |size: u64| u32::try_from(size).unwrap_or(u32::MAX);
+    Limits {
+        head_bytes: bytes(limits.head.bytes()),
+        field_bytes: bytes(limits.field.bytes()),
+        fields: limits.fields.get(),
+        target_bytes: bytes(limits.target.bytes()),
+        body_bytes: body_bytes(limits.body),
+        body_rate_min: rate(limits.body_rate),
+        body_grace: limits.body_rate_after.get(),
+        requests_per_connection: limits.requests_per_connection.limit().map_or(u32::MAX, |count| count.get()),
+        pipelined: limits.pipelined.get(),
+        interim_responses: limits.interim_responses.get(),
+    }
+}
+
+/// Octets of a body; an unlimited one is as long as can be counted.
+pub(super) fn body_bytes<const MIN: u64, const MAX: u64>(limit: Bounded<config::Size<MIN, MAX>>) -> u64 {
+    limit.limit().map_or(u64::MAX, |size| size.bytes())
+}
+
+/// Octets per second; 0 where none are demanded.
+pub(super) fn rate(rate: Switched<config::Rate>) -> u64 {
+    match rate {
+        Switched::On(rate) => rate.bytes_per_second(),
+        Switched::Off => 0,
+    }
+}
+
+fn durations(timeouts: &config::Timeouts) -> Timeouts {
+    Timeouts {
+        head: timeouts.head.get(),
+        keep_alive: timeouts.keep_alive.get(),
+        idle: timeouts.idle.get(),
+        exchange: timeouts.exchange.get(),
+        total: unbounded(timeouts.total),
+        lifetime: unbounded(timeouts.lifetime),
+    }
+}
+
+/// An unlimited time is longer than any process runs.
+pub(super) fn unbounded(timeout: Bounded<config::Timeout>) -> std::time::Duration {
+    timeout.limit().map_or(std::time::Duration::MAX, |timeout| timeout.get())
+}

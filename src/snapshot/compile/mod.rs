@@ -1,0 +1,178 @@
+//! Compiles a configuration, object by object, into a snapshot.
+//!
+//! Each object yields its plan and its own findings; whether a broken one refuses the whole change is decided at one
+//! place, in [`Compiled::adoptable`]. What has not changed since the snapshot before is shared with it.
+
+mod gateway;
+mod listener;
+mod route;
+mod upstream;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ahash::AHashMap;
+
+use super::{RoutePlan, Snapshot};
+use crate::base::{RouteId, UpstreamId};
+use crate::config::{AccessLog, Config, Finding, Object, Severity, Text};
+use crate::observe::{LineFormat, Registry};
+use crate::route::{RouteSpec, Table};
+
+/// What a host name of an endpoint resolves to, as far as is known.
+pub type Resolved = BTreeMap<String, Vec<IpAddr>>;
+
+/// What a compilation needs beside the configuration.
+pub struct World<'w> {
+    /// The snapshot in force.
+    pub previous: Option<&'w Snapshot>,
+    pub registry: &'w Registry,
+    pub resolved: &'w Resolved,
+    /// Names this process in `Via` where the operator chose no name.
+    pub via_seed: u32,
+}
+
+/// What a compilation brought.
+pub struct Compiled {
+    pub snapshot: Snapshot,
+    /// What only shows when the objects are put together; the objects' own findings stand with them.
+    pub findings: Vec<Finding>,
+}
+
+impl Compiled {
+    /// Whether the snapshot may be adopted: any error refuses the whole change.
+    pub fn adoptable(&self, config: &Config) -> bool {
+        let errors = |findings: &[Finding]| findings.iter().any(|finding| finding.severity == Severity::Error);
+        let objects = config.findings();
+        !errors(&self.findings) && !objects.iter().any(|finding| finding.severity == Severity::Error)
+    }
+}
+
+/// Compiles what can be compiled; a broken object is left out and has said why.
+pub fn compile(config: &Arc<Config>, world: &World<'_>) -> Compiled {
+    let mut findings = Vec::new();
+    let gateway = gateway::compile(&config.gateway, world);
+    let listeners = listener::compile_all(config, world, &mut findings);
+    let upstreams = upstream::compile_all(config, world, &mut findings);
+    let names = upstreams.iter().enumerate().map(|(at, entry)| (&*entry.plan.name, UpstreamId::at(at))).collect();
+    let (routes, specs) = compile_routes(config, world, &names, &mut findings);
+    let table = Table::build(specs);
+    report_shadowed(config, &routes, &table, &mut findings);
+    let log_format = log_format(&config.access_log, &mut findings);
+    let generation = world.previous.map_or(1, |previous| previous.generation + 1);
+    let snapshot =
+        Snapshot { generation, gateway, listeners, upstreams, routes, table, log_format, config: config.clone() };
+    Compiled { snapshot, findings }
+}
+
+/// Upstreams by name.
+type Names<'n> = AHashMap<&'n str, UpstreamId>;
+
+fn compile_routes(
+    config: &Config,
+    world: &World<'_>,
+    names: &Names<'_>,
+    findings: &mut Vec<Finding>,
+) -> (Vec<Arc<RoutePlan>>, Vec<RouteSpec>) {
+    let before = world.previous.map(Before::of);
+    let mut registration = world.registry.register();
+    let mut routes = Vec::with_capacity(config.routes.len());
+    let mut specs = Vec::with_capacity(config.routes.len());
+    for object in &config.routes {
+        let Some(model) = &object.value else { continue };
+        let id = RouteId::at(routes.len());
+        let unchanged = before.as_ref().and_then(|before| before.same(&object.name, model, names));
+        let mut own = Vec::new();
+        let plan = match unchanged {
+            Some(plan) => Some(plan),
+            None => route::plan(object, model, names, &mut registration, &mut own).map(Arc::new),
+        };
+        let spec = route::spec(object, model, id, &mut own);
+        findings.append(&mut own);
+        if let (Some(plan), Some(spec)) = (plan, spec) {
+            routes.push(plan);
+            specs.push(spec);
+        }
+    }
+    (routes, specs)
+}
+
+/// The routes of the snapshot in force, by name.
+struct Before<'b> {
+    routes: AHashMap<&'b str, (&'b crate::config::Route, &'b Arc<RoutePlan>)>,
+    upstreams: Vec<&'b str>,
+}
+
+impl<'b> Before<'b> {
+    fn of(snapshot: &'b Snapshot) -> Self {
+        let models: AHashMap<&str, &crate::config::Route> = snapshot
+            .config
+            .routes
+            .iter()
+            .filter_map(|object| Some((object.name.as_str(), object.value.as_ref()?)))
+            .collect();
+        let pair = |plan: &'b Arc<RoutePlan>| Some((&*plan.name, (*models.get(&*plan.name)?, plan)));
+        Self {
+            routes: snapshot.routes.iter().filter_map(pair).collect(),
+            upstreams: snapshot.upstreams.iter().map(|entry| &*entry.plan.name).collect(),
+        }
+    }
+
+    /// The plan of an unchanged route whose upstream has kept its place.
+    fn same(&self, name: &str, model: &crate::config::Route, names: &Names<'_>) -> Option<Arc<RoutePlan>> {
+        let (before, plan) = self.routes.get(name)?;
+        let kept = match &plan.action {
+            super::Action::Forward(forward) => {
+                let upstream = self.upstreams.get(forward.upstream.index())?;
+                names.get(upstream) == Some(&forward.upstream)
+            }
+            _ => true,
+        };
+        (kept && *before == model).then(|| Arc::clone(plan))
+    }
+}
+
+/// A route that can never be reached is a mistake, though not one that harms: both are named.
+fn report_shadowed(config: &Config, routes: &[Arc<RoutePlan>], table: &Table, findings: &mut Vec<Finding>) {
+    let by_name: AHashMap<&str, &Object<crate::config::Route>> =
+        if table.shadowed().is_empty() { AHashMap::new() } else { config.routes.iter().map(|o| (o.name.as_str(), o)).collect() };
+    for pair in table.shadowed() {
+        let (earlier, later) = (&*routes[pair.earlier.index()].name, &*routes[pair.later.index()].name);
+        let (Some(first), Some(second)) = (by_name.get(earlier), by_name.get(later)) else { continue };
+        let problem = format!("route `{later}` is never reached: `{earlier}` matches the same requests");
+        findings.push(
+            Finding::warning("shadowed-route", second.span, second.path.clone(), problem)
+                .hint("remove one of the two, or let them differ in a predicate")
+                .related(first.span, "the route that answers"),
+        );
+    }
+}
+
+fn log_format(object: &Object<AccessLog>, findings: &mut Vec<Finding>) -> Option<Arc<LineFormat>> {
+    let model = object.value.as_ref()?;
+    if matches!(model.to.value, crate::config::LogTarget::Off) {
+        return None;
+    }
+    let names: Option<Vec<&str>> = model.fields.as_ref().map(|fields| fields.iter().map(|field| field.as_str()).collect());
+    let compiled = match &names {
+        Some(names) => LineFormat::compile(names),
+        None => LineFormat::compile(crate::observe::DEFAULT_FIELDS),
+    };
+    match compiled {
+        Ok(format) => Some(Arc::new(format)),
+        Err(errors) => {
+            let fields: &[Text] = model.fields.as_deref().unwrap_or_default();
+            for error in errors {
+                let span = fields.get(error.index).map_or(object.span, |field| field.span);
+                let mut finding = object.error("unknown-field", span, "fields", error.to_string());
+                if let Some(hint) = error.hint() {
+                    finding = finding.hint(hint);
+                }
+                findings.push(finding);
+            }
+            None
+        }
+    }
+}
+

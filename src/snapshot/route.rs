@@ -1,0 +1,74 @@
+//! What happens to a request that a route matched.
+
+use std::sync::Arc;
+
+use super::{ErrorBodies, RouteLimits, RouteTimeouts};
+use crate::base::UpstreamId;
+use crate::http::header::HeaderName;
+use crate::observe::RouteMetrics;
+use crate::policy::Policies;
+use crate::route::Template;
+use crate::upstream::RetryPlan;
+
+/// One route.
+#[derive(Debug)]
+pub struct RoutePlan {
+    /// Unique among routes; state is carried over a reload by it.
+    pub name: Arc<str>,
+    pub action: Action,
+    pub policies: Policies,
+    pub limits: RouteLimits,
+    pub timeouts: RouteTimeouts,
+    /// Whether `%2F` in the path is kept encoded; refused otherwise.
+    pub encoded_slash: bool,
+    /// Bodies of local replies, before the gateway's.
+    pub errors: ErrorBodies,
+    /// What is counted for it.
+    pub metrics: Arc<RouteMetrics>,
+}
+
+/// What a route does.
+#[derive(Debug, Clone)]
+pub enum Action {
+    Forward(Forward),
+    Redirect(Redirect),
+    Respond(FixedResponse),
+}
+
+/// Sends the request on.
+#[derive(Debug, Clone)]
+pub struct Forward {
+    pub upstream: UpstreamId,
+    /// The path to ask for instead; its query replaces the received one when it has one.
+    pub path: Option<Template>,
+    /// The host to ask for instead.
+    pub host: Option<Template>,
+    /// When a failed attempt is made again; none leaves only the one replay that is always safe.
+    pub retry: Option<RetryPlan>,
+    /// Protocols that may be upgraded to, in lower case.
+    pub upgrade: Vec<Box<str>>,
+}
+
+/// Sends the client elsewhere.
+#[derive(Debug, Clone)]
+pub struct Redirect {
+    pub status: u16,
+    pub location: Location,
+}
+
+/// Where to.
+#[derive(Debug, Clone)]
+pub enum Location {
+    /// A whole reference.
+    To(Template),
+    /// The received one with parts replaced.
+    Parts { scheme: Option<&'static str>, host: Option<Template>, port: Option<u16>, path: Option<Template> },
+}
+
+/// Answers without an upstream.
+#[derive(Debug, Clone)]
+pub struct FixedResponse {
+    pub status: u16,
+    pub headers: Vec<(HeaderName, Box<str>)>,
+    pub body: Arc<[u8]>,
+}
