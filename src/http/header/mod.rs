@@ -4,4 +4,5 @@ mod fields;
 mod name;
 
 pub use fields::{Field, Fields};
+pub(crate) use name::is_token;
 pub use name::{HeaderName, KnownName};
