@@ -4,6 +4,8 @@ pub mod h1;
 pub mod header;
 mod message;
 mod method;
+mod status;
 
 pub use message::{Body, RequestHead, ResponseHead, Span, Version};
 pub use method::Method;
+pub use status::reason_phrase;
