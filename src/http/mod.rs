@@ -10,6 +10,7 @@ mod message;
 mod method;
 pub mod problem;
 pub mod request_id;
+pub mod status;
 pub mod target;
 pub mod trace_context;
 pub mod via;

@@ -14,7 +14,7 @@ macro_rules! known_names {
 
             /// The name in lower case.
             #[inline]
-            pub fn text(self) -> &'static str {
+            pub const fn text(self) -> &'static str {
                 Self::TEXTS[self as usize]
             }
         }

@@ -1,0 +1,247 @@
+//! What ends at this hop: the fields to drop when a message is forwarded, and what `Connection` says about the
+//! connection itself (RFC 9110, section 7.6.1). Strip first, add our own fields afterwards.
+
+use std::fmt;
+
+use crate::http::header::{Field, Fields, KnownName, is_token};
+use crate::http::{RequestHead, ResponseHead, Span, Version};
+
+/// Names without a number that one `Connection` may list; more are refused.
+pub const LISTED_NAMES_MAX: usize = 16;
+
+/// Dropped from every message, listed or not.
+const HOP_BY_HOP: u128 = set(&[
+    KnownName::Connection,
+    KnownName::Http2Settings,
+    KnownName::KeepAlive,
+    KnownName::ProxyAuthenticate,
+    KnownName::ProxyAuthorization,
+    KnownName::ProxyConnection,
+    KnownName::Te,
+    KnownName::TransferEncoding,
+    KnownName::Upgrade,
+]);
+
+/// Framing, routing, credential and cache fields and those the gateway writes itself: what a peer must not have us
+/// delete.
+const PROTECTED: u128 = set(&[
+    KnownName::Age,
+    KnownName::Authorization,
+    KnownName::Baggage,
+    KnownName::CacheControl,
+    KnownName::ClientCert,
+    KnownName::ClientCertChain,
+    KnownName::Connection,
+    KnownName::ContentEncoding,
+    KnownName::ContentLength,
+    KnownName::ContentRange,
+    KnownName::ContentType,
+    KnownName::Cookie,
+    KnownName::Date,
+    KnownName::EarlyData,
+    KnownName::Etag,
+    KnownName::Expect,
+    KnownName::Forwarded,
+    KnownName::Host,
+    KnownName::LastModified,
+    KnownName::Location,
+    KnownName::MaxForwards,
+    KnownName::Origin,
+    KnownName::ProxyAuthenticate,
+    KnownName::ProxyAuthorization,
+    KnownName::Range,
+    KnownName::SecFetchSite,
+    KnownName::SecWebsocketAccept,
+    KnownName::SecWebsocketKey,
+    KnownName::SecWebsocketVersion,
+    KnownName::SetCookie,
+    KnownName::Traceparent,
+    KnownName::Tracestate,
+    KnownName::Trailer,
+    KnownName::TransferEncoding,
+    KnownName::Vary,
+    KnownName::Via,
+    KnownName::WwwAuthenticate,
+    KnownName::XForwardedFor,
+    KnownName::XForwardedHost,
+    KnownName::XForwardedPort,
+    KnownName::XForwardedProto,
+    KnownName::XRealIp,
+    KnownName::XRequestId,
+]);
+
+/// Protected names without a number; those that begin with `tidegate-` are as well.
+const PROTECTED_TEXTS: &[&str] =
+    &["cache-groups", "cdn-cache-control", "content-location", "expires", "pragma", "surrogate-control"];
+
+/// Never forwarded from a trailer section: it comes too late for what these say (RFC 9110, section 6.5.1).
+pub const NOT_IN_TRAILERS: u128 = HOP_BY_HOP | PROTECTED;
+
+const fn set(names: &[KnownName]) -> u128 {
+    let mut set = 0;
+    let mut at = 0;
+    while at < names.len() {
+        set |= 1 << names[at] as u8;
+        at += 1;
+    }
+    set
+}
+
+/// Why a `Connection` field was refused: 400 for a request, 502 for a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HopError {
+    /// An option that is no token.
+    InvalidOption,
+    /// The field names one that is not the sender's to remove.
+    ProtectedOption,
+    /// More than [`LISTED_NAMES_MAX`] names.
+    TooManyOptions,
+}
+
+impl HopError {
+    /// A stable word for logs.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::InvalidOption => "invalid-connection-option",
+            Self::ProtectedOption => "protected-connection-option",
+            Self::TooManyOptions => "too-many-connection-options",
+        }
+    }
+}
+
+impl fmt::Display for HopError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason())
+    }
+}
+
+impl std::error::Error for HopError {}
+
+/// What one message says about this hop.
+#[derive(Clone, Copy, Debug)]
+pub struct Hop {
+    /// Known names to drop when forwarding.
+    strip: u128,
+    listed: [Span; LISTED_NAMES_MAX],
+    listed_count: usize,
+    close: bool,
+    keep_alive: bool,
+    /// Whether the sender wishes, or announces, another protocol: an `Upgrade` field that `Connection` lists.
+    pub upgrade: bool,
+    /// Whether the sender reads trailers: `TE: trailers`, listed by `Connection` (RFC 9110, section 10.1.4).
+    pub te_trailers: bool,
+    /// Whether the sender is ready for another message on this connection.
+    pub persistent: bool,
+}
+
+impl Hop {
+    /// Reads the hop-by-hop fields of a request. An HTTP/1.0 client gets one answer on its connection.
+    #[inline]
+    pub fn of_request(bytes: &[u8], head: &RequestHead) -> Result<Self, HopError> {
+        let mut hop = Self::of(bytes, &head.fields, head.version)?;
+        hop.persistent = head.version == Version::Http11 && !hop.close;
+        Ok(hop)
+    }
+
+    /// Reads the hop-by-hop fields of a response (RFC 9112, section 9.3).
+    #[inline]
+    pub fn of_response(bytes: &[u8], head: &ResponseHead) -> Result<Self, HopError> {
+        let mut hop = Self::of(bytes, &head.fields, head.version)?;
+        hop.persistent = !hop.close && (head.version == Version::Http11 || hop.keep_alive);
+        Ok(hop)
+    }
+
+    /// Whether `field` ends here; `bytes` is the buffer its head was parsed from.
+    #[inline]
+    pub fn drops(&self, field: &Field, bytes: &[u8]) -> bool {
+        match field.known {
+            Some(known) => self.strip & known.bit() != 0,
+            None => self.listed_count > 0 && self.lists(field.name.of(bytes), bytes),
+        }
+    }
+
+    /// Whether `Connection` lists this name, one without a number; for names that configuration protects.
+    pub fn lists(&self, name: &[u8], bytes: &[u8]) -> bool {
+        self.listed[..self.listed_count].iter().any(|listed| listed.of(bytes).eq_ignore_ascii_case(name))
+    }
+
+    /// The known names to drop, one bit each.
+    #[inline]
+    pub fn strip(&self) -> u128 {
+        self.strip
+    }
+
+    fn of(bytes: &[u8], fields: &Fields, version: Version) -> Result<Self, HopError> {
+        let mut hop = Self {
+            strip: HOP_BY_HOP,
+            listed: [Span::default(); LISTED_NAMES_MAX],
+            listed_count: 0,
+            close: false,
+            keep_alive: false,
+            upgrade: false,
+            te_trailers: false,
+            persistent: false,
+        };
+        if !fields.has(KnownName::Connection) {
+            return Ok(hop);
+        }
+        for field in fields.all(KnownName::Connection) {
+            hop.read_options(bytes, field.value)?;
+        }
+        // RFC 9110, section 7.8: Upgrade in an HTTP/1.0 message is ignored.
+        hop.upgrade &= version == Version::Http11 && fields.has(KnownName::Upgrade);
+        hop.te_trailers =
+            hop.te_trailers && fields.all(KnownName::Te).any(|field| names_trailers(field.value.of(bytes)));
+        Ok(hop)
+    }
+
+    fn read_options(&mut self, bytes: &[u8], list: Span) -> Result<(), HopError> {
+        let mut start = list.start as usize;
+        for element in list.of(bytes).split(|&octet| octet == b',') {
+            let option = element.trim_ascii();
+            if !option.is_empty() {
+                let leading = element.len() - element.trim_ascii_start().len();
+                self.read_option(option, start + leading)?;
+            }
+            start += element.len() + 1;
+        }
+        Ok(())
+    }
+
+    fn read_option(&mut self, option: &[u8], start: usize) -> Result<(), HopError> {
+        if let Some(known) = KnownName::of(option) {
+            if PROTECTED & known.bit() != 0 {
+                return Err(HopError::ProtectedOption);
+            }
+            self.strip |= known.bit();
+            self.upgrade |= known == KnownName::Upgrade;
+            self.te_trailers |= known == KnownName::Te;
+            self.keep_alive |= known == KnownName::KeepAlive;
+            return Ok(());
+        }
+        if option.eq_ignore_ascii_case(b"close") {
+            self.close = true;
+            return Ok(());
+        }
+        if !option.iter().all(|&octet| is_token(octet)) {
+            return Err(HopError::InvalidOption);
+        }
+        if is_protected_text(option) {
+            return Err(HopError::ProtectedOption);
+        }
+        let place = self.listed.get_mut(self.listed_count).ok_or(HopError::TooManyOptions)?;
+        *place = Span::new(start, start + option.len());
+        self.listed_count += 1;
+        Ok(())
+    }
+}
+
+fn is_protected_text(name: &[u8]) -> bool {
+    let own = name.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"tidegate-"));
+    own || PROTECTED_TEXTS.iter().any(|text| text.as_bytes().eq_ignore_ascii_case(name))
+}
+
+/// Whether a TE value names `trailers`, which takes no parameters.
+fn names_trailers(value: &[u8]) -> bool {
+    value.split(|&octet| octet == b',').any(|element| element.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
