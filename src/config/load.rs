@@ -83,15 +83,22 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
 }
 
+impl Config {
+    /// Every finding of every object.
+    pub fn findings(&self) -> Vec<&Finding> {
+        let singles = [&self.gateway.findings, &self.admin.findings, &self.access_log.findings];
+        let mut all: Vec<&Finding> = singles.into_iter().flatten().collect();
+        all.extend(self.listeners.iter().flat_map(|object| &object.findings));
+        all.extend(self.upstreams.iter().flat_map(|object| &object.findings));
+        all.extend(self.routes.iter().flat_map(|object| &object.findings));
+        all
+    }
+}
+
 impl Loaded {
-    /// Every finding of every object, in the order of files and lines.
+    /// Every finding, in the order of files and lines.
     pub fn all_findings(&self) -> Vec<&Finding> {
-        let config = &self.config;
-        let singles = [&config.gateway.findings, &config.admin.findings, &config.access_log.findings];
-        let mut all: Vec<&Finding> = self.findings.iter().chain(singles.into_iter().flatten()).collect();
-        all.extend(config.listeners.iter().flat_map(|object| &object.findings));
-        all.extend(config.upstreams.iter().flat_map(|object| &object.findings));
-        all.extend(config.routes.iter().flat_map(|object| &object.findings));
+        let mut all: Vec<&Finding> = self.findings.iter().chain(self.config.findings()).collect();
         all.sort_by(|a, b| a.order(b));
         all
     }

@@ -51,6 +51,7 @@ pub use schema::{reference, schema};
 pub use shape::{Entries, FieldName, FieldValue, Method, Name, OneOrMany, Protocol};
 pub use source::{EmptyEnvironment, Environment, ProcessEnvironment, Source};
 pub use spanned::{Spanned, Text};
+pub use suggest::nearest;
 pub use timeouts::{
     AttemptTimeouts, GatewayTimeouts, ListenerTimeouts, RouteTimeouts, Timeout, Timeouts, UpstreamTimeouts,
 };

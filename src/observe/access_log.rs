@@ -153,6 +153,15 @@ pub enum FieldProblem {
     Repeated,
 }
 
+impl std::fmt::Display for FieldProblem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "there is no such field",
+            Self::Repeated => "the field is listed twice",
+        })
+    }
+}
+
 /// A compiled line format.
 #[derive(Clone, Debug)]
 pub struct LineFormat {

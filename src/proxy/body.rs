@@ -9,11 +9,13 @@ use std::io;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::net::{self, Net, Patience, Reader, Writer};
+use super::net::{self, Net, Patience};
 use crate::base::{Buffer, BufferPool, LARGE_BUFFER_BYTES, SMALL_BUFFER_BYTES, Timestamp};
 use crate::http::Body;
+use crate::http::h1::{
+    ChunkError, ChunkedDecoder, HeadLimits, LAST_CHUNK, NOT_IN_TRAILERS, Step, Trailers, write_chunk, write_trailers,
+};
 use crate::http::header::Field;
-use crate::http::h1::{ChunkError, ChunkedDecoder, HeadLimits, LAST_CHUNK, NOT_IN_TRAILERS, Step, Trailers, write_chunk, write_trailers};
 
 /// Room a reframed read leaves in its buffer: chunk heads of its pieces and the last chunk fit into it.
 const FRAMING_BYTES: usize = 64;
@@ -84,15 +86,6 @@ impl BodyReader {
         matches!(self.remaining, Remaining::Done)
     }
 
-    /// Octets still to come, where the head declared a length.
-    pub fn declared(&self) -> Option<u64> {
-        match self.remaining {
-            Remaining::Length(left) => Some(left),
-            Remaining::Done => Some(0),
-            _ => None,
-        }
-    }
-
     /// Appends the content among `input` to `out`, framed for `sink`, and returns how many octets of `input` belong to
     /// this message. At the message's end the end of the sink's framing is appended too.
     pub fn take(&mut self, input: &[u8], sink: SinkFraming, out: &mut Vec<u8>) -> Result<usize, BodyError> {
@@ -134,14 +127,16 @@ impl BodyReader {
                 }
                 Ok((0, piece, piece))
             }
-            Remaining::Chunked(decoder) => match decoder.next(input, &mut self.trailers, &self.trailer_limits).map_err(BodyError::Malformed)? {
-                Step::Data(range) => Ok((range.start, range.end, range.end)),
-                Step::NeedMore => Ok((0, 0, input.len())),
-                Step::Done { consumed } => {
-                    self.remaining = Remaining::Done;
-                    Ok((0, 0, consumed))
+            Remaining::Chunked(decoder) => {
+                match decoder.next(input, &mut self.trailers, &self.trailer_limits).map_err(BodyError::Malformed)? {
+                    Step::Data(range) => Ok((range.start, range.end, range.end)),
+                    Step::NeedMore => Ok((0, 0, input.len())),
+                    Step::Done { consumed } => {
+                        self.remaining = Remaining::Done;
+                        Ok((0, 0, consumed))
+                    }
                 }
-            },
+            }
         }
     }
 

@@ -183,9 +183,9 @@ impl<'a, N: Net> Exchange<'a, N> {
 
     /// How long an attempt may wait for its response head.
     pub fn response_head_timeout(&self) -> Duration {
-        self.tally.upstream.map_or(self.timeouts.exchange, |id| {
-            self.adopted.snapshot.upstream(id).timeouts.response_head
-        })
+        self.tally
+            .upstream
+            .map_or(self.timeouts.exchange, |id| self.adopted.snapshot.upstream(id).timeouts.response_head)
     }
 
     /// The bounds of a head, on either side.
@@ -221,12 +221,13 @@ impl<'a, N: Net> Exchange<'a, N> {
         let Some(format) = self.adopted.snapshot.log_format.as_ref() else { return };
         let (head, bytes) = (&self.memory.request, self.buffer.filled());
         let snapshot = &self.adopted.snapshot;
+        let client = self.connection.client_text(self.cx.client);
         let upstream = tally.upstream.map(|id| snapshot.upstream(id));
         let record = Record {
             request_id: self.cx.request_id.as_bytes(),
             time: shard.net.unix_time(),
             listener: &self.listener.name,
-            client: self.connection.client_text(self.cx.client).as_bytes(),
+            client: client.as_bytes(),
             method: head.method_text.of(bytes),
             host: self.cx.host(bytes, &self.memory.written),
             path: self.cx.path(head, bytes, &self.memory.written),

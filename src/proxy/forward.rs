@@ -99,8 +99,10 @@ async fn attempt<N: Net>(
             pace: upload_pace(x),
         };
         let beyond = |bytes: &[u8]| connection.keep_ahead(bytes, || shard.buffers.small());
-        let mut upload = Upload { future: pin!(upload.run(out, &mut body, &mut progress, &gate, beyond)), ended: false };
-        let waiting = Waiting { gate: &gate, deadline, continue_at: waits.then(|| shard.net.now().plus(CONTINUE_WAIT)) };
+        let mut upload =
+            Upload { future: pin!(upload.run(out, &mut body, &mut progress, &gate, beyond)), ended: false };
+        let waiting =
+            Waiting { gate: &gate, deadline, continue_at: waits.then(|| shard.net.now().plus(CONTINUE_WAIT)) };
         match response_head(x, &halves.reader, &mut upload, waiting, upgrade).await {
             Ok(received) if x.memory.response.status == 101 => {
                 upgrade::tunnel(x, route, halves, received).await.map(|()| false)
@@ -213,7 +215,10 @@ fn upload_pace<N: Net>(x: &Exchange<'_, N>) -> Pace {
 /// Whether the client asked for a 100 before it sends its body, and has not begun to send it.
 fn waits_for_continue<N: Net>(x: &Exchange<'_, N>, body: &BodyReader) -> bool {
     let head = &x.memory.request;
-    !body.is_done() && head.version == Version::Http11 && head.fields.has(KnownName::Expect) && x.consumed == head.length
+    !body.is_done()
+        && head.version == Version::Http11
+        && head.fields.has(KnownName::Expect)
+        && x.consumed == head.length
 }
 
 /// What a failed upload means for the client.
@@ -353,7 +358,11 @@ fn received<N: Net>(
         Err(_) => Reason::UpstreamReset,
     };
     x.shard.buffers.give(buffer);
-    if begun || reason.is_timeout() { Err(Failed::for_good(Failure::of(reason))) } else { Err(Failed::before_response(reason)) }
+    if begun || reason.is_timeout() {
+        Err(Failed::for_good(Failure::of(reason)))
+    } else {
+        Err(Failed::before_response(reason))
+    }
 }
 
 enum Scanned {

@@ -8,10 +8,10 @@ use super::failure::Failure;
 use super::net::Net;
 use crate::context::RequestId;
 use crate::http::authority::Authority;
+use crate::http::forwarded::{self, Family};
 use crate::http::h1::Hop;
 use crate::http::header::KnownName;
 use crate::http::target::{Form, Scheme, Target};
-use crate::http::forwarded::{self, Family};
 use crate::http::trace_context::{Trace, Traceparent};
 use crate::http::{Method, Span, Version, request_id};
 use crate::observe::Reason;
@@ -30,7 +30,8 @@ pub(super) fn identify<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
     check_authority(x)?;
     check_loop(x)?;
     check_expectation(x)?;
-    if x.memory.request.method == Method::Options && encode::max_forwards(&x.memory.request, x.buffer.filled()) == Some(0)
+    if x.memory.request.method == Method::Options
+        && encode::max_forwards(&x.memory.request, x.buffer.filled()) == Some(0)
     {
         return Err(Failure { status: 200, ..Failure::of(Reason::LocalAnswer) });
     }

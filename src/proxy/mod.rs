@@ -4,8 +4,8 @@ pub mod command;
 pub mod net;
 pub mod shell;
 
-mod adopted;
 mod admit;
+mod adopted;
 mod body;
 mod connection;
 mod downstream;

@@ -199,7 +199,9 @@ fn cut<N: Net>(x: &mut Exchange<'_, N>, error: &BodyError) -> Failure {
     let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
     let late = x.shard.net.now() >= x.cx.started.plus(x.timeouts.total);
     match error {
-        BodyError::Source(error) | BodyError::Sink(error) if timed_out(error) && late => Failure::of(Reason::TotalTimeout),
+        BodyError::Source(error) | BodyError::Sink(error) if timed_out(error) && late => {
+            Failure::of(Reason::TotalTimeout)
+        }
         BodyError::Source(error) if timed_out(error) => Failure::of(Reason::IdleTimeout),
         BodyError::Source(_) => Failure::of(Reason::UpstreamReset),
         BodyError::Truncated | BodyError::TooLarge => Failure::of(Reason::UpstreamTruncated),

@@ -15,8 +15,8 @@ use crate::base::{Buffer, LARGE_BUFFER_BYTES, SMALL_BUFFER_BYTES};
 use crate::http::accept::prefers_html;
 use crate::http::h1::{write_content_length, write_date, write_field, write_status_line};
 use crate::http::header::KnownName;
-use crate::http::target::Scheme;
 use crate::http::problem::{HTML_TYPE, JSON_TYPE, Problem};
+use crate::http::target::Scheme;
 use crate::http::{Body, Method};
 use crate::observe::Reason;
 use crate::snapshot::{FixedResponse, Location, Redirect, RoutePlan};
@@ -169,11 +169,7 @@ fn append_edits(route: &RoutePlan, out: &mut Vec<u8>) {
 }
 
 /// Appends where a redirect leads (RFC 9110, section 10.2.2).
-fn write_location<N: Net>(
-    x: &Exchange<'_, N>,
-    location: &Location,
-    out: &mut Vec<u8>,
-) -> Result<(), Failure> {
+fn write_location<N: Net>(x: &Exchange<'_, N>, location: &Location, out: &mut Vec<u8>) -> Result<(), Failure> {
     let parts = LocationParts {
         head: &x.memory.request,
         bytes: x.buffer.filled(),
@@ -182,8 +178,7 @@ fn write_location<N: Net>(
         captures: &x.memory.captures,
         scheme: Scheme::Http,
     };
-    encode::location(location, &parts, out)
-        .map_err(|_| Failure::of(Reason::TargetRefused).detail("rendered-target"))
+    encode::location(location, &parts, out).map_err(|_| Failure::of(Reason::TargetRefused).detail("rendered-target"))
 }
 
 /// Decides whether the connection may go on, before the head says so: a body that was not read is discarded if it is
@@ -201,13 +196,7 @@ fn settle_persistence<N: Net>(x: &mut Exchange<'_, N>) {
 }
 
 /// Appends the head of a local reply.
-fn head<N: Net>(
-    x: &Exchange<'_, N>,
-    status: u16,
-    length: usize,
-    fields: impl FnOnce(&mut Vec<u8>),
-    out: &mut Vec<u8>,
-) {
+fn head<N: Net>(x: &Exchange<'_, N>, status: u16, length: usize, fields: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
     write_status_line(out, status);
     write_date(out, &x.shard.date());
     let gateway = &x.adopted.snapshot.gateway;

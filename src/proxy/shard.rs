@@ -93,12 +93,7 @@ impl<N: Net> Shard<N> {
     }
 
     /// The route of a request; its captures are left in `captures`.
-    pub(super) fn find(
-        &self,
-        adopted: &Adopted<N>,
-        subject: &Subject<'_>,
-        captures: &mut Captures,
-    ) -> Option<RouteId> {
+    pub(super) fn find(&self, adopted: &Adopted<N>, subject: &Subject<'_>, captures: &mut Captures) -> Option<RouteId> {
         let mut scratch = adopted.scratch.borrow_mut();
         let route = adopted.snapshot.table.find(subject, &mut scratch)?;
         captures.clone_from(scratch.captures());

@@ -61,6 +61,14 @@ impl PathPattern {
         Ok(parser.finish(text, End::Here))
     }
 
+    /// Exactly this path, without parameters. A canonical path holds no braces, so neither may this.
+    pub fn exact(text: &str) -> Result<Self, PatternError> {
+        if let Some(at) = text.find(['{', '}']) {
+            return Err(PatternError::new(at, "no request path holds a brace", "write `path: \"…\"` for a pattern"));
+        }
+        Self::parse(text)
+    }
+
     /// A prefix by whole segments; `{name}` may stand in it, a trailing slash means nothing.
     pub fn prefix(text: &str) -> Result<Self, PatternError> {
         let mut parser = Parser::default();

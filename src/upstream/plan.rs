@@ -16,7 +16,7 @@ pub const CONNECTIONS_MAX: u32 = 16_384;
 pub const WAITERS_MAX: u32 = 1_024;
 
 /// A named group of endpoints that serve the same.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct UpstreamPlan {
     /// Unique among upstreams; state is carried over a reload by it.
     pub name: Arc<str>,
@@ -109,6 +109,16 @@ impl UpstreamPlan {
                 endpoint.health = Arc::clone(health);
             }
         }
+    }
+}
+
+/// The same endpoint with the same history: health is compared by identity.
+impl PartialEq for EndpointPlan {
+    fn eq(&self, other: &Self) -> bool {
+        self.address == other.address
+            && self.weight == other.weight
+            && self.name == other.name
+            && Arc::ptr_eq(&self.health, &other.health)
     }
 }
 

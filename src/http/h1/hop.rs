@@ -134,6 +134,22 @@ pub struct Hop {
     pub persistent: bool,
 }
 
+impl Default for Hop {
+    /// What a message says that names no options: the connection's own fields end here, and so does the connection.
+    fn default() -> Self {
+        Self {
+            strip: HOP_BY_HOP,
+            listed: [Span::default(); LISTED_NAMES_MAX],
+            listed_count: 0,
+            close: false,
+            keep_alive: false,
+            upgrade: false,
+            te_trailers: false,
+            persistent: false,
+        }
+    }
+}
+
 impl Hop {
     /// Reads the hop-by-hop fields of a request. An HTTP/1.0 client gets one answer on its connection.
     #[inline]
@@ -172,16 +188,7 @@ impl Hop {
     }
 
     fn of(bytes: &[u8], fields: &Fields, version: Version) -> Result<Self, HopError> {
-        let mut hop = Self {
-            strip: HOP_BY_HOP,
-            listed: [Span::default(); LISTED_NAMES_MAX],
-            listed_count: 0,
-            close: false,
-            keep_alive: false,
-            upgrade: false,
-            te_trailers: false,
-            persistent: false,
-        };
+        let mut hop = Self::default();
         if !fields.has(KnownName::Connection) {
             return Ok(hop);
         }

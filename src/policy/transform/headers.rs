@@ -86,7 +86,8 @@ impl HeaderEdits {
 /// The name, if operators may edit it: who frames a message or routes it is the gateway alone.
 fn editable(name: &str) -> Result<HeaderName, EditError> {
     use KnownName::{
-        Connection, ContentLength, Host, Http2Settings, KeepAlive, ProxyConnection, Te, Trailer, TransferEncoding, Upgrade,
+        Connection, ContentLength, Host, Http2Settings, KeepAlive, ProxyConnection, Te, Trailer, TransferEncoding,
+        Upgrade,
     };
     let name = HeaderName::parse(name).ok_or_else(|| EditError::Name(name.to_owned()))?;
     match name {

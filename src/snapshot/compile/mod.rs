@@ -16,8 +16,8 @@ use ahash::AHashMap;
 
 use super::{RoutePlan, Snapshot};
 use crate::base::{RouteId, UpstreamId};
-use crate::config::{AccessLog, Config, Finding, Object, Severity, Text};
-use crate::observe::{LineFormat, Registry};
+use crate::config::{AccessLog, Config, Finding, LogTarget, Object, Severity, Text, nearest};
+use crate::observe::{Field, FieldProblem, LineFormat, Registry};
 use crate::route::{RouteSpec, Table};
 
 /// What a host name of an endpoint resolves to, as far as is known.
@@ -43,9 +43,8 @@ pub struct Compiled {
 impl Compiled {
     /// Whether the snapshot may be adopted: any error refuses the whole change.
     pub fn adoptable(&self, config: &Config) -> bool {
-        let errors = |findings: &[Finding]| findings.iter().any(|finding| finding.severity == Severity::Error);
-        let objects = config.findings();
-        !errors(&self.findings) && !objects.iter().any(|finding| finding.severity == Severity::Error)
+        let is_error = |finding: &Finding| finding.severity == Severity::Error;
+        !self.findings.iter().any(is_error) && !config.findings().into_iter().any(is_error)
     }
 }
 
@@ -135,8 +134,11 @@ impl<'b> Before<'b> {
 
 /// A route that can never be reached is a mistake, though not one that harms: both are named.
 fn report_shadowed(config: &Config, routes: &[Arc<RoutePlan>], table: &Table, findings: &mut Vec<Finding>) {
-    let by_name: AHashMap<&str, &Object<crate::config::Route>> =
-        if table.shadowed().is_empty() { AHashMap::new() } else { config.routes.iter().map(|o| (o.name.as_str(), o)).collect() };
+    let by_name: AHashMap<&str, &Object<crate::config::Route>> = if table.shadowed().is_empty() {
+        AHashMap::new()
+    } else {
+        config.routes.iter().map(|o| (o.name.as_str(), o)).collect()
+    };
     for pair in table.shadowed() {
         let (earlier, later) = (&*routes[pair.earlier.index()].name, &*routes[pair.later.index()].name);
         let (Some(first), Some(second)) = (by_name.get(earlier), by_name.get(later)) else { continue };
@@ -151,28 +153,28 @@ fn report_shadowed(config: &Config, routes: &[Arc<RoutePlan>], table: &Table, fi
 
 fn log_format(object: &Object<AccessLog>, findings: &mut Vec<Finding>) -> Option<Arc<LineFormat>> {
     let model = object.value.as_ref()?;
-    if matches!(model.to.value, crate::config::LogTarget::Off) {
+    if matches!(model.to.value, LogTarget::Off) {
         return None;
     }
-    let names: Option<Vec<&str>> = model.fields.as_ref().map(|fields| fields.iter().map(|field| field.as_str()).collect());
-    let compiled = match &names {
-        Some(names) => LineFormat::compile(names),
-        None => LineFormat::compile(crate::observe::DEFAULT_FIELDS),
-    };
-    match compiled {
+    let Some(fields) = &model.fields else { return Some(Arc::default()) };
+    let names: Vec<&str> = fields.iter().map(|field| field.as_str()).collect();
+    match LineFormat::compile(&names) {
         Ok(format) => Some(Arc::new(format)),
         Err(errors) => {
-            let fields: &[Text] = model.fields.as_deref().unwrap_or_default();
-            for error in errors {
-                let span = fields.get(error.index).map_or(object.span, |field| field.span);
-                let mut finding = object.error("unknown-field", span, "fields", error.to_string());
-                if let Some(hint) = error.hint() {
-                    finding = finding.hint(hint);
-                }
-                findings.push(finding);
-            }
+            findings.extend(errors.iter().map(|error| field_finding(object, &fields[error.index], error.problem)));
             None
         }
     }
 }
 
+fn field_finding(object: &Object<AccessLog>, name: &Text, problem: FieldProblem) -> Finding {
+    let finding = object.error("unknown-field", name.span, "fields", format!("`{}`: {problem}", name.shown()));
+    let known = || Field::ALL.iter().map(|field| field.word());
+    match (problem, nearest(name, known())) {
+        (FieldProblem::Repeated, _) => finding.hint("remove one of the two"),
+        (FieldProblem::Unknown, Some(similar)) => finding.hint(format!("did you mean `{similar}`?")),
+        (FieldProblem::Unknown, None) => {
+            finding.hint(format!("possible are: {}", known().collect::<Vec<_>>().join(", ")))
+        }
+    }
+}

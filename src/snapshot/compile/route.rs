@@ -40,13 +40,19 @@ impl Report<'_> {
 }
 
 /// What the route matches.
-pub(super) fn spec(object: &Object<Route>, model: &Route, id: RouteId, findings: &mut Vec<Finding>) -> Option<RouteSpec> {
+pub(super) fn spec(
+    object: &Object<Route>,
+    model: &Route,
+    id: RouteId,
+    findings: &mut Vec<Finding>,
+) -> Option<RouteSpec> {
     let report = &mut Report { object, findings };
     let matching = &model.matching;
     let hosts = all(matching.host.iter(), |host| report.pattern("match.host", host.span, HostPattern::parse(host)));
     let path = path(model, report);
-    let methods =
-        all(matching.method.iter(), |method| report.pattern("match.method", method.span, parse_method(method.as_str())));
+    let methods = all(matching.method.iter(), |method| {
+        report.pattern("match.method", method.span, parse_method(method.as_str()))
+    });
     let headers = all(matching.headers.iter(), |(name, value)| {
         let matcher = matcher(value, "match.headers", report)?;
         Some(FieldPredicate { name: HeaderName::parse(name.as_str())?, matcher })
@@ -149,7 +155,7 @@ fn unknown_upstream(name: &Text, names: &Names<'_>, object: &Object<Route>) -> F
     let finding =
         object.error("unknown-reference", name.span, "to.upstream", format!("there is no upstream `{}`", name.shown()));
     let known = names.keys().copied();
-    match config::similar(name, known.clone()) {
+    match config::nearest(name, known.clone()) {
         Some(similar) => finding.hint(format!("did you mean `{similar}`?")),
         None if names.is_empty() => finding.hint("declare it under `upstreams`"),
         None => {

@@ -70,10 +70,10 @@ fn expand(address: &EndpointAddress, weight: u32, world: &World<'_>, endpoints: 
 fn entry(mut plan: UpstreamPlan, previous: Option<&Snapshot>, names: &mut Registration<'_>) -> UpstreamEntry {
     let before = previous.and_then(|previous| previous.upstream_named(&plan.name));
     if let Some(before) = before {
-        if before.plan.same_as(&plan) {
+        plan.inherit_health(&before.plan);
+        if *before.plan == plan {
             return before.clone();
         }
-        plan.inherit_health(&before.plan);
     }
     UpstreamEntry {
         metrics: names.upstream(&plan.name),
