@@ -204,31 +204,28 @@ fn literal(value: &[u8], written: &mut Vec<u8>) -> Result<(Canonical, usize), Au
     Ok((Canonical::settle(value, Span::new(0, close + 1), written, start), close + 1))
 }
 
-/// The port in `rest`, which is empty or begins with a colon; `host:` means no port (RFC 3986, section 3.2.3).
+/// The port in `rest`, which is what follows the host; `host:` means no port (RFC 3986, section 3.2.3).
 #[inline]
 fn port(rest: &[u8]) -> Result<Option<u16>, AuthorityError> {
-    let digits = match rest {
+    let port = match rest {
         [] | [b':'] => return Ok(None),
-        [b':', digits @ ..] if digits.len() <= PORT_DIGITS_MAX => digits,
-        _ if rest.contains(&b'@') => return Err(AuthorityError::Userinfo),
-        _ => return Err(AuthorityError::Port),
+        [b':', digits @ ..] => port_number(digits),
+        _ => None,
     };
-    let mut number = 0u32;
-    for digit in digits {
-        let value = digit.wrapping_sub(b'0');
-        if value > 9 {
-            return Err(if *digit == b'@' || digits.contains(&b'@') {
-                AuthorityError::Userinfo
-            } else {
-                AuthorityError::Port
-            });
-        }
-        number = number * 10 + u32::from(value);
+    match port {
+        Some(port) => Ok(Some(port)),
+        None if rest.contains(&b'@') => Err(AuthorityError::Userinfo),
+        None => Err(AuthorityError::Port),
     }
-    match u16::try_from(number) {
-        Ok(port @ 1..) => Ok(Some(port)),
-        _ => Err(AuthorityError::Port),
+}
+
+#[inline]
+fn port_number(digits: &[u8]) -> Option<u16> {
+    if digits.len() > PORT_DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
     }
+    let number = digits.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0'));
+    u16::try_from(number).ok().filter(|&port| port != 0)
 }
 
 #[cfg(test)]

@@ -314,10 +314,24 @@ fn append_token_or_quoted(value: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Appends an address in its usual spelling, an IPv4-mapped one as IPv4. Connections keep the text; requests copy it.
+/// Appends an address in its usual spelling, an IPv4-mapped one as IPv4.
 pub fn append_address(address: IpAddr, out: &mut Vec<u8>) {
-    // Writing to a vector cannot fail.
-    let _ = write!(out, "{}", address.to_canonical());
+    match address.to_canonical() {
+        IpAddr::V4(address) => append_v4(address, out),
+        // Writing to a vector cannot fail.
+        IpAddr::V6(address) => drop(write!(out, "{address}")),
+    }
+}
+
+/// Most requests write one of these, and the formatting machinery takes several times as long.
+fn append_v4(address: Ipv4Addr, out: &mut Vec<u8>) {
+    let mut digits = itoa::Buffer::new();
+    for (place, octet) in address.octets().into_iter().enumerate() {
+        if place > 0 {
+            out.push(b'.');
+        }
+        out.extend_from_slice(digits.format(octet).as_bytes());
+    }
 }
 
 #[cfg(test)]
@@ -503,6 +517,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn an_address_is_spelt_as_the_standard_library_does(address in addresses()) {
+            prop_assert_eq!(text(|out| append_address(address, out)), address.to_canonical().to_string());
+        }
+
         #[test]
         fn what_we_write_behind_anything_is_read_as_we_wrote_it(
             before in proptest::collection::vec(any::<u8>(), 0..40), address in addresses(),

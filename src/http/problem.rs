@@ -71,7 +71,7 @@ impl Problem<'_> {
 }
 
 /// What a byte becomes in a JSON string: nothing, a letter behind a backslash, or `\u00xx`.
-const JSON_ESCAPES: [u8; 128] = json_escapes();
+static JSON_ESCAPES: [u8; 128] = json_escapes();
 /// Marks a byte without a short escape.
 const UNICODE_ESCAPE: u8 = b'u';
 
@@ -124,7 +124,7 @@ fn html_escape(byte: u8, out: &mut Vec<u8>) {
 
 /// Copies runs of plain bytes and hands each special one, always ASCII, to `escape`.
 #[inline]
-fn append_escaped(text: &[u8], out: &mut Vec<u8>, special: fn(u8) -> bool, escape: fn(u8, &mut Vec<u8>)) {
+fn append_escaped(text: &[u8], out: &mut Vec<u8>, special: impl Fn(u8) -> bool + Copy, escape: fn(u8, &mut Vec<u8>)) {
     if text.is_ascii() {
         return append_runs(text, out, special, escape);
     }
@@ -137,7 +137,7 @@ fn append_escaped(text: &[u8], out: &mut Vec<u8>, special: fn(u8) -> bool, escap
 }
 
 #[inline]
-fn append_runs(mut text: &[u8], out: &mut Vec<u8>, special: fn(u8) -> bool, escape: fn(u8, &mut Vec<u8>)) {
+fn append_runs(mut text: &[u8], out: &mut Vec<u8>, special: impl Fn(u8) -> bool + Copy, escape: fn(u8, &mut Vec<u8>)) {
     while let Some(at) = text.iter().position(|&byte| special(byte)) {
         out.extend_from_slice(&text[..at]);
         escape(text[at], out);

@@ -82,7 +82,7 @@ impl Traceparent {
             b"ff" => false,
             _ => matches!(rest, [] | [b'-', ..]),
         };
-        let hexadecimal = [version, trace, parent, flags].into_iter().flatten().all(is_lower_hex);
+        let hexadecimal = is_lower_hex(version) & is_lower_hex(trace) & is_lower_hex(parent) & is_lower_hex(flags);
         let ids = !is_zero(trace) && !is_zero(parent);
         if !(dashes && version_fits && hexadecimal && ids) {
             return None;
@@ -92,14 +92,16 @@ impl Traceparent {
     }
 }
 
+/// Without branches, so that the compiler looks at many digits at once; so is [`is_zero`].
 #[inline]
-fn is_lower_hex(digit: &u8) -> bool {
-    matches!(digit, b'0'..=b'9' | b'a'..=b'f')
+fn is_lower_hex(digits: &[u8]) -> bool {
+    let fits = |digit: u8| (digit.wrapping_sub(b'0') < 10) | (digit.wrapping_sub(b'a') < 6);
+    digits.iter().fold(true, |all, &digit| all & fits(digit))
 }
 
 #[inline]
 fn is_zero(digits: &[u8]) -> bool {
-    digits.iter().all(|&digit| digit == b'0')
+    digits.iter().fold(true, |all, &digit| all & (digit == b'0'))
 }
 
 /// The trace an exchange belongs to.
@@ -114,6 +116,15 @@ pub struct Trace {
 }
 
 impl Trace {
+    /// The trace of an exchange: the caller's, if there is one and the peer is trusted, otherwise a new one.
+    #[inline]
+    pub fn begun(caller: Option<Traceparent>, trusted: bool, sampled: bool, random: [u64; 2]) -> Self {
+        match caller {
+            Some(caller) if trusted => Self::continued(caller),
+            _ => Self::restarted(caller, sampled, random),
+        }
+    }
+
     /// Continues the caller's trace, its sampling decision included: for trusted peers.
     #[inline]
     pub fn continued(caller: Traceparent) -> Self {
@@ -297,6 +308,14 @@ mod tests {
         let sent = trace.traceparent(span_id(3));
         assert_eq!(&sent, b"00-00000000000000010000000000000002-0000000000000003-02");
         assert!(Trace::restarted(None, true, [1, 2]).traceparent(span_id(3)).ends_with(b"-03"));
+    }
+
+    #[test]
+    fn only_a_trusted_callers_trace_is_continued() {
+        let caller = traceparent(&[EXAMPLE]);
+        assert!(Trace::begun(caller, true, false, [1, 2]).is_continued());
+        assert!(!Trace::begun(caller, false, false, [1, 2]).is_continued());
+        assert!(!Trace::begun(None, true, false, [1, 2]).is_continued());
     }
 
     #[test]
