@@ -96,7 +96,8 @@ impl Table {
     /// The route that answers `subject`, if any; its parameters are in `scratch`.
     pub fn find(&self, subject: &Subject<'_>, scratch: &mut Scratch) -> Option<RouteId> {
         scratch.adopt(self);
-        scratch.captures = Captures { matched: subject.path.len() as u32, ..Captures::default() };
+        scratch.captures.count = 0;
+        scratch.captures.matched = subject.path.len() as u32;
         if subject.path.first() != Some(&b'/') {
             return None;
         }
@@ -189,35 +190,36 @@ impl<'a> Lookup<'a> {
 
     /// Follows the segments from `at`, which is behind a slash, or behind the end where the path has ended. Literals
     /// first, then the parameter, then what takes the rest. As deep as the deepest pattern at most.
-    fn walk(&mut self, node: u32, at: usize) -> Option<RouteId> {
+    fn walk(&mut self, number: u32, at: usize) -> Option<RouteId> {
         let table = self.table;
         let path = self.subject.path;
-        let place = &table.nodes[node as usize];
+        let node = &table.nodes[number as usize];
+        let at = if node.tail.length > 0 { follow(node.tail.of(&table.tails), path, at)? } else { at };
         if at > path.len() {
-            return self.pick(place.here).or_else(|| self.pick_prefix(place.prefix, path.len()));
+            return self.pick(node.here()).or_else(|| self.pick_prefix(node.prefix(), path.len()));
         }
         let end = memchr::memchr(b'/', &path[at..]).map_or(path.len(), |slash| at + slash);
-        if place.has_literals
-            && let Some(child) = table.index.find(Owner::segments(node), &path[at..end])
+        if node.has_literals
+            && let Some(child) = table.index.find(Owner::segments(number), &path[at..end])
         {
             let found = self.walk(child, end + 1);
             if found.is_some() {
                 return found;
             }
         }
-        if place.parameter != NO_NODE && end > at {
-            let found = self.capturing(at, end, |lookup| lookup.walk(place.parameter, end + 1));
+        if node.parameter != NO_NODE && end > at {
+            let found = self.capturing(at, end, |lookup| lookup.walk(node.parameter, end + 1));
             if found.is_some() {
                 return found;
             }
         }
-        if place.rest.length > 0 {
-            let found = self.capturing(at, path.len(), |lookup| lookup.pick(place.rest));
+        if node.rest > 0 {
+            let found = self.capturing(at, path.len(), |lookup| lookup.pick(node.rest()));
             if found.is_some() {
                 return found;
             }
         }
-        self.pick_prefix(place.prefix, at - 1)
+        self.pick_prefix(node.prefix(), at - 1)
     }
 
     /// Runs `attempt` with a captured parameter, which is forgotten if it fails.
@@ -243,8 +245,7 @@ impl<'a> Lookup<'a> {
 
     /// Rules 3 to 6: the first candidate whose other predicates fit; they stand in order of precedence.
     fn pick(&mut self, slice: Slice) -> Option<RouteId> {
-        let range = slice.start as usize..(slice.start + slice.length) as usize;
-        let candidates: &'a [Candidate] = &self.table.candidates[range];
+        let candidates: &'a [Candidate] = slice.of(&self.table.candidates);
         for candidate in candidates {
             if candidate.methods.has(self.method) && (candidate.is_plain || self.fits(candidate)) {
                 return Some(candidate.id);
@@ -260,6 +261,13 @@ impl<'a> Lookup<'a> {
             && route.headers.iter().all(|header| header.fits(subject, work))
             && route.queries.iter().all(|query| query.fits(subject, work))
     }
+}
+
+/// Where the next segment begins if `tail`, which begins with a slash, comes first; whole segments only.
+#[inline]
+fn follow(tail: &[u8], path: &[u8], at: usize) -> Option<usize> {
+    let rest = path[at - 1..].strip_prefix(tail)?;
+    matches!(rest.first(), None | Some(b'/')).then_some(path.len() - rest.len() + 1)
 }
 
 impl RouteSpec {

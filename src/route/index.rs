@@ -3,6 +3,8 @@
 //! All hosts, whole paths and segments of a table lie in it, so a step is one hash and, nearly always, one probe.
 //! Hashes are keyed at random: nobody outside can choose colliding texts.
 
+use std::hash::{BuildHasher, Hasher};
+
 use ahash::RandomState;
 
 /// Entries per slot at most, in tenths: a probe for a text that is not there stays short.
@@ -33,18 +35,24 @@ impl Owner {
     }
 }
 
+/// Octets of a text that fit its slot; longer ones lie in the arena.
+const INLINE_MAX: usize = 16;
+
 #[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
 struct Slot {
     hash: u32,
     owner: Owner,
-    start: u32,
-    length: u32,
     value: u32,
+    length: u32,
+    /// The text, or where it begins in the arena.
+    text: [u8; INLINE_MAX],
 }
 
-const EMPTY: Slot = Slot { hash: 0, owner: Owner(0), start: 0, length: 0, value: VACANT };
+const _: () = assert!(size_of::<Slot>() == 32, "two slots to a cache line");
+const EMPTY: Slot = Slot { hash: 0, owner: Owner(0), value: VACANT, length: 0, text: [0; INLINE_MAX] };
 
-/// The table: open addressing, linear probing, texts in one arena.
+/// The table: open addressing, linear probing, long texts in one arena.
 #[derive(Debug)]
 pub(super) struct Index {
     slots: Vec<Slot>,
@@ -75,9 +83,7 @@ impl Index {
         if self.slots[at].value != VACANT {
             return self.slots[at].value;
         }
-        let start = self.texts.len() as u32;
-        self.texts.extend_from_slice(text);
-        self.slots[at] = Slot { hash, owner, start, length: text.len() as u32, value };
+        self.slots[at] = Slot { hash, owner, value, length: text.len() as u32, text: self.store(text) };
         self.count += 1;
         if self.count * 10 > self.slots.len() * LOAD_TENTHS_MAX {
             self.grow();
@@ -87,7 +93,10 @@ impl Index {
 
     #[inline]
     fn hash(&self, owner: Owner, text: &[u8]) -> u32 {
-        self.keys.hash_one((owner.0, text)) as u32
+        let mut hasher = self.keys.build_hasher();
+        hasher.write_u32(owner.0);
+        hasher.write(text);
+        hasher.finish() as u32
     }
 
     /// The slot that holds `text`, or the vacant one where it would go. Ends because the table is never full.
@@ -97,7 +106,7 @@ impl Index {
         let mut at = hash as usize & mask;
         loop {
             let slot = &self.slots[at];
-            if slot.value == VACANT || (slot.hash == hash && slot.owner == owner && self.text(slot) == text) {
+            if slot.value == VACANT || (slot.hash == hash && slot.owner == owner && self.holds(slot, text)) {
                 return at;
             }
             at = (at + 1) & mask;
@@ -105,8 +114,27 @@ impl Index {
     }
 
     #[inline]
-    fn text(&self, slot: &Slot) -> &[u8] {
-        &self.texts[slot.start as usize..(slot.start + slot.length) as usize]
+    fn holds(&self, slot: &Slot, text: &[u8]) -> bool {
+        if slot.length as usize != text.len() {
+            return false;
+        }
+        if let Some(inline) = slot.text.get(..text.len()) {
+            return inline == text;
+        }
+        let [a, b, c, d, ..] = slot.text;
+        let start = u32::from_ne_bytes([a, b, c, d]) as usize;
+        self.texts[start..start + text.len()] == *text
+    }
+
+    fn store(&mut self, text: &[u8]) -> [u8; INLINE_MAX] {
+        let mut inline = [0; INLINE_MAX];
+        if text.len() <= INLINE_MAX {
+            inline[..text.len()].copy_from_slice(text);
+        } else {
+            inline[..4].copy_from_slice(&(self.texts.len() as u32).to_ne_bytes());
+            self.texts.extend_from_slice(text);
+        }
+        inline
     }
 
     fn grow(&mut self) {

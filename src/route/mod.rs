@@ -22,13 +22,14 @@
 //! - regex: the whole path, in time linear in its length; named groups are parameters.
 //!
 //! **What a lookup costs.** One hash for the host and one for each wildcard length in use, one hash for the whole path,
-//! one hash per segment, whatever the number of routes. Routes that share host and path are tried one after another,
+//! one hash per segment at which ways part, whatever the number of routes. Routes that share host and path are tried one after another,
 //! and so are the regexes of a host. Where a literal and a `{param}` both fit, the walk tries both in turn; it visits
 //! a node of the host's tree at most once, because the way to a node fixes which segment each step took. The bound is
 //! thus the smaller of the tree's nodes and two to the number of segments, never a product of path and table.
 //!
 //! This module knows no configuration file: `snapshot` compiles one into [`RouteSpec`]s.
 
+mod build;
 mod canonical;
 mod error;
 mod explain;

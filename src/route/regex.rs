@@ -33,6 +33,8 @@ pub struct FullRegex {
     text: Box<str>,
     regex: Arc<meta::Regex>,
     alphabet: Alphabet,
+    /// What every match begins with: sorts out most texts before the regex runs.
+    prefix: Box<[u8]>,
     /// Its place among a scratch's caches, given when the table is built.
     slot: u32,
 }
@@ -60,7 +62,8 @@ impl FullRegex {
         // The text is valid alone, so all that can fail now is a comment that swallows the closing bracket.
         let anchored = build(&format!(r"\A(?:{text})\z"), alphabet)
             .map_err(|_| PatternError::new(0, "a comment cannot end a regex", "put a line break behind it"))?;
-        Ok(Self { text: text.into(), regex: Arc::new(anchored), alphabet, slot: 0 })
+        let prefix = literal_prefix(text).as_bytes().into();
+        Ok(Self { text: text.into(), regex: Arc::new(anchored), alphabet, prefix, slot: 0 })
     }
 
     /// The text as written.
@@ -98,6 +101,19 @@ impl PartialEq for FullRegex {
 
 impl Eq for FullRegex {}
 
+/// Text that every match of a regex begins with, perhaps less than there is.
+fn literal_prefix(text: &str) -> &str {
+    // An alternative might begin with something else.
+    if text.contains('|') {
+        return "";
+    }
+    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_'))).unwrap_or(text.len());
+    // The last character may be optional.
+    let repeated = text[end..].starts_with(['*', '?', '+', '{']);
+    &text[..end - usize::from(repeated && end > 0)]
+}
+
+#[expect(clippy::result_large_err, reason = "the error of another crate, turned into ours at once")]
 fn build(text: &str, alphabet: Alphabet) -> Result<meta::Regex, meta::BuildError> {
     let config = meta::Config::new()
         .utf8_empty(false)
@@ -143,6 +159,9 @@ impl Caches {
 
     /// Whether `regex` matches all of `text`.
     pub(super) fn fits(&mut self, regex: &FullRegex, text: &[u8]) -> bool {
+        if !text.starts_with(&regex.prefix) {
+            return false;
+        }
         let input = Input::new(text).anchored(Anchored::Yes).earliest(true);
         regex.regex.search_half_with(self.of(regex), &input).is_some()
     }
@@ -184,6 +203,24 @@ mod tests {
         let error = FullRegex::parse("(?x)a # letter").expect_err("the comment swallows the end");
         assert!(error.hint.contains("line break"));
         assert!(fits("(?x)a # letter\n", b"a"));
+    }
+
+    #[test]
+    fn the_literal_prefix_of_a_regex_is_never_too_long() {
+        let cases = [
+            ("/svc1/v(?<v>[0-9]+)", "/svc1/v"),
+            ("/ab?", "/a"),
+            ("/ab{0,2}", "/a"),
+            ("/a|b", ""),
+            ("(?i)/a", ""),
+            ("/a.b", "/a"),
+            ("a*", ""),
+            ("?", ""),
+            ("/abc", "/abc"),
+        ];
+        for (text, prefix) in cases {
+            assert_eq!(literal_prefix(text), prefix, "{text}");
+        }
     }
 
     #[test]
