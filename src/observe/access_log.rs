@@ -3,15 +3,15 @@
 //! A format is compiled once into the constant pieces between the values, so that writing a line is copying.
 
 use super::Record;
-use super::line::{FRAME_BYTES_MAX, LINE_BYTES_MAX, Line, PIECE_BYTES, Piece};
-use super::stamp::{STAMP_BYTES, Stamp};
+use super::line::{FRAME_BYTES_MAX, LINE_BYTES_MAX, Line};
+use super::stamp::Stamp;
 
 // Beside its name, a field takes at most 9 octets for quotes, colon, comma and the mark of a cut, and a number or a
-// time at most 24; names are shorter than 24. The last piece is copied whole.
-const _: () = assert!(Field::ALL.len() * 60 + PIECE_BYTES < FRAME_BYTES_MAX, "all fields must fit the line");
+// time at most 24; names are shorter than 24.
+const _: () = assert!(Field::ALL.len() * 60 < FRAME_BYTES_MAX, "all fields must fit the line");
 
 macro_rules! fields {
-    ($($(#[doc = $meaning:literal])+ $name:ident = $word:literal, $text:literal;)*) => {
+    ($($(#[doc = $meaning:literal])+ $name:ident = $word:literal;)*) => {
         /// A field of the access log.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Field {
@@ -32,9 +32,10 @@ macro_rules! fields {
                 match self { $(Self::$name => concat!($($meaning),+).trim(),)* }
             }
 
-            /// Whether it is written between quotes.
-            fn is_text(self) -> bool {
-                match self { $(Self::$name => $text,)* }
+            /// Its name as it stands before its value.
+            #[inline(always)]
+            fn key(self) -> &'static str {
+                match self { $(Self::$name => concat!("\"", $word, "\":"),)* }
             }
         }
     };
@@ -42,63 +43,63 @@ macro_rules! fields {
 
 fields! {
     /// When the exchange ended, RFC 3339 in UTC with milliseconds.
-    Time = "time", true;
+    Time = "time";
     /// The request id, as sent upstream and back.
-    RequestId = "request_id", true;
+    RequestId = "request_id";
     /// The listener's name.
-    Listener = "listener", true;
+    Listener = "listener";
     /// The client's address, from a trusted proxy's word where one is configured.
-    Client = "client", true;
+    Client = "client";
     /// The method.
-    Method = "method", true;
+    Method = "method";
     /// The host asked for, normalised.
-    Host = "host", true;
+    Host = "host";
     /// The canonical path, without the query.
-    Path = "path", true;
+    Path = "path";
     /// The query. Not logged by default: it may hold secrets.
-    Query = "query", true;
+    Query = "query";
     /// The client's protocol.
-    Protocol = "protocol", true;
+    Protocol = "protocol";
     /// The final status sent to the client; null when none was.
-    Status = "status", false;
+    Status = "status";
     /// Why the exchange ended as it did.
-    Reason = "reason", true;
+    Reason = "reason";
     /// What exactly, where the reason leaves it open.
-    Detail = "detail", true;
+    Detail = "detail";
     /// Whose doing the outcome is: client, upstream, gateway or nobody.
-    Side = "side", true;
+    Side = "side";
     /// The route's name.
-    Route = "route", true;
+    Route = "route";
     /// The upstream's name.
-    Upstream = "upstream", true;
+    Upstream = "upstream";
     /// The endpoint of the last attempt.
-    Endpoint = "endpoint", true;
+    Endpoint = "endpoint";
     /// Tries made upstream, the first included.
-    Attempts = "attempts", false;
+    Attempts = "attempts";
     /// Bytes received from the client, head included.
-    BytesIn = "bytes_in", false;
+    BytesIn = "bytes_in";
     /// Bytes sent to the client, head included.
-    BytesOut = "bytes_out", false;
+    BytesOut = "bytes_out";
     /// Microseconds from the first byte of the request to its parsed head.
-    ParseMicros = "parse_us", false;
+    ParseMicros = "parse_us";
     /// Microseconds from the parsed head to the decision of route and policies.
-    RouteMicros = "route_us", false;
+    RouteMicros = "route_us";
     /// Microseconds from the decision to an upstream connection, fresh or reused.
-    ConnectMicros = "connect_us", false;
+    ConnectMicros = "connect_us";
     /// Microseconds from the connection to the upstream's response head.
-    FirstByteMicros = "first_byte_us", false;
+    FirstByteMicros = "first_byte_us";
     /// Microseconds from the first byte of the request to the end of the exchange.
-    TotalMicros = "total_us", false;
+    TotalMicros = "total_us";
     /// The trace id of the trace context.
-    TraceId = "trace_id", true;
+    TraceId = "trace_id";
     /// The User-Agent field.
-    UserAgent = "user_agent", true;
+    UserAgent = "user_agent";
     /// The Referer field. Not logged by default: it may hold secrets.
-    Referer = "referer", true;
+    Referer = "referer";
     /// Whether an earlier request came over the client's connection.
-    ClientReused = "client_reused", false;
+    ClientReused = "client_reused";
     /// Whether the upstream connection came from the pool.
-    UpstreamReused = "upstream_reused", false;
+    UpstreamReused = "upstream_reused";
 }
 
 /// The fields of a line, in their order, unless the operator says otherwise.
@@ -147,15 +148,12 @@ pub enum FieldProblem {
 /// A compiled line format.
 #[derive(Clone, Debug)]
 pub struct LineFormat {
-    /// Each value after the constant text before it.
-    parts: Box<[(Piece, Field)]>,
-    /// What follows the last value.
-    tail: Piece,
+    fields: Box<[Field]>,
 }
 
 impl Default for LineFormat {
     fn default() -> Self {
-        Self::of(DEFAULT_FIELDS)
+        Self { fields: DEFAULT_FIELDS.into() }
     }
 }
 
@@ -173,66 +171,53 @@ impl LineFormat {
                 Some(field) => fields.push(*field),
             }
         }
-        if errors.is_empty() { Ok(Self::of(&fields)) } else { Err(errors) }
-    }
-
-    fn of(fields: &[Field]) -> Self {
-        let mut before = "{";
-        let mut parts = Vec::with_capacity(fields.len());
-        for (index, &field) in fields.iter().enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            let quote = if field.is_text() { "\"" } else { "" };
-            parts.push((Piece::new(&format!("{before}{comma}\"{}\":{quote}", field.word())), field));
-            before = quote;
-        }
-        Self { parts: parts.into(), tail: Piece::new(&format!("{before}}}\n")) }
+        if errors.is_empty() { Ok(Self { fields: fields.into() }) } else { Err(errors) }
     }
 
     /// Writes one line at the front of `window` and returns its length. `stamp` is the writer's, from line to line.
-    #[inline]
     pub fn write(&self, record: &Record<'_>, stamp: &mut Stamp, window: &mut [u8; LINE_BYTES_MAX]) -> usize {
-        let mut line = Line::new(window);
-        for (piece, field) in &self.parts {
-            line.piece(piece);
-            write_value(*field, record, stamp, &mut line);
+        let mut line = Line::begin(window);
+        for field in &self.fields {
+            // Opaque, or the compiler reads and converts the values of all fields before the loop, needed or not, and
+            // keeps them in memory for the want of registers.
+            write_field(*field, std::hint::black_box(record), stamp, &mut line);
         }
-        line.piece(&self.tail);
-        line.length()
+        line.end()
     }
 }
 
-#[inline]
-fn write_value(field: Field, record: &Record<'_>, stamp: &mut Stamp, line: &mut Line<'_>) {
+#[inline(always)]
+fn write_field(field: Field, record: &Record<'_>, stamp: &mut Stamp, line: &mut Line<'_>) {
     match field {
-        Field::Time => line.block(stamp.text(record.time), STAMP_BYTES),
-        Field::RequestId => line.text(record.request_id),
-        Field::Listener => line.escaped(record.listener),
-        Field::Client => line.escaped(record.client),
-        Field::Method => line.text(record.method),
-        Field::Host => line.text(record.host),
-        Field::Path => line.text(record.path),
-        Field::Query => line.text(record.query),
-        Field::Protocol => line.escaped(record.protocol),
-        Field::Status => line.maybe((record.status != 0).then_some(record.status.into())),
-        Field::Reason => line.word(record.reason.word()),
-        Field::Detail => line.text(record.detail.as_bytes()),
-        Field::Side => line.word(record.reason.side().word()),
-        Field::Route => line.escaped(record.route),
-        Field::Upstream => line.escaped(record.upstream),
-        Field::Endpoint => line.escaped(record.endpoint),
-        Field::Attempts => line.number(record.attempts.into()),
-        Field::BytesIn => line.number(record.bytes_in),
-        Field::BytesOut => line.number(record.bytes_out),
-        Field::ParseMicros => line.maybe(record.times.parse),
-        Field::RouteMicros => line.maybe(record.times.route),
-        Field::ConnectMicros => line.maybe(record.times.connect),
-        Field::FirstByteMicros => line.maybe(record.times.first_byte),
-        Field::TotalMicros => line.number(record.times.total),
-        Field::TraceId => line.escaped(record.trace_id),
-        Field::UserAgent => line.text(record.user_agent),
-        Field::Referer => line.text(record.referer),
-        Field::ClientReused => line.flag(record.client_reused),
-        Field::UpstreamReused => line.flag(record.upstream_reused),
+        Field::Time => line.plain(Field::Time.key(), stamp.text(record.time)),
+        Field::RequestId => line.text(Field::RequestId.key(), record.request_id),
+        Field::Listener => line.escaped(Field::Listener.key(), record.listener),
+        Field::Client => line.escaped(Field::Client.key(), record.client),
+        Field::Method => line.text(Field::Method.key(), record.method),
+        Field::Host => line.text(Field::Host.key(), record.host),
+        Field::Path => line.text(Field::Path.key(), record.path),
+        Field::Query => line.text(Field::Query.key(), record.query),
+        Field::Protocol => line.escaped(Field::Protocol.key(), record.protocol),
+        Field::Status => line.maybe(Field::Status.key(), (record.status != 0).then_some(record.status.into())),
+        Field::Reason => line.plain(Field::Reason.key(), record.reason.word().as_bytes()),
+        Field::Detail => line.text(Field::Detail.key(), record.detail.as_bytes()),
+        Field::Side => line.plain(Field::Side.key(), record.reason.side().word().as_bytes()),
+        Field::Route => line.escaped(Field::Route.key(), record.route),
+        Field::Upstream => line.escaped(Field::Upstream.key(), record.upstream),
+        Field::Endpoint => line.escaped(Field::Endpoint.key(), record.endpoint),
+        Field::Attempts => line.number(Field::Attempts.key(), record.attempts.into()),
+        Field::BytesIn => line.number(Field::BytesIn.key(), record.bytes_in),
+        Field::BytesOut => line.number(Field::BytesOut.key(), record.bytes_out),
+        Field::ParseMicros => line.maybe(Field::ParseMicros.key(), record.times.parse),
+        Field::RouteMicros => line.maybe(Field::RouteMicros.key(), record.times.route),
+        Field::ConnectMicros => line.maybe(Field::ConnectMicros.key(), record.times.connect),
+        Field::FirstByteMicros => line.maybe(Field::FirstByteMicros.key(), record.times.first_byte),
+        Field::TotalMicros => line.number(Field::TotalMicros.key(), record.times.total),
+        Field::TraceId => line.escaped(Field::TraceId.key(), record.trace_id),
+        Field::UserAgent => line.text(Field::UserAgent.key(), record.user_agent),
+        Field::Referer => line.text(Field::Referer.key(), record.referer),
+        Field::ClientReused => line.flag(Field::ClientReused.key(), record.client_reused),
+        Field::UpstreamReused => line.flag(Field::UpstreamReused.key(), record.upstream_reused),
     }
 }
 
@@ -252,7 +237,7 @@ mod tests {
     }
 
     fn all_fields() -> LineFormat {
-        LineFormat::of(Field::ALL)
+        LineFormat { fields: Field::ALL.into() }
     }
 
     #[test]

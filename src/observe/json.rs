@@ -8,9 +8,6 @@ pub const ESCAPED_BYTES_MAX: usize = 256;
 /// Stands where a value was cut.
 pub(super) const CUT: &str = "…";
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
-
 /// Text that may stand in a JSON string as it is, because it was escaped ahead: names by who compiles them, an address
 /// once for its connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,50 +50,45 @@ impl EscapedText {
 /// Whether every octet is printable ASCII other than the quote and the backslash.
 #[inline]
 pub(super) fn is_plain(value: &[u8]) -> bool {
-    if let Some(last) = value.last_chunk::<16>() {
-        let (blocks, _) = value.as_chunks::<16>();
-        let mut found = specials_of_block([0; 16], last);
+    let mut found = [0; 16];
+    if let Some(last) = value.last_chunk() {
+        let (blocks, _) = value.as_chunks();
         for block in blocks {
-            found = specials_of_block(found, block);
+            mark_specials(&mut found, block);
         }
-        u128::from_ne_bytes(found) == 0
-    } else if let (Some(first), Some(last)) = (value.first_chunk(), value.last_chunk()) {
-        (specials(u64::from_le_bytes(*first)) | specials(u64::from_le_bytes(*last))) & HIGHS == 0
+        mark_specials(&mut found, last);
     } else {
-        specials(padded(value)) & HIGHS == 0
+        mark_specials(&mut found, &block_of_short(value));
     }
+    u128::from_ne_bytes(found) == 0
 }
 
-/// Marks the octets that need an escape beside those marked before; written for the compiler to do all at once.
+/// Marks the places of octets that need an escape, beside those marked before; written for the compiler to do all
+/// sixteen at once.
 #[inline]
-fn specials_of_block(mut found: [u8; 16], block: &[u8; 16]) -> [u8; 16] {
+fn mark_specials(found: &mut [u8; 16], block: &[u8; 16]) {
     for (mark, octet) in found.iter_mut().zip(block) {
         let printable = octet.wrapping_sub(0x20) < 0x5f;
         *mark |= u8::from(!printable | (*octet == b'"') | (*octet == b'\\'));
     }
-    found
 }
 
-/// Up to seven octets as a word, the rest of it filled with plain ones.
+/// Every octet of a value shorter than a block, some of them twice, among spaces.
 #[inline]
-fn padded(value: &[u8]) -> u64 {
-    debug_assert!(value.len() < 8, "longer values are taken as whole words");
-    if let (Some(first), Some(last)) = (value.first_chunk(), value.last_chunk()) {
-        return u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last));
-    }
-    value.iter().fold(ONES * 0x20, |word, octet| word << 8 | u64::from(*octet))
+fn block_of_short(value: &[u8]) -> [u8; 16] {
+    debug_assert!(value.len() < 16, "longer values are taken as whole blocks");
+    let (low, high) = if let (Some(first), Some(last)) = (value.first_chunk(), value.last_chunk()) {
+        (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+    } else if let (Some(first), Some(last)) = (value.first_chunk(), value.last_chunk()) {
+        (u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)), SPACES)
+    } else {
+        (value.iter().fold(SPACES, |word, octet| word << 8 | u64::from(*octet)), SPACES)
+    };
+    (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
 }
 
-/// The high bit of an octet is set where that octet may need an escape. Borrows may mark an octet above a marked one
-/// too, which is why this only tells whether there is any.
-#[inline]
-fn specials(word: u64) -> u64 {
-    let quote = word ^ (ONES * b'"' as u64);
-    let backslash = word ^ (ONES * b'\\' as u64);
-    let control = word.wrapping_sub(ONES * 0x20);
-    let delete_or_high = word | word.wrapping_add(ONES);
-    control | delete_or_high | quote.wrapping_sub(ONES) | backslash.wrapping_sub(ONES)
-}
+/// Eight spaces.
+const SPACES: u64 = 0x2020_2020_2020_2020;
 
 /// Writes `value` as the inside of a JSON string into `room` and returns its length; what does not fit is cut between
 /// characters and marked by an ellipsis. Octets that are not UTF-8 are written as the characters of their number, so

@@ -11,30 +11,9 @@ pub(super) const FRAME_BYTES_MAX: usize = 2 * 1024;
 /// What the texts of one line may take together.
 pub(super) const TEXT_BYTES_MAX: usize = LINE_BYTES_MAX - FRAME_BYTES_MAX;
 
-/// Room of one constant piece, copied whole whatever its length: a copy of known size takes two instructions.
-pub(super) const PIECE_BYTES: usize = 32;
-
 const _: () = assert!(VALUE_BYTES_MAX < TEXT_BYTES_MAX, "the longest value must fit the line");
 
-/// Constant text of a line.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Piece {
-    room: [u8; PIECE_BYTES],
-    length: u8,
-}
-
-impl Piece {
-    /// Cut to [`PIECE_BYTES`]; the pieces of a line are shorter.
-    pub fn new(text: &str) -> Self {
-        debug_assert!(text.len() <= PIECE_BYTES, "field names are short");
-        let length = text.len().min(PIECE_BYTES);
-        let mut room = [0; PIECE_BYTES];
-        room[..length].copy_from_slice(&text.as_bytes()[..length]);
-        Self { room, length: length as u8 }
-    }
-}
-
-/// A line being written.
+/// A JSON object being written. Every value is followed by a comma; the last one becomes the closing brace.
 pub(super) struct Line<'a> {
     window: &'a mut [u8; LINE_BYTES_MAX],
     at: usize,
@@ -43,105 +22,132 @@ pub(super) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    pub fn new(window: &'a mut [u8; LINE_BYTES_MAX]) -> Self {
-        Self { window, at: 0, text_left: TEXT_BYTES_MAX }
+    pub fn begin(window: &'a mut [u8; LINE_BYTES_MAX]) -> Self {
+        window[0] = b'{';
+        Self { window, at: 1, text_left: TEXT_BYTES_MAX }
     }
 
-    /// Octets written so far.
-    pub fn length(&self) -> usize {
+    /// Closes the line and returns its length.
+    pub fn end(mut self) -> usize {
+        if self.at > 1 {
+            self.at -= 1;
+        }
+        self.put(b"}\n");
         self.at
     }
 
-    #[inline]
-    pub fn piece(&mut self, piece: &Piece) {
-        self.block(&piece.room, piece.length.into());
-    }
-
     /// Text of others: escaped, and cut to what is left.
-    #[inline]
-    pub fn text(&mut self, value: &[u8]) {
-        let bytes_max = self.text_left.min(VALUE_BYTES_MAX);
-        if value.len() <= bytes_max && is_plain(value) {
+    #[inline(always)]
+    pub fn text(&mut self, key: &str, value: &[u8]) {
+        if value.len() <= self.text_left.min(VALUE_BYTES_MAX) && is_plain(value) {
             self.text_left -= value.len();
-            self.copy(value);
+            self.plain(key, value);
         } else {
-            self.escaped_and_cut(value, bytes_max);
+            self.escaped_and_cut(key, value);
         }
     }
 
     #[cold]
-    fn escaped_and_cut(&mut self, value: &[u8], bytes_max: usize) {
-        let Some(room) = self.window.get_mut(self.at..self.at + bytes_max + CUT.len()) else { return };
-        let length = escape(value, room);
-        self.at += length;
-        self.text_left = self.text_left.saturating_sub(length);
-    }
-
-    /// Text that was escaped ahead; left out where it does not fit.
-    #[inline]
-    pub fn escaped(&mut self, text: Escaped<'_>) {
-        let text = text.bytes();
-        if text.len() <= self.text_left {
-            self.text_left -= text.len();
-            self.copy(text);
+    fn escaped_and_cut(&mut self, key: &str, value: &[u8]) {
+        self.put(key.as_bytes());
+        self.put(b"\"");
+        let bytes_max = self.text_left.min(VALUE_BYTES_MAX);
+        if let Some(room) = self.window.get_mut(self.at..self.at + bytes_max + CUT.len()) {
+            let length = escape(value, room);
+            self.at += length;
+            self.text_left = self.text_left.saturating_sub(length);
         }
+        self.put(b"\",");
     }
 
-    /// Text of ours: short and plain.
-    #[inline]
-    pub fn word(&mut self, word: &str) {
-        self.copy(word.as_bytes());
+    /// Text that was escaped ahead; left empty where it does not fit.
+    #[inline(always)]
+    pub fn escaped(&mut self, key: &str, text: Escaped<'_>) {
+        let text = if text.bytes().len() <= self.text_left { text.bytes() } else { b"" };
+        self.text_left -= text.len();
+        self.plain(key, text);
+    }
+
+    /// Text that needs no escaping.
+    #[inline(always)]
+    pub fn plain(&mut self, key: &str, text: &[u8]) {
+        let length = key.len() + text.len() + 3;
+        let Some(room) = self.window.get_mut(self.at..self.at + length) else { return };
+        let (front, rest) = room.split_at_mut(key.len());
+        front.copy_from_slice(key.as_bytes());
+        rest[0] = b'"';
+        rest[1..=text.len()].copy_from_slice(text);
+        rest[text.len() + 1..].copy_from_slice(b"\",");
+        self.at += length;
     }
 
     /// A number, in decimal.
-    #[inline]
-    pub fn number(&mut self, number: u64) {
-        if number < 100_000_000 {
-            let digits = eight_digits(number);
-            // Leading zeros are the low octets; the last digit stays whatever it is.
-            let zeros = (digits | 1 << 56).trailing_zeros() / 8;
-            let text = (digits | 0x3030_3030_3030_3030) >> (zeros * 8);
-            self.block(&text.to_le_bytes(), 8 - zeros as usize);
-        } else {
-            self.large_number(number);
-        }
-    }
-
-    #[cold]
-    fn large_number(&mut self, number: u64) {
-        self.copy(itoa::Buffer::new().format(number).as_bytes());
+    #[inline(always)]
+    pub fn number(&mut self, key: &str, number: u64) {
+        let room = self.window.get_mut(self.at..self.at + key.len() + NUMBER_BYTES_MAX);
+        let Some((front, rest)) = room.and_then(|room| room.split_at_mut_checked(key.len())) else { return };
+        front.copy_from_slice(key.as_bytes());
+        self.at += key.len() + decimal(number, rest);
     }
 
     /// A number, or null.
-    #[inline]
-    pub fn maybe(&mut self, number: Option<u64>) {
+    #[inline(always)]
+    pub fn maybe(&mut self, key: &str, number: Option<u64>) {
         match number {
-            Some(number) => self.number(number),
-            None => self.block(b"null", 4),
+            Some(number) => self.number(key, number),
+            None => self.bare(key, "null,"),
         }
     }
 
     #[inline]
-    pub fn flag(&mut self, flag: bool) {
-        self.word(if flag { "true" } else { "false" });
-    }
-
-    /// The first `length` octets of a block; what else is in it will be overwritten.
-    #[inline]
-    pub fn block<const N: usize>(&mut self, block: &[u8; N], length: usize) {
-        if let Some(room) = self.window.get_mut(self.at..self.at + N) {
-            room.copy_from_slice(block);
-            self.at += length;
-        }
+    pub fn flag(&mut self, key: &str, flag: bool) {
+        self.bare(key, if flag { "true," } else { "false," });
     }
 
     #[inline]
-    fn copy(&mut self, text: &[u8]) {
+    fn bare(&mut self, key: &str, value: &str) {
+        self.put(key.as_bytes());
+        self.put(value.as_bytes());
+    }
+
+    #[inline]
+    fn put(&mut self, text: &[u8]) {
         if let Some(room) = self.window.get_mut(self.at..self.at + text.len()) {
             room.copy_from_slice(text);
             self.at += text.len();
         }
     }
+}
+
+/// The longest number and its comma.
+const NUMBER_BYTES_MAX: usize = 21;
+
+/// Writes a number and a comma to the front of `room` and returns how many octets they take.
+#[inline]
+fn decimal(number: u64, room: &mut [u8]) -> usize {
+    let (digits, length) = match number {
+        0..10 => (u64::from(b'0') + number, 1),
+        10..100_000_000 => {
+            let digits = eight_digits(number);
+            // Leading zeros are the low octets.
+            let zeros = digits.trailing_zeros() / 8;
+            ((digits | 0x3030_3030_3030_3030) >> (zeros * 8), 8 - zeros as usize)
+        }
+        _ => return large_decimal(number, room),
+    };
+    // All eight octets are copied; those behind the digits will be overwritten.
+    room[..8].copy_from_slice(&digits.to_le_bytes());
+    room[length] = b',';
+    length + 1
+}
+
+#[cold]
+fn large_decimal(number: u64, room: &mut [u8]) -> usize {
+    let mut buffer = itoa::Buffer::new();
+    let text = buffer.format(number).as_bytes();
+    room[..text.len()].copy_from_slice(text);
+    room[text.len()] = b',';
+    text.len() + 1
 }
 
 /// The eight decimal digits of a number below 10^8, the highest in the lowest octet: halves, then pairs, then digits
@@ -163,9 +169,9 @@ mod tests {
 
     fn written(write: impl FnOnce(&mut Line<'_>)) -> String {
         let mut window = [0; LINE_BYTES_MAX];
-        let mut line = Line::new(&mut window);
+        let mut line = Line::begin(&mut window);
         write(&mut line);
-        let length = line.length();
+        let length = line.end();
         String::from_utf8(window[..length].to_vec()).expect("a line is UTF-8")
     }
 
@@ -173,20 +179,20 @@ mod tests {
         #[test]
         fn numbers_are_written_as_they_are_read(number in any::<u64>(), shift in 0u32..64) {
             let number = number >> shift;
-            prop_assert_eq!(written(|line| line.number(number)), number.to_string());
+            prop_assert_eq!(written(|line| line.number("", number)), format!("{{{number}}}\n"));
         }
     }
 
     #[test]
     fn all_small_numbers_are_written_as_they_are_read() {
         for number in (0..12_000).chain(99_990_000..100_010_000) {
-            assert_eq!(written(|line| line.number(number)), number.to_string());
+            assert_eq!(written(|line| line.number("", number)), format!("{{{number}}}\n"));
         }
     }
 
     #[test]
     fn a_text_that_does_not_fit_the_line_is_cut_and_marked() {
-        let text = written(|line| (0..4).for_each(|_| line.text(&[b'a'; VALUE_BYTES_MAX])));
-        assert!(text.len() <= TEXT_BYTES_MAX + CUT.len() && text.ends_with(CUT));
+        let text = written(|line| (0..4).for_each(|_| line.text("", &[b'a'; VALUE_BYTES_MAX])));
+        assert!(text.len() < TEXT_BYTES_MAX + 32 && text.ends_with("…\"}\n"), "{}", text.len());
     }
 }

@@ -3,7 +3,7 @@
 use crate::base::UnixTime;
 
 /// Octets of a time as text.
-pub(super) const STAMP_BYTES: usize = 24;
+const STAMP_BYTES: usize = 24;
 
 /// The last time written.
 #[derive(Debug)]
