@@ -2,88 +2,132 @@
 
 /// Longest text of one value in the log, in octets as written; what is longer is cut and ends in an ellipsis.
 pub const VALUE_BYTES_MAX: usize = 2 * 1024;
+/// The same for [`Escaped`] text.
+pub const ESCAPED_BYTES_MAX: usize = 256;
 
 /// Stands where a value was cut.
-const CUT: &str = "…";
+pub(super) const CUT: &str = "…";
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
+/// Text that may stand in a JSON string as it is, because it was escaped ahead: names by who compiles them, an address
+/// once for its connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Escaped<'a>(&'a [u8]);
 
-/// Appends `value` as the inside of a JSON string, at most `bytes_max` octets and an ellipsis. Octets that are not UTF-8
-/// are written as the characters of their number, so that nothing is lost; controls are escaped, so that neither a
-/// parser nor a terminator of lines or a terminal is fooled.
-#[inline]
-pub(super) fn push_string(value: &[u8], bytes_max: usize, out: &mut Vec<u8>) {
-    if value.len() <= bytes_max && is_plain(value) {
-        out.extend_from_slice(value);
-    } else {
-        push_escaped(value, bytes_max, out);
+impl<'a> Escaped<'a> {
+    /// Text that the program itself wrote in printable ASCII without quotes and backslashes, such as a number in
+    /// hexadecimal or an IP address. Debug builds check it; what is longer than [`ESCAPED_BYTES_MAX`] is cut.
+    #[inline]
+    pub fn plain(text: &'a [u8]) -> Self {
+        debug_assert!(is_plain(text), "the program wrote it");
+        Self(text.get(..ESCAPED_BYTES_MAX).unwrap_or(text))
+    }
+
+    #[inline]
+    pub(super) fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+}
+
+/// Text, escaped once to be logged often. What is longer than [`ESCAPED_BYTES_MAX`] is cut.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EscapedText(Box<[u8]>);
+
+impl EscapedText {
+    /// Escapes `text`.
+    pub fn new(text: &str) -> Self {
+        let mut room = [0; ESCAPED_BYTES_MAX];
+        let length = escape(text.as_bytes(), &mut room);
+        Self(room[..length].into())
+    }
+
+    /// The text, to be put into a [`super::Record`].
+    #[inline]
+    pub fn as_escaped(&self) -> Escaped<'_> {
+        Escaped(&self.0)
     }
 }
 
 /// Whether every octet is printable ASCII other than the quote and the backslash.
 #[inline]
-fn is_plain(value: &[u8]) -> bool {
-    let (words, rest) = value.as_chunks::<8>();
-    let special = words.iter().fold(0, |found, word| found | specials(u64::from_le_bytes(*word)));
-    (special | specials(padded(rest))) & HIGHS == 0
+pub(super) fn is_plain(value: &[u8]) -> bool {
+    let mut found = [0; 16];
+    if let Some(last) = value.last_chunk() {
+        let (blocks, _) = value.as_chunks();
+        for block in blocks {
+            mark_specials(&mut found, block);
+        }
+        mark_specials(&mut found, last);
+    } else {
+        mark_specials(&mut found, &block_of_short(value));
+    }
+    u128::from_ne_bytes(found) == 0
 }
 
-/// Up to seven octets as a word, the rest of it filled with plain ones.
+/// Marks the places of octets that need an escape, beside those marked before; written for the compiler to do all
+/// sixteen at once.
 #[inline]
-fn padded(rest: &[u8]) -> u64 {
-    debug_assert!(rest.len() < 8, "whole words are taken before");
-    rest.iter().fold(0x2020_2020_2020_2020, |word, octet| word << 8 | u64::from(*octet))
+fn mark_specials(found: &mut [u8; 16], block: &[u8; 16]) {
+    for (mark, octet) in found.iter_mut().zip(block) {
+        let printable = octet.wrapping_sub(0x20) < 0x5f;
+        *mark |= u8::from(!printable | (*octet == b'"') | (*octet == b'\\'));
+    }
 }
 
-/// The high bit of an octet is set where that octet may need an escape. Borrows may mark an octet above a marked one
-/// too, which is why this only tells whether there is any.
+/// Every octet of a value shorter than a block, some of them twice, among spaces.
 #[inline]
-fn specials(word: u64) -> u64 {
-    let quote = word ^ (ONES * b'"' as u64);
-    let backslash = word ^ (ONES * b'\\' as u64);
-    let control = word.wrapping_sub(ONES * 0x20);
-    let delete_or_high = word | word.wrapping_add(ONES);
-    control | delete_or_high | quote.wrapping_sub(ONES) | backslash.wrapping_sub(ONES)
+fn block_of_short(value: &[u8]) -> [u8; 16] {
+    debug_assert!(value.len() < 16, "longer values are taken as whole blocks");
+    let (low, high) = if let (Some(first), Some(last)) = (value.first_chunk(), value.last_chunk()) {
+        (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+    } else if let (Some(first), Some(last)) = (value.first_chunk(), value.last_chunk()) {
+        (u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)), SPACES)
+    } else {
+        (value.iter().fold(SPACES, |word, octet| word << 8 | u64::from(*octet)), SPACES)
+    };
+    (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
 }
 
+/// Eight spaces.
+const SPACES: u64 = 0x2020_2020_2020_2020;
+
+/// Writes `value` as the inside of a JSON string into `room` and returns its length; what does not fit is cut between
+/// characters and marked by an ellipsis. Octets that are not UTF-8 are written as the characters of their number, so
+/// that nothing is lost; controls are escaped, so that no parser, terminal or eye is fooled.
 #[cold]
-fn push_escaped(value: &[u8], bytes_max: usize, out: &mut Vec<u8>) {
-    let end = out.len() + bytes_max;
+pub(super) fn escape(value: &[u8], room: &mut [u8]) -> usize {
+    let end = room.len().saturating_sub(CUT.len());
+    let mut at = 0;
     for chunk in value.utf8_chunks() {
         let valid = chunk.valid().chars();
         let invalid = chunk.invalid().iter().map(|octet| char::from(*octet));
         for character in valid.chain(invalid) {
-            if !push_character(character, end, out) {
-                out.extend_from_slice(CUT.as_bytes());
-                return;
+            match push_character(character, &mut room[at..end]) {
+                Some(length) => at += length,
+                None => return at + push(CUT.as_bytes(), &mut room[at..]).unwrap_or(0),
             }
         }
     }
+    at
 }
 
-/// Appends one character, escaped if need be, unless it would end beyond `end`.
+/// Writes one character, escaped if need be, unless there is no room for it.
 #[inline]
-fn push_character(character: char, end: usize, out: &mut Vec<u8>) -> bool {
-    let mut utf8 = [0; 4];
-    let unicode;
-    let text: &[u8] = match character {
-        '"' => b"\\\"",
-        '\\' => b"\\\\",
-        '\n' => b"\\n",
-        '\r' => b"\\r",
-        '\t' => b"\\t",
-        control @ ('\0'..='\x1f' | '\x7f'..='\u{9f}') => {
-            unicode = unicode_escape(control as u8);
-            &unicode
-        }
-        other => other.encode_utf8(&mut utf8).as_bytes(),
-    };
-    let fits = out.len() + text.len() <= end;
-    if fits {
-        out.extend_from_slice(text);
+fn push_character(character: char, room: &mut [u8]) -> Option<usize> {
+    match character {
+        '"' => push(b"\\\"", room),
+        '\\' => push(b"\\\\", room),
+        '\n' => push(b"\\n", room),
+        '\r' => push(b"\\r", room),
+        '\t' => push(b"\\t", room),
+        control @ ('\0'..='\x1f' | '\x7f'..='\u{9f}') => push(&unicode_escape(control as u8), room),
+        other => push(other.encode_utf8(&mut [0; 4]).as_bytes(), room),
     }
-    fits
+}
+
+#[inline]
+fn push(text: &[u8], room: &mut [u8]) -> Option<usize> {
+    room.get_mut(..text.len())?.copy_from_slice(text);
+    Some(text.len())
 }
 
 /// `\u00XX` for a character below 256.
@@ -98,19 +142,22 @@ mod tests {
     use super::*;
 
     fn string(value: &[u8], bytes_max: usize) -> String {
-        let mut out = Vec::new();
-        push_string(value, bytes_max, &mut out);
-        String::from_utf8(out).expect("the log is UTF-8")
+        let mut room = vec![0; bytes_max + CUT.len()];
+        let length = escape(value, &mut room);
+        room.truncate(length);
+        String::from_utf8(room).expect("the log is UTF-8")
     }
 
     #[test]
     fn plain_is_exactly_what_needs_no_escape() {
         for octet in 0..=u8::MAX {
             let plain = (0x20..0x7f).contains(&octet) && octet != b'"' && octet != b'\\';
-            for place in 0..19 {
-                let mut value = [b'a'; 19];
-                value[place] = octet;
-                assert_eq!(is_plain(&value), plain, "octet {octet} at {place}");
+            for length in 0..40 {
+                for place in 0..length {
+                    let mut value = vec![b'a'; length];
+                    value[place] = octet;
+                    assert_eq!(is_plain(&value), plain, "octet {octet} at {place} of {length}");
+                }
             }
         }
     }
@@ -134,5 +181,12 @@ mod tests {
         assert_eq!(string(b"abcdefg", 6), "abcdef…");
         assert_eq!(string("ééé".as_bytes(), 5), "éé…");
         assert_eq!(string(b"ab\n", 3), "ab…");
+    }
+
+    #[test]
+    fn a_name_is_escaped_once_and_bounded() {
+        assert_eq!(EscapedText::new("a\"b").as_escaped().bytes(), b"a\\\"b");
+        let long = EscapedText::new(&"é".repeat(1_000));
+        assert!(long.as_escaped().bytes().len() <= ESCAPED_BYTES_MAX);
     }
 }

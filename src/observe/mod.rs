@@ -9,18 +9,21 @@ mod counter;
 mod exposition;
 mod histogram;
 mod json;
+mod line;
 mod metrics;
 mod outbox;
 mod reason;
 mod record;
 mod reference;
 mod registry;
+mod stamp;
 mod timing;
 
-pub use access_log::{DEFAULT_FIELDS, Field, FieldError, FieldProblem, LINE_BYTES_MAX, LineFormat};
+pub use access_log::{DEFAULT_FIELDS, Field, FieldError, FieldProblem, LineFormat};
 pub use counter::{ByReason, Counter, Gauge, WORDS_MAX, Words};
 pub use histogram::{BUCKETS, Histogram};
-pub use json::VALUE_BYTES_MAX;
+pub use json::{ESCAPED_BYTES_MAX, Escaped, EscapedText, VALUE_BYTES_MAX};
+pub use line::LINE_BYTES_MAX;
 pub use metrics::{BUFFER_SIZES, BufferSize, ControlMetrics, EndpointBlock, RouteBlock, ShardMetrics, UpstreamBlock};
 pub use outbox::{CHUNK_AGE_MAX, CHUNK_BYTES, CHUNKS_MAX, Collector, Outbox, outbox};
 pub use reason::{Reason, Side};
@@ -30,4 +33,5 @@ pub use registry::{
     Bounds, ENDPOINTS_MAX, EndpointMetrics, LABEL_BYTES_MAX, PerShard, ROUTES_MAX, Registration, Registry,
     RouteMetrics, UPSTREAMS_MAX, UpstreamMetrics,
 };
+pub use stamp::Stamp;
 pub use timing::{Times, Timing};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use super::{LINE_BYTES_MAX, LineFormat, Record, ShardMetrics};
+use super::{LINE_BYTES_MAX, LineFormat, Record, ShardMetrics, Stamp};
 use crate::base::Timestamp;
 
 /// Room of one chunk.
@@ -25,21 +25,35 @@ pub fn outbox(metrics: Arc<ShardMetrics>) -> (Outbox, Collector) {
     let (full_in, full_out) = sync_channel(CHUNKS_MAX);
     let (empty_in, empty_out) = sync_channel(CHUNKS_MAX);
     let chunk = Chunk::default();
-    let outbox = Outbox { chunk, since: Timestamp::NEVER, chunks: 1, full: full_in, empty: empty_out, metrics };
+    let stamp = Stamp::default();
+    let outbox = Outbox { chunk, since: Timestamp::NEVER, chunks: 1, full: full_in, empty: empty_out, stamp, metrics };
     let collector = Collector { full: full_out, empty: empty_in, pending: None };
     (outbox, collector)
 }
 
-/// Whole lines.
+/// Whole lines, at the front of a room of [`CHUNK_BYTES`].
 #[derive(Debug)]
 struct Chunk {
-    bytes: Vec<u8>,
+    room: Vec<u8>,
+    length: usize,
     lines: u64,
 }
 
 impl Default for Chunk {
     fn default() -> Self {
-        Self { bytes: Vec::with_capacity(CHUNK_BYTES), lines: 0 }
+        Self { room: vec![0; CHUNK_BYTES], length: 0, lines: 0 }
+    }
+}
+
+impl Chunk {
+    /// Where the next line goes; none when the chunk is full.
+    #[inline]
+    fn window(&mut self) -> Option<&mut [u8; LINE_BYTES_MAX]> {
+        self.room.get_mut(self.length..)?.first_chunk_mut()
+    }
+
+    fn is_full(&self) -> bool {
+        CHUNK_BYTES - self.length < LINE_BYTES_MAX
     }
 }
 
@@ -53,6 +67,7 @@ pub struct Outbox {
     chunks: usize,
     full: SyncSender<Chunk>,
     empty: Receiver<Chunk>,
+    stamp: Stamp,
     metrics: Arc<ShardMetrics>,
 }
 
@@ -60,15 +75,15 @@ impl Outbox {
     /// Writes a line, or drops and counts it where the writer is too far behind.
     #[inline]
     pub fn write(&mut self, format: &LineFormat, record: &Record<'_>, now: Timestamp) {
-        if CHUNK_BYTES - self.chunk.bytes.len() < LINE_BYTES_MAX && !self.hand_over() {
-            self.metrics.log_lines_dropped.increment();
-            return;
+        if self.chunk.is_full() {
+            self.hand_over();
         }
-        if self.chunk.lines == 0 {
+        let Some(window) = self.chunk.window() else { return self.metrics.log_lines_dropped.increment() };
+        self.chunk.length += format.write(record, &mut self.stamp, window);
+        self.chunk.lines += 1;
+        if self.chunk.lines == 1 {
             self.since = now;
         }
-        format.write(record, &mut self.chunk.bytes);
-        self.chunk.lines += 1;
         self.tick(now);
     }
 
@@ -95,8 +110,8 @@ impl Outbox {
     /// Exchanges the chunk for an empty one; keeps it where there is none. The channel has room for all chunks there
     /// are, so it only refuses when the writer is gone: then the lines are lost, and counted.
     #[cold]
-    fn hand_over(&mut self) -> bool {
-        let Some(fresh) = self.fresh() else { return false };
+    fn hand_over(&mut self) {
+        let Some(fresh) = self.fresh() else { return };
         let chunk = std::mem::replace(&mut self.chunk, fresh);
         let lines = chunk.lines;
         let sent = self.full.try_send(chunk).is_ok();
@@ -106,7 +121,6 @@ impl Outbox {
             self.chunks -= 1;
             self.metrics.log_lines_dropped.add(lines);
         }
-        true
     }
 
     fn fresh(&mut self) -> Option<Chunk> {
@@ -125,8 +139,8 @@ impl Drop for Outbox {
         if self.chunk.lines == 0 {
             return;
         }
-        let chunk = Chunk { bytes: std::mem::take(&mut self.chunk.bytes), lines: self.chunk.lines };
-        let lines = chunk.lines;
+        let Chunk { lines, length, .. } = self.chunk;
+        let chunk = Chunk { room: std::mem::take(&mut self.chunk.room), length, lines };
         match self.full.try_send(chunk) {
             Ok(()) => self.metrics.log_lines.add(lines),
             Err(_) => self.metrics.log_lines_dropped.add(lines),
@@ -159,15 +173,15 @@ impl Collector {
 
     fn write_chunk(&mut self, mut chunk: Chunk, from: usize, sink: &mut impl Write) -> io::Result<usize> {
         let mut at = from;
-        while at < chunk.bytes.len() {
-            match sink.write(&chunk.bytes[at..]) {
+        while at < chunk.length {
+            match sink.write(&chunk.room[at..chunk.length]) {
                 Ok(0) => return self.keep(chunk, at, io::ErrorKind::WriteZero.into()),
                 Ok(count) => at += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return self.keep(chunk, at, error),
             }
         }
-        chunk.bytes.clear();
+        chunk.length = 0;
         chunk.lines = 0;
         // Room for every chunk there is; refused only when the shard is gone.
         let _ = self.empty.try_send(chunk);
@@ -257,7 +271,7 @@ mod tests {
         }
         let dropped = metrics.log_lines_dropped.value();
         assert!(dropped > 0);
-        assert_eq!((outbox.chunks, outbox.chunk.bytes.capacity()), (CHUNKS_MAX, CHUNK_BYTES));
+        assert_eq!((outbox.chunks, outbox.chunk.room.capacity()), (CHUNKS_MAX, CHUNK_BYTES));
         let mut sink = Vec::new();
         collector.drain_into(&mut sink).expect("a vector takes all");
         outbox.flush();

@@ -1,17 +1,18 @@
 //! What the access log may say about one finished exchange, borrowed from wherever it lies.
 
-use super::{Reason, Times};
+use super::{Escaped, Reason, Times};
 use crate::base::UnixTime;
 
-/// One finished exchange. Text that is absent is empty. Bytes are as received: the log escapes them.
+/// One finished exchange. Text that is absent is empty. Bytes are as received: the log escapes them. What repeats from
+/// exchange to exchange comes escaped.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Record<'a> {
     pub request_id: &'a [u8],
     /// When the exchange ended.
     pub time: UnixTime,
-    pub listener: &'a str,
+    pub listener: Escaped<'a>,
     /// The client's address as decided by the trusted-proxies rules; formatted once per connection.
-    pub client: &'a [u8],
+    pub client: Escaped<'a>,
     pub method: &'a [u8],
     pub host: &'a [u8],
     /// The canonical path, without the query.
@@ -19,13 +20,13 @@ pub struct Record<'a> {
     /// The query, without the question mark. It may hold secrets and is logged only on request.
     pub query: &'a [u8],
     /// The client's protocol, such as `HTTP/1.1`.
-    pub protocol: &'static str,
+    pub protocol: Escaped<'a>,
     /// The final status sent to the client; 0 when none was.
     pub status: u16,
-    pub route: &'a str,
-    pub upstream: &'a str,
+    pub route: Escaped<'a>,
+    pub upstream: Escaped<'a>,
     /// The endpoint of the last attempt.
-    pub endpoint: &'a [u8],
+    pub endpoint: Escaped<'a>,
     /// Tries made upstream, the first included.
     pub attempts: u32,
     /// Octets received from the client for this exchange, head included.
@@ -36,7 +37,7 @@ pub struct Record<'a> {
     pub reason: Reason,
     /// What exactly, where the reason alone leaves it open.
     pub detail: &'a str,
-    pub trace_id: &'a [u8],
+    pub trace_id: Escaped<'a>,
     pub user_agent: &'a [u8],
     pub referer: &'a [u8],
     /// Whether an earlier request came over the client's connection.
