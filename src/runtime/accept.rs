@@ -10,7 +10,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -78,6 +78,23 @@ impl Drop for Entered {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get() - 1);
         self.0.wake();
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// The serving of one connection, which is counted for as long. An async block would hold the future twice.
+    pub(super) struct Counted<F> {
+        #[pin]
+        pub serving: F,
+        pub entered: Entered,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Counted<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().serving.poll(cx)
     }
 }
 

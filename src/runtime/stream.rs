@@ -43,7 +43,7 @@ impl Socket {
         self.descriptor().write(chunk)
     }
 
-    #[expect(clippy::mut_from_ref, reason = "monoio's receive and send ask for it and do not use it after the call")]
+    /// monoio's receive and send ask for an exclusive reference, though they do not use it after the call.
     fn descriptor(&self) -> &'static mut Descriptor {
         // SAFETY: the reference is used by `readable`, `read` and `write` alone, on this thread, while the call or the
         // first poll lasts, and never by two of them at once: the operations they make hold a counted copy of the

@@ -21,7 +21,7 @@ use crate::proxy::net::Net;
 use crate::proxy::shell::{Accepted, Shard};
 use crate::snapshot::{ListenerPlan, Snapshot};
 
-use super::accept::{Entered, Gate, Listening};
+use super::accept::{Counted, Entered, Gate, Listening};
 use super::clock;
 use super::cpu;
 use super::listen::SocketStore;
@@ -288,11 +288,7 @@ impl<S: Shard<Net = LiveNet>> Worker<S> {
     }
 
     fn serve(&self, accepted: Accepted<LiveNet>, entered: Entered) {
-        let shard = Rc::clone(&self.shard);
-        self.net.spawn(async move {
-            let _entered = entered;
-            shard.serve(accepted).await;
-        });
+        self.net.spawn(Counted { serving: Rc::clone(&self.shard).serve(accepted), entered });
     }
 
     fn drain(self: Rc<Self>, deadline: Duration, reply: Reply<()>) {
