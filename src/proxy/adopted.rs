@@ -58,7 +58,7 @@ impl<N: Net> Adopted<N> {
     }
 
     pub fn endpoint_block(&self, id: UpstreamId, endpoint: EndpointId, shard: usize) -> &EndpointBlock {
-        self.snapshot.upstreams[id.index()].endpoints[endpoint.index()].at(shard)
+        self.snapshot.upstreams[id.index()].endpoints[endpoint.index()].metrics.at(shard)
     }
 
     pub fn route_block(&self, id: RouteId, shard: usize) -> &RouteBlock {

@@ -15,7 +15,7 @@ use crate::context::RequestContext;
 use crate::http::h1::{HeadLimits, HeadScanner, Hop};
 use crate::http::header::KnownName;
 use crate::http::{Body, RequestHead, ResponseHead, Version};
-use crate::observe::{Reason, Record, Timing};
+use crate::observe::{Escaped, Reason, Record, Timing};
 use crate::route::{Captures, Subject};
 use crate::snapshot::{Action, Limits, ListenerPlan, RoutePlan, Timeouts};
 
@@ -222,28 +222,29 @@ impl<'a, N: Net> Exchange<'a, N> {
         let (head, bytes) = (&self.memory.request, self.buffer.filled());
         let snapshot = &self.adopted.snapshot;
         let client = self.connection.client_text(self.cx.client);
-        let upstream = tally.upstream.map(|id| snapshot.upstream(id));
+        let upstream = tally.upstream.map(|id| &snapshot.upstreams[id.index()]);
+        let endpoint = upstream.zip(tally.endpoint).map(|(entry, id)| &entry.endpoints[id.index()]);
         let record = Record {
             request_id: self.cx.request_id.as_bytes(),
             time: shard.net.unix_time(),
-            listener: &self.listener.name,
-            client: client.as_bytes(),
+            listener: self.listener.label.as_escaped(),
+            client: Escaped::plain(client.as_bytes()),
             method: head.method_text.of(bytes),
             host: self.cx.host(bytes, &self.memory.written),
             path: self.cx.path(head, bytes, &self.memory.written),
             query: self.cx.query(head, bytes).unwrap_or_default(),
-            protocol: if head.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            protocol: Escaped::plain(if head.version == Version::Http10 { b"HTTP/1.0" } else { b"HTTP/1.1" }),
             status: tally.status,
-            route: self.cx.route.map_or("", |id| &snapshot.route(id).name),
-            upstream: upstream.map_or("", |plan| &plan.name),
-            endpoint: upstream.zip(tally.endpoint).map_or(b"", |(plan, id)| plan.endpoint(id).name.as_bytes()),
+            route: self.cx.route.map_or(Escaped::default(), |id| snapshot.route(id).label.as_escaped()),
+            upstream: upstream.map_or(Escaped::default(), |entry| entry.label.as_escaped()),
+            endpoint: endpoint.map_or(Escaped::default(), |entry| entry.label.as_escaped()),
             attempts: tally.attempts,
             bytes_in: tally.bytes_in,
             bytes_out: tally.bytes_out,
             times,
             reason: tally.reason,
             detail: tally.detail,
-            trace_id: self.cx.trace.as_ref().map_or(b"", |trace| &trace.id),
+            trace_id: self.cx.trace.as_ref().map_or(Escaped::default(), |trace| Escaped::plain(&trace.id)),
             user_agent: self.field(KnownName::UserAgent).unwrap_or_default(),
             referer: self.field(KnownName::Referer).unwrap_or_default(),
             client_reused: self.connection.requests.get() > 1,

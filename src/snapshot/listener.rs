@@ -6,12 +6,15 @@ use std::sync::Arc;
 use super::{Limits, Timeouts};
 use crate::base::{Address, CidrSet};
 use crate::http::header::HeaderName;
+use crate::observe::EscapedText;
 
 /// One named listener.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListenerPlan {
     /// Unique among listeners; state is carried over a reload by it.
     pub name: Arc<str>,
+    /// The name as the log writes it.
+    pub label: EscapedText,
     /// Every address it binds, at least one.
     pub addresses: Vec<Address>,
     /// Whether a wildcard IPv6 address leaves IPv4 alone; off means dual-stack.

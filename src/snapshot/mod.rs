@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::base::{ListenerId, RouteId, UpstreamId};
 use crate::config::Config;
-use crate::observe::{EndpointMetrics, LineFormat, UpstreamMetrics};
+use crate::observe::{EndpointMetrics, EscapedText, LineFormat, UpstreamMetrics};
 use crate::route::Table;
 use crate::upstream::UpstreamPlan;
 
@@ -43,9 +43,18 @@ pub struct Snapshot {
 #[derive(Debug, Clone)]
 pub struct UpstreamEntry {
     pub plan: Arc<UpstreamPlan>,
+    /// The name as the log writes it.
+    pub label: EscapedText,
     pub metrics: Arc<UpstreamMetrics>,
     /// In the order of the endpoints' ids.
-    pub endpoints: Vec<Arc<EndpointMetrics>>,
+    pub endpoints: Vec<EndpointEntry>,
+}
+
+/// What is counted for one endpoint, and its name as the log writes it.
+#[derive(Debug, Clone)]
+pub struct EndpointEntry {
+    pub label: EscapedText,
+    pub metrics: Arc<EndpointMetrics>,
 }
 
 impl Snapshot {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{ErrorBodies, RouteLimits, RouteTimeouts};
 use crate::base::UpstreamId;
 use crate::http::header::HeaderName;
-use crate::observe::RouteMetrics;
+use crate::observe::{EscapedText, RouteMetrics};
 use crate::policy::Policies;
 use crate::route::Template;
 use crate::upstream::RetryPlan;
@@ -15,6 +15,8 @@ use crate::upstream::RetryPlan;
 pub struct RoutePlan {
     /// Unique among routes; state is carried over a reload by it.
     pub name: Arc<str>,
+    /// The name as the log writes it.
+    pub label: EscapedText,
     pub action: Action,
     pub policies: Policies,
     pub limits: RouteLimits,

@@ -9,6 +9,7 @@ use crate::config::{
     self, BindAddress, Bounded, Config, Finding, Gateway, HalfClose, Listener, Network, Object, Spanned, Switched,
 };
 use crate::http::header::HeaderName;
+use crate::observe::EscapedText;
 use crate::snapshot::{ClientAddressPlan, Limits, ListenerPlan, Timeouts};
 
 pub(super) fn compile_all(config: &Config, world: &World<'_>, findings: &mut Vec<Finding>) -> Vec<Arc<ListenerPlan>> {
@@ -43,6 +44,7 @@ fn compile(object: &Object<Listener>, model: &Listener, gateway: &Gateway, world
     let client_address = model.client_address.as_ref().or(gateway.client_address.as_ref());
     let plan = ListenerPlan {
         name: object.name.as_str().into(),
+        label: EscapedText::new(&object.name),
         addresses: model.bind.iter().map(|bind| bind.value.address()).collect::<Vec<Address>>(),
         ipv6_only: model.ipv6_only,
         connections_max: limits.connections.limit().map_or(u32::MAX, |count| count.get()),

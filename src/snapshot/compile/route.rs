@@ -6,7 +6,7 @@ use super::{Names, gateway, listener};
 use crate::base::RouteId;
 use crate::config::{self, Bounded, EncodedSlash, Finding, Object, PathMatch, Route, Spanned, Text, ValueMatch};
 use crate::http::header::HeaderName;
-use crate::observe::Registration;
+use crate::observe::{EscapedText, Registration};
 use crate::policy::Policies;
 use crate::policy::transform::HeaderEdits;
 use crate::route::{
@@ -106,6 +106,7 @@ pub(super) fn plan(
     let action = action(model, &pattern, names, report);
     Some(RoutePlan {
         name: object.name.as_str().into(),
+        label: EscapedText::new(&object.name),
         action: action?,
         policies: Policies {
             request_headers: edits(&model.request.headers),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::World;
 use crate::base::Address;
 use crate::config::{self, AttemptTimeouts, Config, EndpointAddress, Finding, Gateway, Object, Upstream};
-use crate::observe::Registration;
-use crate::snapshot::{Snapshot, UpstreamEntry};
+use crate::observe::{EscapedText, Registration};
+use crate::snapshot::{EndpointEntry, Snapshot, UpstreamEntry};
 use crate::upstream::{Balance, EndpointPlan, MarkDown, PoolLimits, Timeouts, UpstreamPlan};
 
 /// Endpoints that one host name may stand for.
@@ -75,9 +75,15 @@ fn entry(mut plan: UpstreamPlan, previous: Option<&Snapshot>, names: &mut Regist
             return before.clone();
         }
     }
+    let endpoint = |endpoint: &EndpointPlan| EndpointEntry {
+        label: EscapedText::new(&endpoint.name),
+        metrics: names.endpoint(&plan.name, &endpoint.name),
+    };
+    let endpoints = plan.endpoints.iter().map(endpoint).collect();
     UpstreamEntry {
+        label: EscapedText::new(&plan.name),
         metrics: names.upstream(&plan.name),
-        endpoints: plan.endpoints.iter().map(|endpoint| names.endpoint(&plan.name, &endpoint.name)).collect(),
+        endpoints,
         plan: Arc::new(plan),
     }
 }
