@@ -449,3 +449,221 @@ mod limits {
         }
     }
 }
+
+mod properties {
+    use super::*;
+
+    const NAMES: &[&str] = &[
+        "Host",
+        "host",
+        "Content-Length",
+        "Transfer-Encoding",
+        "Connection",
+        "X-Api_Key",
+        "a",
+        "Sec-WebSocket-Version",
+        "X-A-Rather-Long-Name-Nobody-Knows",
+        "Accept",
+        "B@d",
+        "",
+    ];
+    const VALUES: &[&str] = &[
+        "",
+        "x",
+        "5",
+        "chunked",
+        "keep-alive, x-one",
+        "a b\tc",
+        " padded\t ",
+        "caf\u{e9} na\u{ef}ve",
+        "\u{1}",
+        "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8",
+        "bad\rcr",
+    ];
+
+    fn line() -> impl Strategy<Value = String> {
+        let colon = prop::sample::select(&[": ", ": ", ": ", ": ", ":", ":\t", " : "][..]);
+        let end = prop::sample::select(&["\r\n", "\r\n", "\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r\n "][..]);
+        (prop::sample::select(NAMES), colon, prop::sample::select(VALUES), end)
+            .prop_map(|(name, colon, value, end)| format!("{name}{colon}{value}{end}"))
+    }
+
+    fn heads(starts: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
+        let flip = prop::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>()));
+        (prop::sample::select(starts), prop::collection::vec(line(), 0..6), flip, "\\PC{0,8}").prop_map(
+            |(start, lines, flip, rest)| {
+                let mut bytes = format!("{start}{}\r\n{rest}", lines.concat()).into_bytes();
+                if let Some((at, octet)) = flip {
+                    let at = at.index(bytes.len());
+                    bytes[at] = octet;
+                }
+                bytes
+            },
+        )
+    }
+
+    fn requests() -> impl Strategy<Value = Vec<u8>> {
+        heads(&[
+            "GET / HTTP/1.1\r\nHost: a\r\n",
+            "POST /a?b=c HTTP/1.1\r\n",
+            "\r\nDELETE * HTTP/1.0\r\n",
+            "M-SEARCH /long/target/with/many/segments HTTP/1.3\r\n",
+            "GET / HTTP/2.0\r\n",
+            "PRI * HTTP/2.0\r\n",
+        ])
+    }
+
+    fn responses() -> impl Strategy<Value = Vec<u8>> {
+        heads(&[
+            "HTTP/1.1 200 OK\r\n",
+            "HTTP/1.1 304\r\n",
+            "HTTP/1.0 404 Not Found\r\n",
+            "HTTP/1.1 500 \r\n",
+            "HTTP/1.7 299 Caf\u{e9}\r\n",
+            "HTTP/3.0 200 OK\r\n",
+        ])
+    }
+
+    fn tight() -> impl Strategy<Value = HeadLimits> {
+        (1_usize..200, 1_usize..60, 0_usize..5, 1_usize..40).prop_map(|(head, field, fields, target)| HeadLimits {
+            head_bytes_max: head,
+            field_bytes_max: field,
+            fields_max: fields,
+            target_bytes_max: target,
+            http10_without_host: false,
+        })
+    }
+
+    fn any_limits() -> impl Strategy<Value = HeadLimits> {
+        prop_oneof![Just(HeadLimits::default()), tight()]
+    }
+
+    type Outcome<E> = Result<Option<(String, usize)>, E>;
+
+    fn in_pieces<E>(bytes: &[u8], ends: &[usize], mut step: impl FnMut(&[u8]) -> Outcome<E>) -> Outcome<E> {
+        for &end in ends {
+            // Nothing of the rest may be looked at: hand over a copy.
+            match step(&bytes[..end].to_vec()) {
+                Ok(None) => {}
+                decided => return decided,
+            }
+        }
+        step(bytes)
+    }
+
+    fn whole_and_pieces(bytes: &[u8], cuts: &[prop::sample::Index]) -> (Vec<usize>, Vec<usize>) {
+        let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+        ends.sort_unstable();
+        (ends, (0..bytes.len()).collect())
+    }
+
+    fn request_outcome(bytes: &[u8], ends: &[usize], limits: &HeadLimits) -> Outcome<RequestError> {
+        let (mut scanner, mut head) = (HeadScanner::default(), RequestHead::default());
+        in_pieces(bytes, ends, |part| {
+            let progress = scanner.request(part, &mut head, limits)?;
+            Ok((progress == Progress::Complete).then(|| (format!("{head:?}"), head.length)))
+        })
+    }
+
+    fn response_outcome(bytes: &[u8], ends: &[usize], limits: &HeadLimits) -> Outcome<ResponseError> {
+        let (mut scanner, mut head) = (HeadScanner::default(), ResponseHead::default());
+        in_pieces(bytes, ends, |part| {
+            let progress = scanner.response(part, &mut head, Method::Get, limits)?;
+            Ok((progress == Progress::Complete).then(|| (format!("{head:?}"), head.length)))
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn any_split_of_a_request_gives_the_same_outcome(
+            bytes in requests(),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+            limits in any_limits(),
+        ) {
+            let (ends, every) = whole_and_pieces(&bytes, &cuts);
+            let whole = request_outcome(&bytes, &[], &limits);
+            prop_assert_eq!(&request_outcome(&bytes, &ends, &limits), &whole);
+            prop_assert_eq!(&request_outcome(&bytes, &every, &limits), &whole);
+        }
+
+        #[test]
+        fn any_split_of_a_response_gives_the_same_outcome(
+            bytes in responses(),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+            limits in any_limits(),
+        ) {
+            let (ends, every) = whole_and_pieces(&bytes, &cuts);
+            let whole = response_outcome(&bytes, &[], &limits);
+            prop_assert_eq!(&response_outcome(&bytes, &ends, &limits), &whole);
+            prop_assert_eq!(&response_outcome(&bytes, &every, &limits), &whole);
+        }
+
+        #[test]
+        fn what_we_accept_of_a_request_httparse_reads_the_same(bytes in requests()) {
+            if let Ok((Progress::Complete, head)) = request_with(&bytes, &HeadLimits::default())
+                && head.fields.len() <= 16
+            {
+                let mut table = [httparse::EMPTY_HEADER; 16];
+                let mut oracle = httparse::Request::new(&mut table);
+                // It knows no minor version beyond 1.
+                let known = bytes.to_ascii_uppercase().windows(8).any(|part| part == b"HTTP/1.1" || part == b"HTTP/1.0");
+                if known {
+                    prop_assert_eq!(oracle.parse(&bytes), Ok(httparse::Status::Complete(head.length)));
+                    prop_assert_eq!(oracle.method.map(str::as_bytes), Some(head.method_text.of(&bytes)));
+                    prop_assert_eq!(oracle.path.map(str::as_bytes), Some(head.target.of(&bytes)));
+                    prop_assert_eq!(oracle.version, Some(u8::from(head.version == Version::Http11)));
+                    let read: Vec<_> = oracle.headers.iter().map(|h| (h.name.as_bytes(), h.value)).collect();
+                    prop_assert_eq!(read, pairs(&bytes, &head.fields));
+                }
+            }
+        }
+
+        #[test]
+        fn what_we_accept_of_a_response_httparse_reads_the_same(bytes in responses()) {
+            let mut head = ResponseHead::default();
+            let outcome = HeadScanner::default().response(&bytes, &mut head, Method::Get, &HeadLimits::default());
+            if outcome == Ok(Progress::Complete) && matches!(bytes.get(..8), Some(b"HTTP/1.1" | b"HTTP/1.0")) {
+                let mut table = [httparse::EMPTY_HEADER; 16];
+                let mut oracle = httparse::Response::new(&mut table);
+                prop_assert_eq!(oracle.parse(&bytes), Ok(httparse::Status::Complete(head.length)));
+                prop_assert_eq!(oracle.code, Some(head.status));
+                let read: Vec<_> = oracle.headers.iter().map(|h| (h.name.as_bytes(), h.value)).collect();
+                prop_assert_eq!(read, pairs(&bytes, &head.fields));
+            }
+        }
+
+        #[test]
+        fn octets_at_random_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), limits in any_limits()) {
+            let _ = request_outcome(&bytes, &[], &limits);
+            let _ = response_outcome(&bytes, &[], &limits);
+        }
+
+        #[test]
+        fn what_we_write_we_read_the_same(bytes in requests(), skipped in any::<u8>()) {
+            if let Ok((Progress::Complete, head)) = request_with(&bytes, &HeadLimits::default()) {
+                let keeps = |name: &[u8]| name.len() as u8 % 7 != skipped % 7 || name.eq_ignore_ascii_case(b"host");
+                let mut out = Vec::new();
+                write_request_line(&mut out, head.method_text.of(&bytes), head.target.of(&bytes));
+                copy_fields(&mut out, &bytes, head.fields.as_slice(), |field| {
+                    !keeps(field.name.of(&bytes)) || field.known == Some(KnownName::TransferEncoding)
+                });
+                write_field(&mut out, b"x-ours", b"1");
+                write_head_end(&mut out);
+
+                let again = request(&out).unwrap();
+                let mut expected = pairs(&bytes, &head.fields);
+                expected.retain(|(name, _)| keeps(name) && !name.eq_ignore_ascii_case(b"transfer-encoding"));
+                expected.push((b"x-ours", b"1"));
+                prop_assert_eq!(pairs(&out, &again.fields), expected);
+                prop_assert!(again.fields.as_slice().iter().all(|field| field.canonical));
+                let mut table = [httparse::EMPTY_HEADER; 16];
+                prop_assert_eq!(
+                    httparse::Request::new(&mut table).parse(&out),
+                    Ok(httparse::Status::Complete(out.len()))
+                );
+            }
+        }
+    }
+}
