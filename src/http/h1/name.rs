@@ -1,5 +1,6 @@
 //! Names of up to fifteen octets, with their colon, as two words: found and compared without a loop.
 
+use super::scan::{CASE, HYPHENS, is_usual_name};
 use crate::http::header::KnownName;
 
 /// The longest name that fits with its colon.
@@ -20,8 +21,6 @@ const SLOTS: usize = 1 << SLOT_BITS;
 const EMPTY: u8 = u8::MAX;
 /// Stands for a longer name: equal to no short one.
 const TOO_LONG: [u64; 2] = [u64::MAX; 2];
-/// The case bit of every octet.
-const CASE: u64 = 0x2020_2020_2020_2020;
 
 /// The known names by number; a longer one matches nothing.
 static NAMES: [ShortName; COUNT] = short_names();
@@ -32,14 +31,20 @@ static TABLE: [u8; SLOTS] = build_table(MULTIPLIER);
 /// Keeps a name of so many octets and its colon.
 static KEEP: [[u64; 2]; SHORT_NAME_BYTES_MAX + 1] = keep_masks();
 
-/// The known name, in any case, whose `length` octets and colon begin `words`, if there is one.
+/// The name, in any case, whose `length` octets and colon begin `words`: its number if it is a known one; nothing
+/// at all unless it consists of letters, digits and hyphens.
 #[inline(always)]
-pub(super) fn short_name(words: [u64; 2], length: usize) -> Option<KnownName> {
+pub(super) fn short_name(words: [u64; 2], length: usize) -> Option<Option<KnownName>> {
     let keep = &KEEP[length % KEEP.len()];
     let name = [words[0] & keep[0], words[1] & keep[1]];
-    let entry = NAMES.get(usize::from(TABLE[slot(name, MULTIPLIER)]))?;
-    let same = name[0] | entry.case[0] == entry.text[0] && name[1] | entry.case[1] == entry.text[1];
-    if same { Some(entry.name) } else { None }
+    if let Some(entry) = NAMES.get(usize::from(TABLE[slot(name, MULTIPLIER)]))
+        && name[0] | entry.case[0] == entry.text[0]
+        && name[1] | entry.case[1] == entry.text[1]
+    {
+        return Some(Some(entry.name));
+    }
+    let filled = [name[0] | !keep[0] & HYPHENS, name[1] | !keep[1] & HYPHENS];
+    if is_usual_name(filled) { Some(None) } else { None }
 }
 
 #[inline(always)]
@@ -135,7 +140,7 @@ mod tests {
     fn find(name: &[u8]) -> Option<KnownName> {
         let mut line = name.to_vec();
         line.extend_from_slice(b": and whatever follows");
-        short_name(split(*line.first_chunk().unwrap()), name.len())
+        short_name(split(*line.first_chunk().unwrap()), name.len()).flatten()
     }
 
     #[test]

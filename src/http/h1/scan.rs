@@ -9,6 +9,10 @@ const WORD_BYTES: usize = 8;
 const ONES: u64 = u64::MAX / 255;
 /// The high bit of every octet.
 const HIGH: u64 = ONES * 0x80;
+/// The case bit of every letter.
+pub(super) const CASE: u64 = ONES * 0x20;
+/// Hyphens in every place.
+pub(super) const HYPHENS: u64 = ONES * 0x2D;
 
 /// Sixteen octets as two words.
 #[inline(always)]
@@ -21,7 +25,7 @@ pub(super) fn split(chunk: [u8; 2 * WORD_BYTES]) -> [u64; 2] {
 /// place of an octet beyond US-ASCII before it.
 #[inline(always)]
 pub(super) fn maybe_place(words: [u64; 2], octet: u8) -> usize {
-    let marks = |word: u64| (word ^ ONES * u64::from(octet)).wrapping_sub(ONES) & HIGH;
+    let marks = |word: u64| (word ^ (ONES * u64::from(octet))).wrapping_sub(ONES) & HIGH;
     match marks(words[0]) {
         0 => WORD_BYTES + first(marks(words[1])),
         found => first(found),
@@ -102,28 +106,22 @@ fn last_value_end(bytes: &[u8], from: usize) -> usize {
     find(bytes, from, unusual_in_value)
 }
 
-/// Whether the first `length` octets are all letters, digits and hyphens.
-#[inline(never)]
-pub(super) fn is_usual_name(name: &[u8]) -> bool {
-    let (words, rest) = name.as_chunks();
-    let mut last = [b'-'; WORD_BYTES];
-    for (to, octet) in last.iter_mut().zip(rest) {
-        *to = *octet;
-    }
-    let unusual = |word: &[u8; WORD_BYTES]| unusual_in_name(u64::from_le_bytes(*word)) & HIGH;
-    words.iter().chain([&last]).all(|word| unusual(word) == 0)
+/// Whether these octets are all letters, digits, hyphens and colons.
+#[inline(always)]
+pub(super) fn is_usual_name(words: [u64; 2]) -> bool {
+    (unusual_in_name(words[0]) | unusual_in_name(words[1])) & HIGH == 0
 }
 
-/// Marks what is neither letter, digit nor hyphen: exactly, as long as nothing is marked.
+/// Marks what is neither letter, digit, hyphen nor colon: exactly, as long as nothing is marked.
 #[inline(always)]
 fn unusual_in_name(word: u64) -> u64 {
     // Adding to an octet below 80 sets its high bit if the octet is at least the limit.
     let at_least = |word: u64, limit: u8| word.wrapping_add(ONES * u64::from(0x80 - limit));
-    let lower = word | ONES * 0x20;
+    let lower = word | CASE;
     let letter = at_least(lower, b'a') & !at_least(lower, b'z' + 1);
-    let digit = at_least(word, b'0') & !at_least(word, b'9' + 1);
-    let other_than_hyphen = at_least(word ^ ONES * u64::from(b'-'), 1);
-    (other_than_hyphen & !(letter | digit)) | word
+    let digit_or_colon = at_least(word, b'0') & !at_least(word, b':' + 1);
+    let other_than_hyphen = at_least(word ^ HYPHENS, 1);
+    (other_than_hyphen & !(letter | digit_or_colon)) | word
 }
 
 #[cold]
@@ -183,8 +181,16 @@ mod tests {
             prop_assert_eq!(invisible(&bytes, from), expected(|octet| !octet.is_ascii_graphic()));
             let unusual = |octet: u8| octet.is_ascii_control() || !octet.is_ascii();
             prop_assert_eq!(usual_value_end(&bytes, from), expected(unusual));
-            let usual = bytes[from..].iter().all(|&octet| octet.is_ascii_alphanumeric() || octet == b'-');
-            prop_assert_eq!(is_usual_name(&bytes[from..]), usual);
+        }
+
+        #[test]
+        fn usual_names_are_told_from_others(chunk in any::<[u8; 16]>(), name in "[a-zA-Z0-9:-]{16}", other in 0_usize..48) {
+            let mut chunk = chunk;
+            for (at, octet) in name.bytes().enumerate().filter(|(at, _)| *at != other) {
+                chunk[at] = octet;
+            }
+            let usual = chunk.iter().all(|&octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b':');
+            prop_assert_eq!(is_usual_name(split(chunk)), usual);
         }
 
         #[test]

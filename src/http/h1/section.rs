@@ -5,7 +5,7 @@
 use super::HeadLimits;
 use super::error::FieldError;
 use super::name::{SHORT_NAME_BYTES_MAX, short_name};
-use super::scan::{control, is_usual_name, maybe_place, split, usual_value_end};
+use super::scan::{control, maybe_place, split, usual_value_end};
 use crate::http::Span;
 use crate::http::header::{Field, Fields, KnownName, is_token};
 
@@ -39,39 +39,57 @@ pub(super) fn scan_fields<E: From<FieldError>>(
     mut judge: impl FnMut(KnownName, &[u8], &Fields) -> Result<(), E>,
 ) -> Result<Option<usize>, E> {
     let window = limits.window(bytes);
-    let mut line = cursor.line;
     loop {
-        if cursor.scanned <= line
-            && fields.len() < limits.fields_max
-            && let Some((field, next)) = usual_line(window, line)
-            && next - line <= limits.field_bytes_max
-        {
-            if let Some(known) = field.known
-                && JUDGED & known.bit() != 0
-            {
-                judge(known, field.value.of(window), fields)?;
-            }
-            fields.push(field);
-            line = next;
-            continue;
-        }
-        if cursor.line != line {
-            *cursor = Cursor::at(line);
+        if cursor.scanned == cursor.line {
+            cursor.line = usual_lines(window, cursor.line, fields, limits, &mut judge)?;
+            cursor.scanned = cursor.line;
         }
         match any_line(cursor, window, fields, limits)? {
             Line::Field(field, next) => {
-                if let Some(known) = field.known
-                    && JUDGED & known.bit() != 0
-                {
-                    judge(known, field.value.of(window), fields)?;
-                }
-                fields.push(field);
-                line = next;
+                enter(field, window, fields, &mut judge)?;
+                *cursor = Cursor::at(next);
             }
             Line::End(end) => return Ok(Some(end)),
             Line::Unfinished => return Ok(None),
         }
     }
+}
+
+/// Takes usual lines into the table up to the first line that is none, and answers where that one starts.
+#[inline(always)]
+fn usual_lines<E>(
+    window: &[u8],
+    start: usize,
+    fields: &mut Fields,
+    limits: &HeadLimits,
+    judge: &mut impl FnMut(KnownName, &[u8], &Fields) -> Result<(), E>,
+) -> Result<usize, E> {
+    let mut line = start;
+    while fields.len() < limits.fields_max
+        && let Some((field, next)) = usual_line(window, line)
+        && next - line <= limits.field_bytes_max
+    {
+        enter(field, window, fields, judge)?;
+        line = next;
+    }
+    Ok(line)
+}
+
+/// Takes a field into the table, unless the message must not have it.
+#[inline(always)]
+fn enter<E>(
+    field: Field,
+    window: &[u8],
+    fields: &mut Fields,
+    judge: &mut impl FnMut(KnownName, &[u8], &Fields) -> Result<(), E>,
+) -> Result<(), E> {
+    if let Some(known) = field.known
+        && JUDGED & known.bit() != 0
+    {
+        judge(known, field.value.of(window), fields)?;
+    }
+    fields.push(field);
+    Ok(())
 }
 
 /// The names that frame or route a message.
@@ -92,10 +110,7 @@ fn usual_line(window: &[u8], line: usize) -> Option<(Field, usize)> {
     {
         return None;
     }
-    let known = short_name(start, colon);
-    if known.is_none() && !is_usual_name(&chunk[..colon]) {
-        return None;
-    }
+    let known = short_name(start, colon)?;
     let end = usual_value_end(rest, colon + 2);
     match rest.get(end - 1..).and_then(|rest| rest.first_chunk::<3>()) {
         Some([b' ', ..]) => return None,
