@@ -203,6 +203,11 @@ impl Hop {
     }
 
     fn read_options(&mut self, bytes: &[u8], list: Span) -> Result<(), HopError> {
+        // By far the commonest value; the field it names is dropped in any case.
+        if list.of(bytes).eq_ignore_ascii_case(b"keep-alive") {
+            self.keep_alive = true;
+            return Ok(());
+        }
         let mut start = list.start as usize;
         for element in list.of(bytes).split(|&octet| octet == b',') {
             let option = element.trim_ascii();

@@ -371,13 +371,13 @@ fn content_length(value: &[u8]) -> Result<u64, FramingError> {
     let mut length: u64 = 0;
     for &octet in value {
         let digit = u64::from(octet.wrapping_sub(b'0'));
-        if digit > 9 {
+        if digit > 9 || length > CONTENT_LENGTH_MAX / 10 {
             return Err(FramingError::InvalidContentLength);
         }
-        length = length.checked_mul(10).and_then(|tens| tens.checked_add(digit)).unwrap_or(u64::MAX);
-        if length > CONTENT_LENGTH_MAX {
-            return Err(FramingError::InvalidContentLength);
-        }
+        length = length * 10 + digit;
+    }
+    if length > CONTENT_LENGTH_MAX {
+        return Err(FramingError::InvalidContentLength);
     }
     if value.is_empty() { Err(FramingError::InvalidContentLength) } else { Ok(length) }
 }
