@@ -43,6 +43,9 @@ pub(super) fn scan_fields<E: From<FieldError>>(
         if cursor.scanned == cursor.line {
             cursor.line = usual_lines(window, cursor.line, fields, limits, &mut judge)?;
             cursor.scanned = cursor.line;
+            if window.get(cursor.line..).and_then(|rest| rest.first_chunk()) == Some(b"\r\n") {
+                return Ok(Some(cursor.line + 2));
+            }
         }
         match any_line(cursor, window, fields, limits)? {
             Line::Field(field, next) => {
@@ -103,19 +106,13 @@ fn usual_line(window: &[u8], line: usize) -> Option<(Field, usize)> {
     let chunk: &[u8; 18] = rest.first_chunk()?;
     let start = split(*chunk.first_chunk()?);
     let colon = maybe_place(start, b':');
-    if colon.wrapping_sub(1) >= SHORT_NAME_BYTES_MAX
-        || chunk[colon] != b':'
-        || chunk[colon + 1] != b' '
-        || chunk[colon + 2] == b' '
-    {
+    if colon.wrapping_sub(1) >= SHORT_NAME_BYTES_MAX || chunk[colon..colon + 2] != *b": " || chunk[colon + 2] == b' ' {
         return None;
     }
     let known = short_name(start, colon)?;
     let end = usual_value_end(rest, colon + 2);
-    match rest.get(end - 1..).and_then(|rest| rest.first_chunk::<3>()) {
-        Some([b' ', ..]) => return None,
-        Some([_, b'\r', b'\n']) => {}
-        _ => return None,
+    if rest.get(end..).and_then(|rest| rest.first_chunk()) != Some(b"\r\n") || rest[end - 1] == b' ' {
+        return None;
     }
     let name = Span::new(line, line + colon);
     let value = Span::new(line + colon + 2, line + end);
