@@ -2,12 +2,10 @@
 //! the encoder.
 //!
 //! ```text
-//!   ┌────────────── LineFeedAfterData ◀── ReturnAfterData ◀── Data ◀─┐ size > 0
-//!   ▼                                                                │
-//! Size ──▶ (Space ─▶) Extension ⇄ Quoted ⇄ Escaped ──▶ LineFeedAfterSize
-//!   └──────────────────────────────────────────────────▶────┘        │ size = 0
-//!                                                                    ▼
-//!                                                                 Trailer ──▶ Done
+//! Size ─▶ [Space ─▶] [Extension ⇄ Quoted ⇄ Escaped] ─▶ LineFeedAfterSize
+//!  ▲                                                      │ size > 0    │ size = 0
+//!  │                                                      ▼             ▼
+//!  └── LineFeedAfterData ◀── ReturnAfterData ◀────────── Data        Trailer ─▶ Done
 //! ```
 
 use std::ops::Range;

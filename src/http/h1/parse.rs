@@ -236,10 +236,12 @@ fn method_end(window: &[u8], line: usize) -> Result<Option<usize>, RequestError>
 /// The length of the commonest methods.
 #[inline(always)]
 fn usual_method_length(rest: &[u8]) -> Option<usize> {
-    match rest.first_chunk()? {
-        b"GET " => Some(3),
-        b"POST" if rest.get(4) == Some(&b' ') => Some(4),
-        _ => None,
+    if rest.first_chunk() == Some(b"GET ") {
+        Some(3)
+    } else if rest.first_chunk() == Some(b"POST ") {
+        Some(4)
+    } else {
+        None
     }
 }
 
@@ -310,12 +312,13 @@ fn request_version(rest: &[u8], line: &[u8]) -> Result<Option<Version>, RequestE
 /// The first twelve octets of a status line.
 #[inline(always)]
 fn version_and_status(view: &[u8]) -> Result<Option<(Version, u16)>, ResponseError> {
-    let version = match view.first_chunk() {
-        Some(b"HTTP/1.1 ") => Version::Http11,
-        _ => match response_version(view)? {
+    let version = if view.first_chunk() == Some(b"HTTP/1.1 ") {
+        Version::Http11
+    } else {
+        match response_version(view)? {
             Some(version) => version,
             None => return Ok(None),
-        },
+        }
     };
     let Some(&[a, b, c]) = view.get(STATUS_BYTES - 3..STATUS_BYTES).and_then(|digits| digits.first_chunk()) else {
         return status_begun(view);
