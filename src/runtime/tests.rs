@@ -10,11 +10,12 @@ use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::base::{Address, Buffer, Timestamp};
+use crate::base::{Address, Buffer, CidrSet, Timestamp};
 use crate::proxy::command::Command;
-use crate::proxy::net::{Net, Patience, Reader, Writer, read, readable, write};
+use crate::proxy::net::{Net, Patience, Reader, Writer};
 use crate::proxy::shell::{Accepted, Shard};
-use crate::snapshot::{ListenerPlan, Snapshot};
+use crate::route::Table;
+use crate::snapshot::{GatewayPlan, Limits, ListenerPlan, Snapshot, Timeouts};
 
 use super::boot::{Fleet, Worker};
 use super::clock::now;
@@ -66,6 +67,25 @@ async fn pair(net: &LiveNet) -> (LiveReader, LiveWriter, TcpStream) {
     let address = Address::Ip(listener.local_addr().unwrap());
     let (reader, writer) = net.connect(&address, in_millis(5000)).await.unwrap();
     (reader, writer, listener.accept().unwrap().0)
+}
+
+async fn readable(reader: &mut LiveReader, deadline: Timestamp) -> io::Result<()> {
+    poll_fn(|cx| reader.poll_readable(cx, deadline)).await
+}
+
+async fn read(reader: &mut LiveReader, buffer: Buffer, deadline: Timestamp) -> (io::Result<usize>, Buffer) {
+    reader.begin_read(buffer, deadline);
+    poll_fn(|cx| reader.poll_read(cx)).await
+}
+
+async fn write(
+    writer: &mut LiveWriter,
+    buffer: Buffer,
+    from: usize,
+    patience: Patience,
+) -> (io::Result<()>, Buffer) {
+    writer.begin_write(buffer, from, patience);
+    poll_fn(|cx| writer.poll_write(cx)).await
 }
 
 fn buffer() -> Buffer {
@@ -471,12 +491,32 @@ impl Echoes {
     }
 }
 
+/// A snapshot of listeners alone.
 fn snapshot(generation: u64, listeners: &[(&str, &Address)], connections_max: u32) -> Arc<Snapshot> {
     let plan = |(name, address): &(&str, &Address)| {
-        let addresses = vec![(*address).clone()];
-        Arc::new(ListenerPlan { name: Arc::from(*name), addresses, ipv6_only: false, connections_max })
+        Arc::new(ListenerPlan {
+            name: Arc::from(*name),
+            addresses: vec![(*address).clone()],
+            ipv6_only: false,
+            connections_max,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            trusted: CidrSet::default(),
+            client_address: None,
+            serve_half_closed: false,
+            default_host: None,
+        })
     };
-    Arc::new(Snapshot { generation, listeners: listeners.iter().map(plan).collect() })
+    Arc::new(Snapshot {
+        generation,
+        gateway: GatewayPlan::default(),
+        listeners: listeners.iter().map(plan).collect(),
+        upstreams: Vec::new(),
+        routes: Vec::new(),
+        table: Table::build(Vec::new()),
+        log_format: None,
+        config: Arc::default(),
+    })
 }
 
 fn say(client: &mut (impl Read + Write), text: &str) -> String {
