@@ -11,6 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::base::{Address, Buffer, CidrSet, Timestamp};
+use crate::observe::EscapedText;
 use crate::proxy::command::Command;
 use crate::proxy::net::{Net, Patience, Reader, Writer};
 use crate::proxy::shell::{Accepted, Shard};
@@ -496,6 +497,7 @@ fn snapshot(generation: u64, listeners: &[(&str, &Address)], connections_max: u3
     let plan = |(name, address): &(&str, &Address)| {
         Arc::new(ListenerPlan {
             name: Arc::from(*name),
+            label: EscapedText::new(name),
             addresses: vec![(*address).clone()],
             ipv6_only: false,
             connections_max,
