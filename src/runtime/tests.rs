@@ -646,7 +646,7 @@ fn a_drain_serves_what_waits_and_then_refuses() {
         let address = any_port("127.0.0.1");
         echoes.adopt(1, &[("main", &address)]);
         let address = echoes.where_is(&address);
-        let clients = std::thread::spawn(move || {
+        let client = move || {
             let mut served = 0;
             loop {
                 match TcpStream::connect(address) {
@@ -655,12 +655,15 @@ fn a_drain_serves_what_waits_and_then_refuses() {
                 }
                 served += 1;
             }
-        });
+        };
+        let clients: Vec<_> = (0..4).map(|_| std::thread::spawn(client)).collect();
         std::thread::sleep(Duration::from_millis(50));
         echoes.drain(Duration::from_secs(5));
-        let (served, end) = clients.join().unwrap();
-        assert!(served > 0);
-        assert_eq!(end, ErrorKind::ConnectionRefused);
+        for client in clients {
+            let (served, end) = client.join().unwrap();
+            assert!(served > 0);
+            assert_eq!(end, ErrorKind::ConnectionRefused);
+        }
     }
 }
 
