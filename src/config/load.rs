@@ -122,7 +122,7 @@ pub fn load(source: &Source, environment: &dyn Environment) -> Loaded {
         loader.file(text);
     }
     let mut loaded = loader.loaded;
-    loaded.files.append(&mut loader.world.files_read);
+    loaded.files.extend(loader.world.files_read);
     refuse_duplicate_names("route", &mut loaded.config.routes);
     loaded
 }
@@ -260,7 +260,8 @@ impl Loader<'_> {
         for (index, item) in items.iter_mut().enumerate() {
             let path = format!("routes[{index}]");
             let span = item.span;
-            let name = written_name(item).unwrap_or_else(|| path.clone());
+            // Paths count within a file, where the reader looks; names count through all files, to be unique.
+            let name = written_name(item).unwrap_or_else(|| format!("routes[{}]", self.loaded.config.routes.len()));
             let route = self.object(name, span, path, item);
             self.loaded.config.routes.push(route);
         }
@@ -350,8 +351,8 @@ fn written_name(node: &Node<'_>) -> Option<String> {
 fn refuse_duplicate_names<T>(kind: &str, objects: &mut [Object<T>]) {
     let mut first: HashMap<String, Span> = HashMap::with_capacity(objects.len());
     for object in objects {
-        // An unnamed object is called after its place, and several files have the same places.
-        if object.name == object.path {
+        // An unnamed route is called after its place, as nothing else can be.
+        if object.name.contains('[') {
             continue;
         }
         match first.get(&object.name) {
