@@ -224,7 +224,7 @@ impl Loader<'_> {
 
     fn named<T: DeserializeOwned + Check>(&mut self, key: &Key<'_>, value: &mut Node<'_>) -> Vec<Object<T>> {
         let Content::Mapping(entries) = &mut value.content else {
-            self.loaded.findings.push(wrong_container(key, value, "a map of names"));
+            self.loaded.findings.push(wrong_container(key, value, "a map of names", "write `name: { … }` below it"));
             return Vec::new();
         };
         if entries.is_empty() || entries.len() > OBJECTS_MAX {
@@ -249,7 +249,7 @@ impl Loader<'_> {
 
     fn routes(&mut self, key: &Key<'_>, value: &mut Node<'_>) {
         let Content::Sequence(items) = &mut value.content else {
-            self.loaded.findings.push(wrong_container(key, value, "a list"));
+            self.loaded.findings.push(wrong_container(key, value, "a list", "write `- match: …` below it"));
             return;
         };
         if items.is_empty() || items.len() > OBJECTS_MAX {
@@ -310,11 +310,11 @@ fn unknown_key(key: &Key<'_>) -> Finding {
     Finding::error("unknown-key", key.span, key.text.to_string(), format!("unknown key `{}`", key.text)).hint(hint)
 }
 
-fn wrong_container(key: &Key<'_>, value: &Node<'_>, expected: &str) -> Finding {
+fn wrong_container(key: &Key<'_>, value: &Node<'_>, expected: &str, hint: &str) -> Finding {
     match &value.content {
         Content::Scalar(scalar) if scalar.plain && matches!(&*scalar.text, "" | "~" | "null") => wrong_number(key, 0),
         _ => Finding::error("wrong-type", key.span, key.text.to_string(), format!("`{}` is {expected}", key.text))
-            .hint("see `tidegate schema`, or docs/configuration.md"),
+            .hint(hint),
     }
 }
 

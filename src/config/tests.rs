@@ -295,6 +295,13 @@ fn text_that_looks_like_a_number_is_told_to_be_quoted() {
 }
 
 #[test]
+fn a_scalar_where_a_map_is_due_is_told_its_keys() {
+    assert_eq!(hints("gateway: { drain: 5s }\n"), ["write a map; its keys are: delay, deadline"]);
+    assert_eq!(hints("gateway: { driver: [a] }\n"), ["possible are: auto, io_uring, epoll"]);
+    assert_eq!(hints("gateway: { trusted_proxies: 10.0.0.0/8 }\n"), ["write a list: `[…]`"]);
+}
+
+#[test]
 fn exactly_one_action_per_route() {
     assert_eq!(findings(&route("name: a")), ["2:5 missing-key routes[0]"]);
     assert_eq!(findings(&route("to: x\n    redirect: /b")), ["4:15 one-of routes[0].redirect"]);
