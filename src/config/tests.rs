@@ -298,6 +298,8 @@ fn text_that_looks_like_a_number_is_told_to_be_quoted() {
 fn a_scalar_where_a_map_is_due_is_told_its_keys() {
     assert_eq!(hints("gateway: { drain: 5s }\n"), ["write a map; its keys are: delay, deadline"]);
     assert_eq!(hints("gateway: { driver: [a] }\n"), ["possible are: auto, io_uring, epoll"]);
+    assert_eq!(findings("gateway: { server: { pass: a } }\n").len(), 1);
+    assert_eq!(findings("gateway: { server: set }\n").len(), 1);
     assert_eq!(hints("gateway: { trusted_proxies: 10.0.0.0/8 }\n"), ["write a list: `[…]`"]);
 }
 
@@ -574,6 +576,8 @@ mod properties {
     fn probe(text: &str) {
         let loaded = loaded(text);
         loaded.render(false);
+        let silent: Vec<_> = loaded.all_findings().into_iter().filter(|finding| finding.hint.is_none()).collect();
+        assert!(silent.is_empty(), "{silent:?}");
         to_json(&loaded.all_findings(), &loaded.sources);
     }
 

@@ -523,7 +523,7 @@ impl Problem {
             Self::Surplus => {
                 ("one-of", "only one of these keys may be written".into(), Some("keep the one that is meant".into()))
             }
-            Self::Broken => ("bad-value", "this value cannot be read".into(), None),
+            Self::Broken => ("bad-value", "this value cannot be read".into(), Some("see docs/configuration.md".into())),
             Self::Other(message) => match message.split_once('\n') {
                 Some((problem, hint)) => ("bad-value", problem.into(), Some(hint.into())),
                 None => ("bad-value", message, None),
@@ -585,7 +585,15 @@ fn in_our_words(text: &str) -> String {
     }
     let text = if text.starts_with("struct ") { "a map" } else { text };
     let text = if text.starts_with("enum ") { "one of several words" } else { text };
-    let words = [("sequence", "a list"), ("map", "a map"), ("a sequence", "a list"), ("unit value", "no value")];
+    let words = [
+        ("sequence", "a list"),
+        ("map", "a map"),
+        ("a sequence", "a list"),
+        ("unit value", "no value"),
+        ("unit", "the word alone"),
+        ("unit variant", "the word alone"),
+        ("newtype variant", "a map with this key"),
+    ];
     if let Some((_, ours)) = words.iter().find(|(theirs, _)| *theirs == text) {
         return (*ours).to_owned();
     }
