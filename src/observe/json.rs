@@ -80,11 +80,11 @@ fn block_of_short(value: &[u8]) -> [u8; 16] {
     let (low, high) = if let (Some(first), Some(last)) = (value.first_chunk(), value.last_chunk()) {
         (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
     } else if let (Some(first), Some(last)) = (value.first_chunk(), value.last_chunk()) {
-        (u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)), SPACES)
+        ((u64::from(u32::from_le_bytes(*first)) << 32) | u64::from(u32::from_le_bytes(*last)), SPACES)
     } else {
-        (value.iter().fold(SPACES, |word, octet| word << 8 | u64::from(*octet)), SPACES)
+        (value.iter().fold(SPACES, |word, octet| (word << 8) | u64::from(*octet)), SPACES)
     };
-    (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
+    ((u128::from(high) << 64) | u128::from(low)).to_le_bytes()
 }
 
 /// Eight spaces.

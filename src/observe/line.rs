@@ -37,7 +37,9 @@ impl<'a> Line<'a> {
     /// Text of others: escaped, and cut to what is left.
     #[inline(always)]
     pub fn text(&mut self, key: &str, value: &[u8]) {
-        if !is_plain(value) || !self.plain(key, value) {
+        if value.is_empty() {
+            self.bare(key, "\"\",");
+        } else if !is_plain(value) || !self.plain(key, value) {
             self.escaped_and_cut(key, value);
         }
     }
@@ -118,13 +120,13 @@ impl<'a> Line<'a> {
         self.bare(key, if flag { "true," } else { "false," });
     }
 
-    #[inline]
+    #[inline(always)]
     fn bare(&mut self, key: &str, value: &str) {
         self.put(key.as_bytes());
         self.put(value.as_bytes());
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, text: &[u8]) {
         if let Some(room) = self.window.get_mut(self.at..self.at + text.len()) {
             room.copy_from_slice(text);
@@ -193,11 +195,11 @@ fn large_decimal(number: u64, room: &mut [u8]) -> usize {
 #[inline]
 fn eight_digits(number: u64) -> u64 {
     debug_assert!(number < 100_000_000, "eight digits");
-    let fours = number / 10_000 | (number % 10_000) << 32;
+    let fours = (number / 10_000) | ((number % 10_000) << 32);
     let hundreds = ((fours * 10_486) >> 20) & 0x7f_0000_007f;
-    let twos = hundreds | (fours - 100 * hundreds) << 16;
+    let twos = hundreds | ((fours - 100 * hundreds) << 16);
     let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
-    tens | (twos - 10 * tens) << 8
+    tens | ((twos - 10 * tens) << 8)
 }
 
 #[cfg(test)]
