@@ -14,11 +14,11 @@ pub(super) const CUT: &str = "…";
 pub struct Escaped<'a>(&'a [u8]);
 
 impl<'a> Escaped<'a> {
-    /// Text that the program itself wrote in printable ASCII without quotes and backslashes, such as a number in
-    /// hexadecimal or an IP address. Debug builds check it; what is longer than [`ESCAPED_BYTES_MAX`] is cut.
+    /// Text that is known to be printable ASCII without quotes and backslashes, such as a number in hexadecimal, an IP
+    /// address or a name that the configuration has checked. Debug builds check it; what is longer than [`ESCAPED_BYTES_MAX`] is cut.
     #[inline]
     pub fn plain(text: &'a [u8]) -> Self {
-        debug_assert!(is_plain(text), "the program wrote it");
+        debug_assert!(is_plain(text), "whoever made it knows its characters");
         Self(text.get(..ESCAPED_BYTES_MAX).unwrap_or(text))
     }
 
