@@ -37,6 +37,7 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
     let sink = if framing == ResponseFraming::Chunked { SinkFraming::Chunked } else { SinkFraming::Plain };
     if framing == ResponseFraming::Close {
         x.persistent = false;
+        x.close_delimited = true;
     }
     let mut body = BodyReader::new(head.body, u64::MAX, x.head_limits());
     body.forwards_trailers = x.hop.te_trailers;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ErrorBodies(pub Option<Arc<BTreeMap<u16, ErrorBody>>>);
 
-/// The variants of one body; what a client prefers is sent, else the other.
+/// The variants of one body.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ErrorBody {
     pub json: Option<Arc<[u8]>>,
@@ -15,14 +15,9 @@ pub struct ErrorBody {
 }
 
 impl ErrorBody {
-    /// The body a client gets and its media type: what it prefers, else the other.
-    pub fn variant(&self, html: bool) -> (&[u8], &'static str) {
-        match (&self.html, &self.json) {
-            (Some(text), _) if html => (text, "text/html; charset=utf-8"),
-            (_, Some(text)) => (text, "application/json"),
-            (Some(text), None) => (text, "text/html; charset=utf-8"),
-            (None, None) => (b"", "text/plain"),
-        }
+    /// The override of the variant that a client prefers; an absent one is the built-in.
+    pub fn variant(&self, html: bool) -> Option<&[u8]> {
+        if html { self.html.as_deref() } else { self.json.as_deref() }
     }
 }
 
