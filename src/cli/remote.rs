@@ -31,7 +31,9 @@ struct Remote {
 
 /// Show what a running gateway does
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  tidegate status\n  tidegate status --admin unix:/run/tidegate/admin.sock --format json")]
+#[command(
+    after_help = "Examples:\n  tidegate status\n  tidegate status --admin unix:/run/tidegate/admin.sock --format json"
+)]
 pub(super) struct Status {
     #[command(flatten)]
     remote: Remote,
@@ -39,7 +41,9 @@ pub(super) struct Status {
 
 /// Have a running gateway reload its configuration, and say what came of it
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  tidegate reload && echo adopted\n\nExit code 1 means that the old configuration serves on.")]
+#[command(
+    after_help = "Example:\n  tidegate reload && echo adopted\n\nExit code 1 means that the old configuration serves on."
+)]
 pub(super) struct Reload {
     #[command(flatten)]
     remote: Remote,
@@ -81,7 +85,12 @@ impl Remote {
             }
         };
         let Ok(value) = serde_json::from_slice::<Value>(&answer.body) else {
-            complain(&format!("{}: {} {}", self.admin, answer.status, String::from_utf8_lossy(&answer.body).trim_end()));
+            complain(&format!(
+                "{}: {} {}",
+                self.admin,
+                answer.status,
+                String::from_utf8_lossy(&answer.body).trim_end()
+            ));
             return ExitCode::from(FINDINGS);
         };
         print(&match self.format {

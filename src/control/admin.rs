@@ -28,6 +28,8 @@ use crate::observe::Registry;
 
 /// No call has a body that is looked at.
 const BODY_BYTES_MAX: u64 = 64 * 1024;
+/// The permissions of a Unix socket: they say who may call.
+const SOCKET_MODE: u32 = 0o660;
 /// How long a call may take; a reload that takes longer goes on without whoever asked.
 const CALL_MAX: Duration = Duration::from_secs(60);
 
@@ -94,14 +96,16 @@ fn bind_tcp(address: std::net::SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn bind_unix(path: &std::path::Path) -> io::Result<UnixListener> {
-    use std::os::unix::fs::FileTypeExt;
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
     if is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(refused) {
         // Left behind by a process that was killed.
         std::fs::remove_file(path)?;
     }
-    UnixListener::bind(path)
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
+    Ok(listener)
 }
 
 impl AdminSocket {

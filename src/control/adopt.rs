@@ -72,7 +72,12 @@ async fn commit(shards: &[ShardHandle], generation: u64) {
     let mut answers = Vec::with_capacity(shards.len());
     for shard in shards {
         let (tell, answer) = oneshot::channel();
-        let command = Command::Commit { generation, reply: Box::new(move |()| { let _ = tell.send(()); }) };
+        let command = Command::Commit {
+            generation,
+            reply: Box::new(move |()| {
+                let _ = tell.send(());
+            }),
+        };
         insist(shard, command).await;
         answers.push((shard.number, answer));
     }
@@ -161,7 +166,13 @@ mod tests {
     #[test]
     fn a_shard_that_drops_its_answer_aborts_on_all() {
         let log = Log::default();
-        let dropping = ShardHandle { number: 1, send: Box::new(|command| { drop(command); Ok(()) }) };
+        let dropping = ShardHandle {
+            number: 1,
+            send: Box::new(|command| {
+                drop(command);
+                Ok(())
+            }),
+        };
         assert_eq!(run(&[shard(0, Ok(()), &log), dropping]), Err(Refusal::Unreachable { shard: 1 }));
         assert_eq!(log.lock().unwrap().last().unwrap(), "0 abort 1");
     }

@@ -30,10 +30,7 @@ pub(super) async fn serve(listener: TcpListener) -> io::Result<()> {
 }
 
 fn router() -> Router {
-    Router::new()
-        .route("/slow", any(slow))
-        .fallback(echo)
-        .layer(DefaultBodyLimit::disable())
+    Router::new().route("/slow", any(slow)).fallback(echo).layer(DefaultBodyLimit::disable())
 }
 
 async fn echo(request: Request) -> Json<Value> {

@@ -131,8 +131,7 @@ pub(super) struct Dns {
 
 impl Dns {
     pub fn new() -> Arc<Self> {
-        let resolver =
-            build().inspect_err(|error| eprintln!("tidegate: host names cannot be resolved: {error}")).ok();
+        let resolver = build().inspect_err(|error| eprintln!("tidegate: host names cannot be resolved: {error}")).ok();
         Arc::new(Self { resolver, table: Mutex::new(Table::new()), wanted: Notify::new() })
     }
 

@@ -42,7 +42,7 @@ impl DrainSwitch {
         let snapshot = shared.current();
         let (delay, deadline) = (snapshot.gateway.drain_delay, snapshot.gateway.drain_deadline);
         drop(snapshot);
-        eprintln!("tidegate: draining: new connections for {delay:?}, open exchanges for {deadline:?}");
+        eprintln!("tidegate: draining: listeners close after {delay:?}, open exchanges have {deadline:?}");
         sleep(delay).await;
         let unfinished = drain(&shared.fleet.shards, deadline).await;
         if unfinished > 0 {
@@ -56,7 +56,16 @@ async fn drain(shards: &[ShardHandle], deadline: Duration) -> usize {
     let mut answers = Vec::with_capacity(shards.len());
     for shard in shards {
         let (tell, answer) = oneshot::channel();
-        send(shard, Command::Drain { deadline, reply: Box::new(move |()| { let _ = tell.send(()); }) }).await;
+        send(
+            shard,
+            Command::Drain {
+                deadline,
+                reply: Box::new(move |()| {
+                    let _ = tell.send(());
+                }),
+            },
+        )
+        .await;
         answers.push(answer);
     }
     let mut done = 0;

@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn a_loopback_literal_is_ours_whatever_the_port() {
-        for host in ["127.0.0.1", "127.0.0.1:9901", "127.8.9.1:1", "[::1]:9901", "[::1]", "localhost:9901", "LOCALHOST"] {
+        for host in ["127.0.0.1", "127.0.0.1:9901", "127.8.9.1:1", "[::1]:9901", "[::1]", "localhost:9901", "LOCALHOST"]
+        {
             assert_eq!(at(host), Ok(()), "{host}");
         }
     }
@@ -143,9 +144,22 @@ mod tests {
 
     #[test]
     fn any_other_host_is_refused() {
-        for host in ["evil.test", "evil.test:9901", "127.0.0.1.evil.test", "localhost.evil.test", "10.0.0.8", "", ":9901",
-            "[::1", "[::1]x", "localhost:x", "127.0.0.1:9901:1", "::1", "0.0.0.0", "user@localhost"]
-        {
+        for host in [
+            "evil.test",
+            "evil.test:9901",
+            "127.0.0.1.evil.test",
+            "localhost.evil.test",
+            "10.0.0.8",
+            "",
+            ":9901",
+            "[::1",
+            "[::1]x",
+            "localhost:x",
+            "127.0.0.1:9901:1",
+            "::1",
+            "0.0.0.0",
+            "user@localhost",
+        ] {
             assert_eq!(at(host), Err(Denial::Host), "{host}");
         }
         assert_eq!(check(&Call { path: "/status", ..Call::default() }, &RULES), Err(Denial::Host));
@@ -184,9 +198,15 @@ mod tests {
         assert_eq!(call("/readyz", None), Ok(()));
         assert_eq!(call("/metrics", Some("Bearer 0123456789abcdef")), Ok(()));
         assert_eq!(call("/metrics", Some("bearer  0123456789abcdef")), Ok(()));
-        for wrong in [None, Some("0123456789abcdef"), Some("Bearer 0123456789abcdeF"), Some("Bearer 0123456789abcdef0"),
-            Some("Bearer 012345678"), Some("Bearer "), Some("Basic 0123456789abcdef")]
-        {
+        for wrong in [
+            None,
+            Some("0123456789abcdef"),
+            Some("Bearer 0123456789abcdeF"),
+            Some("Bearer 0123456789abcdef0"),
+            Some("Bearer 012345678"),
+            Some("Bearer "),
+            Some("Basic 0123456789abcdef"),
+        ] {
             assert_eq!(call("/metrics", wrong), Err(Denial::Token), "{wrong:?}");
         }
     }

@@ -127,6 +127,7 @@ impl Signals {
     async fn until_end(mut self, shared: &Shared, reloads: &Reloads, drain: &DrainSwitch, log: &LogWriter) -> End {
         let drained = drain.drained(shared);
         tokio::pin!(drained);
+        let mut told = false;
         loop {
             let ending = tokio::select! {
                 () = &mut drained => return End::Drained,
@@ -135,8 +136,12 @@ impl Signals {
                 _ = self.terminate.recv() => true,
                 _ = self.interrupt.recv() => true,
             };
-            if ending && !drain.press(shared) {
+            // A drain that the API began is no first signal: an orchestrator's follows it, and must not cut it short.
+            if ending && std::mem::replace(&mut told, true) {
                 return End::AtOnce;
+            }
+            if ending {
+                drain.press(shared);
             }
         }
     }

@@ -80,9 +80,7 @@ impl Outcome {
         let Some(changes) = self.changes.as_ref().filter(|_| self.adopted) else {
             let count = self.findings.as_array().map_or(0, Vec::len);
             let why = self.problem.clone().unwrap_or_else(|| format!("{count} findings"));
-            return format!(
-                "reload refused: {why}; generation {generation} serves on (trigger {trigger}, {took} ms)"
-            );
+            return format!("reload refused: {why}; generation {generation} serves on (trigger {trigger}, {took} ms)");
         };
         let mut line = format!("generation {generation} adopted: {changes} (trigger {trigger}, {took} ms)");
         if !self.needs_restart.is_empty() {

@@ -203,8 +203,11 @@ impl Reloader {
         }
         let sink = self.sink(before, &draft.snapshot)?;
         let snapshot = Arc::new(draft.snapshot);
-        let adopted = adopt::adopt(&self.parts.shared.fleet.shards, &snapshot).await;
-        adopted.map_err(|refusal| Refused::Problem(refusal.to_string()))?;
+        if let Err(refusal) = adopt::adopt(&self.parts.shared.fleet.shards, &snapshot).await {
+            // A shard may not have forgotten it yet, and must not be the one that frees it.
+            self.retire(snapshot);
+            return Err(Refused::Problem(refusal.to_string()));
+        }
         if let Some(sink) = sink {
             self.parts.log.replace(sink);
         }
@@ -276,7 +279,11 @@ impl Reloader {
             outcome.needs_restart = needs_restart(&before.config, &snapshot.config);
         }
         self.parts.shared.replace(Arc::clone(snapshot));
-        self.retired.push(before);
+        self.retire(before);
+    }
+
+    fn retire(&mut self, snapshot: Arc<Snapshot>) {
+        self.retired.push(snapshot);
         if self.retired.len() > RETIRED_MAX {
             self.retired.remove(0);
         }
@@ -299,9 +306,206 @@ impl Reloader {
         }
         systemd::ready();
         let control = shared.registry.control();
-        if outcome.adopted { control.reloads_adopted.increment() } else { control.reloads_refused.increment() }
+        if outcome.adopted {
+            control.reloads_adopted.increment()
+        } else {
+            control.reloads_refused.increment()
+        }
         eprint!("{}", outcome.rendered);
         eprintln!("tidegate: {}", outcome.line());
         outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Timestamp, UnixTime};
+    use crate::config::ProcessEnvironment;
+    use crate::control::{Facts, Fleet};
+    use crate::observe::{Bounds, Registry};
+    use crate::proxy::command::{Command, ShardHandle};
+    use std::fs;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    const GOOD: &str =
+        "routes:\n  - { name: a, match: { path: /a }, respond: { status: 200 } }\nadmin: off\naccess_log: off\n";
+
+    /// A reloader over one fake shard, which refuses to prepare while `refuses` is set.
+    struct Bench {
+        folder: tempfile::TempDir,
+        refuses: Arc<AtomicBool>,
+        runtime: tokio::runtime::Runtime,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let bench = Self { folder: tempfile::tempdir().unwrap(), refuses: Arc::default(), runtime };
+            bench.write(GOOD);
+            bench
+        }
+
+        fn file(&self) -> PathBuf {
+            self.folder.path().join("gate.yaml")
+        }
+
+        fn write(&self, text: &str) {
+            fs::write(self.file(), text).unwrap();
+        }
+
+        /// A reloader that has put the file in force.
+        async fn started(&self) -> (Reloader, Reloads) {
+            let shared = Arc::new(shared(Arc::clone(&self.refuses)));
+            let registry = Arc::clone(&shared.registry);
+            let sink = Sink::open(&crate::config::LogTarget::Off).unwrap();
+            let log = Arc::new(LogWriter::start(Vec::new(), sink, registry).unwrap());
+            let (source, environment) = (Source::Path(self.file()), Arc::new(ProcessEnvironment));
+            let loaded = config::load(&source, &*environment);
+            let parts = ReloadParts { shared, source, environment, dns: Dns::new(), log, via_seed: 1 };
+            let (mut reloader, reloads) = Reloader::new(parts);
+            assert!(reloader.start(loaded).await.adopted);
+            (reloader, reloads)
+        }
+    }
+
+    fn shared(refuses: Arc<AtomicBool>) -> Shared {
+        let send = move |command| {
+            match command {
+                Command::Prepare { reply, .. } if refuses.load(Ordering::Relaxed) => reply(Err("taken".into())),
+                Command::Prepare { reply, .. } => reply(Ok(())),
+                Command::Commit { reply, .. } => reply(()),
+                _ => {}
+            }
+            Ok(())
+        };
+        let facts = Facts {
+            driver: String::new(),
+            driver_reason: String::new(),
+            cpus: vec![0],
+            descriptors_max: 0,
+            descriptors_before: 0,
+        };
+        let fleet = Fleet {
+            shards: vec![ShardHandle { number: 0, send: Box::new(send) }],
+            beats: Vec::new(),
+            now: Timestamp::default,
+            unix_time: UnixTime::default,
+            local: Box::new(|_, _| None),
+            figures: Box::new(|_| {}),
+            facts,
+        };
+        let empty = Draft::alone(&Source::text("empty", "admin: off\n"), &config::EmptyEnvironment).snapshot;
+        let empty = Arc::new(Snapshot { generation: 0, ..empty });
+        Shared::new(fleet, Arc::new(Registry::new(1, Bounds::default())), empty)
+    }
+
+    #[test]
+    fn an_adopted_change_counts_what_it_changed() {
+        let bench = Bench::new();
+        bench.runtime.block_on(async {
+            let (mut reloader, _reloads) = bench.started().await;
+            bench.write(&GOOD.replace("status: 200", "status: 204"));
+            let outcome = reloader.change(Trigger::Api, None).await;
+            assert_eq!((outcome.adopted, outcome.generation), (true, 2));
+            assert_eq!(outcome.changes.map(|changes| changes.routes.changed), Some(1));
+            assert_eq!(reloader.parts.shared.registry.control().reloads_adopted.value(), 1);
+        });
+    }
+
+    #[test]
+    fn a_configuration_with_findings_changes_nothing() {
+        let bench = Bench::new();
+        bench.runtime.block_on(async {
+            let (mut reloader, _reloads) = bench.started().await;
+            bench.write("bogus: 1\n");
+            let outcome = reloader.change(Trigger::Signal, None).await;
+            assert_eq!((outcome.adopted, outcome.generation), (false, 1));
+            assert_eq!(outcome.findings[0]["code"], "unknown-key");
+            assert_eq!(reloader.parts.shared.current().routes.len(), 1);
+        });
+    }
+
+    #[test]
+    fn a_shard_that_refuses_keeps_the_plan_before() {
+        let bench = Bench::new();
+        bench.runtime.block_on(async {
+            let (mut reloader, _reloads) = bench.started().await;
+            bench.refuses.store(true, Ordering::Relaxed);
+            let outcome = reloader.change(Trigger::Api, None).await;
+            assert_eq!((outcome.adopted, outcome.problem.as_deref()), (false, Some("taken")));
+            assert_eq!(reloader.parts.shared.current().generation, 1);
+        });
+    }
+
+    #[test]
+    fn requests_that_wait_share_one_reload() {
+        let bench = Bench::new();
+        bench.runtime.block_on(async {
+            let (mut reloader, reloads) = bench.started().await;
+            reloads.ask(Trigger::Signal);
+            let waiting = reloads.ask_and_wait(Trigger::Api);
+            let serving = async {
+                let first = reloader.requests.recv().await.unwrap();
+                reloader.serve(first).await;
+            };
+            let (outcome, ()) = tokio::join!(waiting, serving);
+            let outcome = outcome.unwrap();
+            assert_eq!((outcome.generation, outcome.trigger), (2, Trigger::Api));
+            assert!(reloader.requests.try_recv().is_err());
+        });
+    }
+
+    #[test]
+    fn files_that_say_the_same_are_no_change() {
+        let bench = Bench::new();
+        bench.runtime.block_on(async {
+            let (mut reloader, _reloads) = bench.started().await;
+            bench.write(GOOD);
+            reloader.files_stirred().await;
+            assert_eq!(reloader.parts.shared.current().generation, 1);
+            bench.write(&GOOD.replace("/a", "/b"));
+            reloader.files_stirred().await;
+            assert_eq!(reloader.parts.shared.current().generation, 2);
+        });
+    }
+
+    #[test]
+    fn names_are_compiled_from_what_is_in_force_not_from_the_disk() {
+        let bench = Bench::new();
+        bench.runtime.block_on(async {
+            let (mut reloader, _reloads) = bench.started().await;
+            bench.write("bogus: 1\n");
+            let outcome = reloader.change(Trigger::Names, None).await;
+            assert_eq!((outcome.adopted, outcome.generation), (true, 2));
+        });
+    }
+
+    #[test]
+    fn a_log_file_that_cannot_be_opened_refuses_the_change() {
+        let bench = Bench::new();
+        bench.runtime.block_on(async {
+            let (mut reloader, _reloads) = bench.started().await;
+            let nowhere = Path::new("/nonexistent/log").display();
+            bench.write(&GOOD.replace("access_log: off", &format!("access_log: {{ to: {{ file: {nowhere} }} }}")));
+            let outcome = reloader.change(Trigger::Api, None).await;
+            assert!(outcome.problem.as_ref().is_some_and(|problem| problem.starts_with("access_log.to")));
+        });
+    }
+
+    #[test]
+    fn an_old_snapshot_is_kept_until_nobody_uses_it() {
+        let bench = Bench::new();
+        bench.runtime.block_on(async {
+            let (mut reloader, _reloads) = bench.started().await;
+            let used = reloader.parts.shared.current();
+            reloader.change(Trigger::Api, None).await;
+            reloader.free_retired();
+            assert_eq!(reloader.retired.len(), 1, "the empty one is free, the used one is not");
+            drop(used);
+            reloader.free_retired();
+            assert!(reloader.retired.is_empty());
+        });
     }
 }

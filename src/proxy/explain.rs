@@ -180,7 +180,10 @@ impl Asked {
                     default_host: listener.default_host.as_deref(),
                 };
                 encode::request(&parts, &mut out).map_err(|_| (400, "rewrite"))?;
-                Ok(Outcome::Forward { upstream: snapshot.upstream(forward.upstream).name.to_string(), request: text(&out) })
+                Ok(Outcome::Forward {
+                    upstream: snapshot.upstream(forward.upstream).name.to_string(),
+                    request: text(&out),
+                })
             }
             Action::Redirect(redirect) => {
                 let (head, written, cx) = (&self.head, self.written.as_slice(), &self.cx);
@@ -188,9 +191,7 @@ impl Asked {
                 encode::location(&redirect.location, &parts, &mut out).map_err(|_| (400, "rewrite"))?;
                 Ok(Outcome::Redirect { status: redirect.status, location: text(&out) })
             }
-            Action::Respond(fixed) => {
-                Ok(Outcome::Respond { status: fixed.status, body_bytes: fixed.body.len() })
-            }
+            Action::Respond(fixed) => Ok(Outcome::Respond { status: fixed.status, body_bytes: fixed.body.len() }),
         }
     }
 
