@@ -2,7 +2,16 @@
 
 mod world;
 
+mod bodies;
+mod continue_100;
+mod interim;
 mod keep_alive;
+mod pipelining;
 
 #[global_allocator]
 static ALLOCATOR: world::count::Counting = world::count::Counting;
+
+/// The plainest request.
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+/// The plainest answer.
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
