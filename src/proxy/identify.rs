@@ -11,7 +11,7 @@ use crate::http::authority::Authority;
 use crate::http::forwarded::{self, Family};
 use crate::http::h1::Hop;
 use crate::http::header::KnownName;
-use crate::http::target::{Form, Scheme, Target};
+use crate::http::target::{Canonical, Form, Scheme, Target};
 use crate::http::trace_context::{Trace, Traceparent};
 use crate::http::{Method, Span, Version, request_id};
 use crate::observe::Reason;
@@ -106,8 +106,7 @@ fn check_authority<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
         _ => head.fields.all(KnownName::Host).next().map(|field| field.value),
     };
     let Some(text) = text else {
-        // HTTP/1.0 without Host, where the listener names a default: the default is matched and sent.
-        x.cx.default_host = true;
+        take_default_host(x);
         return Ok(());
     };
     let authority = Authority::parse(text.of(bytes), Scheme::Http.default_port(), &mut x.memory.written);
@@ -115,6 +114,17 @@ fn check_authority<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
     x.cx.authority_text = text;
     x.cx.authority = Some(authority);
     Ok(())
+}
+
+/// HTTP/1.0 without Host, where the listener names a default: the default is matched and sent.
+fn take_default_host<N: Net>(x: &mut Exchange<'_, N>) {
+    x.cx.default_host = true;
+    let host = x.listener.default_host.as_deref().unwrap_or_default();
+    let written = &mut x.memory.written;
+    let start = written.len();
+    written.extend_from_slice(host.as_bytes());
+    let host = Canonical::Written(Span::new(start, written.len()));
+    x.cx.authority = Some(Authority { host, port: None });
 }
 
 fn check_loop<N: Net>(x: &Exchange<'_, N>) -> Result<(), Failure> {

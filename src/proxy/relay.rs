@@ -35,7 +35,8 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
     let hop = Hop::of_response(received.filled(), head).map_err(|error| refused(x, error.reason()))?;
     let framing = client_framing(x);
     let sink = if framing == ResponseFraming::Chunked { SinkFraming::Chunked } else { SinkFraming::Plain };
-    if framing == ResponseFraming::Close {
+    // An answer before the end of the request's content: what is left of it will not be waited for.
+    if framing == ResponseFraming::Close || !(x.body_read || upload.ended) {
         x.persistent = false;
     }
     let mut body = BodyReader::new(head.body, u64::MAX, x.head_limits());
