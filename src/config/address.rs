@@ -148,7 +148,9 @@ fn unix_path(path: &str) -> Result<PathBuf, String> {
         return Err("a Unix socket needs an absolute path\nwrite `unix:/run/name.sock`".into());
     }
     if path.len() > UNIX_PATH_BYTES_MAX || path.contains('\0') {
-        return Err(format!("the path of a Unix socket has at most {UNIX_PATH_BYTES_MAX} bytes"));
+        return Err(format!(
+            "the path of a Unix socket has at most {UNIX_PATH_BYTES_MAX} bytes\nchoose a shorter path"
+        ));
     }
     Ok(Path::new(path).to_owned())
 }

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use std::fmt::Write as _;
 
 use annotate_snippets::renderer::DecorStyle;
-use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet, normalize_untrusted_str};
 use serde::Serialize;
 
 /// Source lines longer than this are not shown, only named.
@@ -135,7 +135,8 @@ impl Finding {
     }
 }
 
-/// Renders findings for a terminal: the source line, a caret, and the hint, one block per finding.
+/// Renders findings for a terminal: the source line, a caret, and the hint, one block per finding. Control characters
+/// from keys and values are made visible.
 pub fn render(findings: &[&Finding], sources: &Sources, colour: bool) -> String {
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
     let renderer = renderer.decor_style(DecorStyle::Ascii);
@@ -152,13 +153,13 @@ fn group<'a>(finding: &'a Finding, sources: &'a Sources) -> Group<'a> {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut group = Group::with_title(level.primary_title(&finding.problem).id(finding.code));
+    let mut group = Group::with_title(level.primary_title(normalize_untrusted_str(&finding.problem)).id(finding.code));
     group = place(group, finding.span, &finding.path, AnnotationKind::Primary, sources);
     for related in &finding.related {
         group = place(group, related.span, &related.message, AnnotationKind::Context, sources);
     }
     match &finding.hint {
-        Some(hint) => group.element(Level::HELP.message(hint.as_str())),
+        Some(hint) => group.element(Level::HELP.message(normalize_untrusted_str(hint))),
         None => group,
     }
 }
@@ -167,7 +168,7 @@ fn place<'a>(group: Group<'a>, span: Span, label: &'a str, kind: AnnotationKind,
     let name = sources.name(span.file);
     match sources.line(span.file, span.line).filter(|line| line.len() <= LINE_BYTES_SHOWN_MAX) {
         Some(line) => {
-            let caret = kind.span(bytes_in_line(line, span)).label(label);
+            let caret = kind.span(bytes_in_line(line, span)).label(normalize_untrusted_str(label));
             group.element(Snippet::source(line).line_start(span.line as usize).path(name).annotation(caret))
         }
         None if span.line == 0 => group.element(Origin::path(name)),

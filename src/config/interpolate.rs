@@ -4,6 +4,7 @@
 //! inside that object. A value that came from outside is marked secret here and stays so.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, join};
@@ -24,7 +25,7 @@ pub(super) struct World<'e> {
     /// The folder of the configuration file, which paths are relative to.
     pub folder: PathBuf,
     /// Every file that was read, for the watcher.
-    pub files_read: Vec<PathBuf>,
+    pub files_read: BTreeSet<PathBuf>,
     budget: Budget,
 }
 
@@ -44,7 +45,7 @@ struct Unresolved {
 impl<'e> World<'e> {
     pub fn new(environment: &'e dyn Environment) -> Self {
         let budget = Budget { references: REFERENCES_MAX, bytes: RESOLVED_BYTES_MAX };
-        Self { environment, folder: PathBuf::new(), files_read: Vec::new(), budget }
+        Self { environment, folder: PathBuf::new(), files_read: BTreeSet::new(), budget }
     }
 
     /// Resolves every reference below `node` and reports whatever is refused in it, up to `OBJECT_FINDINGS_MAX`.
@@ -162,9 +163,7 @@ impl<'e> World<'e> {
             hint: format!("the path is relative to the configuration file: {}", full.display()),
         };
         let read = self.environment.file(&full);
-        if !self.files_read.contains(&full) {
-            self.files_read.push(full.clone());
-        }
+        self.files_read.insert(full.clone());
         let bytes = read.map_err(|error| unreadable(error.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8 text".into()))?;
         let text = text.strip_suffix('\n').unwrap_or(&text);

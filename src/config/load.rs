@@ -122,7 +122,7 @@ pub fn load(source: &Source, environment: &dyn Environment) -> Loaded {
         loader.file(text);
     }
     let mut loaded = loader.loaded;
-    loaded.files.append(&mut loader.world.files_read);
+    loaded.files.extend(loader.world.files_read);
     refuse_duplicate_names("route", &mut loaded.config.routes);
     loaded
 }
@@ -224,7 +224,7 @@ impl Loader<'_> {
 
     fn named<T: DeserializeOwned + Check>(&mut self, key: &Key<'_>, value: &mut Node<'_>) -> Vec<Object<T>> {
         let Content::Mapping(entries) = &mut value.content else {
-            self.loaded.findings.push(wrong_container(key, value, "a map of names"));
+            self.loaded.findings.push(wrong_container(key, value, "a map of names", "write `name: { … }` below it"));
             return Vec::new();
         };
         if entries.is_empty() || entries.len() > OBJECTS_MAX {
@@ -249,7 +249,7 @@ impl Loader<'_> {
 
     fn routes(&mut self, key: &Key<'_>, value: &mut Node<'_>) {
         let Content::Sequence(items) = &mut value.content else {
-            self.loaded.findings.push(wrong_container(key, value, "a list"));
+            self.loaded.findings.push(wrong_container(key, value, "a list", "write `- match: …` below it"));
             return;
         };
         if items.is_empty() || items.len() > OBJECTS_MAX {
@@ -260,7 +260,8 @@ impl Loader<'_> {
         for (index, item) in items.iter_mut().enumerate() {
             let path = format!("routes[{index}]");
             let span = item.span;
-            let name = written_name(item).unwrap_or_else(|| path.clone());
+            // Paths count within a file, where the reader looks; names count through all files, to be unique.
+            let name = written_name(item).unwrap_or_else(|| format!("routes[{}]", self.loaded.config.routes.len()));
             let route = self.object(name, span, path, item);
             self.loaded.config.routes.push(route);
         }
@@ -309,11 +310,11 @@ fn unknown_key(key: &Key<'_>) -> Finding {
     Finding::error("unknown-key", key.span, key.text.to_string(), format!("unknown key `{}`", key.text)).hint(hint)
 }
 
-fn wrong_container(key: &Key<'_>, value: &Node<'_>, expected: &str) -> Finding {
+fn wrong_container(key: &Key<'_>, value: &Node<'_>, expected: &str, hint: &str) -> Finding {
     match &value.content {
         Content::Scalar(scalar) if scalar.plain && matches!(&*scalar.text, "" | "~" | "null") => wrong_number(key, 0),
         _ => Finding::error("wrong-type", key.span, key.text.to_string(), format!("`{}` is {expected}", key.text))
-            .hint("see `tidegate schema`, or docs/configuration.md"),
+            .hint(hint),
     }
 }
 
@@ -350,8 +351,8 @@ fn written_name(node: &Node<'_>) -> Option<String> {
 fn refuse_duplicate_names<T>(kind: &str, objects: &mut [Object<T>]) {
     let mut first: HashMap<String, Span> = HashMap::with_capacity(objects.len());
     for object in objects {
-        // An unnamed object is called after its place, and several files have the same places.
-        if object.name == object.path {
+        // An unnamed route is called after its place, as nothing else can be.
+        if object.name.contains('[') {
             continue;
         }
         match first.get(&object.name) {

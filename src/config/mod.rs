@@ -18,6 +18,7 @@ mod gateway;
 mod interpolate;
 mod limits;
 mod listeners;
+#[expect(clippy::result_large_err, reason = "a finding is made once and ends what it is about")]
 mod load;
 mod routes;
 mod schema;
@@ -26,6 +27,7 @@ mod source;
 mod spanned;
 mod suggest;
 mod timeouts;
+#[expect(clippy::result_large_err, reason = "a finding is made once and ends what it is about")]
 mod tree;
 mod typing;
 mod upstreams;

@@ -334,7 +334,7 @@ text_type!(
     "a string",
     |text| {
         if text.bytes().any(|b| (b < 0x20 && b != b'\t') || b == 0x7f) {
-            return Err("a header value cannot hold line breaks or control characters".into());
+            return Err("a header value cannot hold line breaks or control characters\nremove them".into());
         }
         Ok(text.trim_matches([' ', '\t']).into())
     }

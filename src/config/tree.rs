@@ -194,7 +194,8 @@ impl<'s> Builder<'s> {
         if id < NODES_MAX {
             return Ok(id);
         }
-        Err(Finding::error("too-large", span, "", format!("the file holds more than {NODES_MAX} values")))
+        let problem = format!("the file holds more than {NODES_MAX} values");
+        Err(Finding::error("too-large", span, "", problem).hint("use a folder of several files"))
     }
 
     fn key_is_next(&self) -> bool {
@@ -214,7 +215,8 @@ impl<'s> Builder<'s> {
                 .hint("text that begins with `{` or `[` needs quotes"));
         }
         if self.frames.len() >= DEPTH_MAX {
-            return Err(Finding::error("too-large", span, "", format!("nested more than {DEPTH_MAX} levels deep")));
+            let problem = format!("nested more than {DEPTH_MAX} levels deep");
+            return Err(Finding::error("too-large", span, "", problem).hint("no key of the model is so deep"));
         }
         let id = self.id(span)?;
         self.frames.push(Frame { id, span, refused: property(anchor, tagged, span), kind });

@@ -234,16 +234,16 @@ impl<'de> Deserializer<'de> for At<'_, '_> {
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        keys: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Failure> {
-        self.any(visitor)
+        self.any(visitor).map_err(|failure| failure.offering(keys, self.node.id))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        words: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Failure> {
         let result = match &self.node.content {
@@ -259,7 +259,7 @@ impl<'de> Deserializer<'de> for At<'_, '_> {
                     Some(entry) => Err(access.failed(Failure::new(Problem::Surplus), entry, true)),
                 })
             }
-            _ => return self.any(visitor),
+            _ => return self.any(visitor).map_err(|failure| failure.offering(words, self.node.id)),
         };
         result.map_err(|failure| self.located(failure))
     }
@@ -440,6 +440,7 @@ enum Problem {
     Type {
         found: String,
         expected: String,
+        allowed: &'static [&'static str],
     },
     UnknownKey {
         key: String,
@@ -462,6 +463,16 @@ enum Problem {
 impl Failure {
     fn new(problem: Problem) -> Self {
         Self(Box::new(Stop { problem, place: None, path: Vec::new(), consequential: false }))
+    }
+
+    /// Adds what might have been written instead, if the node itself is of the wrong type.
+    fn offering(mut self, words: &'static [&'static str], id: u32) -> Self {
+        if let Problem::Type { allowed, .. } = &mut self.0.problem
+            && self.0.place.as_ref().is_some_and(|place| place.id == id)
+        {
+            *allowed = words;
+        }
+        self
     }
 
     fn inside(mut self, step: Step) -> Self {
@@ -494,7 +505,7 @@ impl Problem {
     /// Code, problem and hint.
     fn told(self, secret: bool) -> (&'static str, String, Option<String>) {
         match self {
-            Self::Type { found, expected } => wrong_type(&found, &expected, secret),
+            Self::Type { found, expected, allowed } => wrong_type(&found, &expected, allowed, secret),
             Self::UnknownKey { key, allowed } => {
                 let hint = did_you_mean(&key, allowed, "allowed here", false);
                 ("unknown-key", format!("unknown key `{key}`"), Some(hint))
@@ -512,7 +523,7 @@ impl Problem {
             Self::Surplus => {
                 ("one-of", "only one of these keys may be written".into(), Some("keep the one that is meant".into()))
             }
-            Self::Broken => ("bad-value", "this value cannot be read".into(), None),
+            Self::Broken => ("bad-value", "this value cannot be read".into(), Some("see docs/configuration.md".into())),
             Self::Other(message) => match message.split_once('\n') {
                 Some((problem, hint)) => ("bad-value", problem.into(), Some(hint.into())),
                 None => ("bad-value", message, None),
@@ -529,21 +540,37 @@ fn did_you_mean(word: &str, allowed: &[&'static str], or: &str, secret: bool) ->
     }
 }
 
-fn wrong_type(found: &str, expected: &str, secret: bool) -> (&'static str, String, Option<String>) {
+fn wrong_type(
+    found: &str,
+    expected: &str,
+    allowed: &[&'static str],
+    secret: bool,
+) -> (&'static str, String, Option<String>) {
     let found = if secret { "another value" } else { found };
-    let hint = if found.contains("string") && expected.contains("boolean") {
-        Some("write `true` or `false`, without quotes".to_owned())
-    } else if found.contains("string") && is_number(expected) {
-        Some("write the number without quotes".to_owned())
-    } else if (found.contains("integer") || found.contains("floating") || found.contains("boolean"))
-        && expected.contains("string")
-    {
-        Some("put it in quotes".to_owned())
-    } else {
-        None
-    };
+    let hint = type_hint(found, expected, allowed);
     let (found, expected) = (in_our_words(found), in_our_words(expected));
-    ("wrong-type", format!("expected {expected}, found {found}"), hint)
+    ("wrong-type", format!("expected {expected}, found {found}"), Some(hint))
+}
+
+fn type_hint(found: &str, expected: &str, allowed: &[&'static str]) -> String {
+    let scalar = ["integer", "floating", "boolean"].iter().any(|kind| found.starts_with(kind));
+    if found.starts_with("string") && expected.contains("boolean") {
+        "write `true` or `false`, without quotes".into()
+    } else if found.starts_with("string") && is_number(expected) {
+        "write the number without quotes".into()
+    } else if scalar && expected.contains("string") {
+        "put it in quotes".into()
+    } else if expected.starts_with("enum ") && !allowed.is_empty() {
+        format!("possible are: {}", allowed.join(", "))
+    } else if !allowed.is_empty() {
+        format!("write a map; its keys are: {}", allowed.join(", "))
+    } else if expected.contains("sequence") {
+        "write a list: `[…]`".into()
+    } else if expected.contains("map") {
+        "write a map: `{ key: value }`".into()
+    } else {
+        "see docs/configuration.md".into()
+    }
 }
 
 fn is_number(expected: &str) -> bool {
@@ -557,7 +584,16 @@ fn in_our_words(text: &str) -> String {
         return if text.contains("number") { text.to_owned() } else { "a whole number".to_owned() };
     }
     let text = if text.starts_with("struct ") { "a map" } else { text };
-    let words = [("sequence", "a list"), ("map", "a map"), ("a sequence", "a list"), ("unit value", "no value")];
+    let text = if text.starts_with("enum ") { "one of several words" } else { text };
+    let words = [
+        ("sequence", "a list"),
+        ("map", "a map"),
+        ("a sequence", "a list"),
+        ("unit value", "no value"),
+        ("unit", "the word alone"),
+        ("unit variant", "the word alone"),
+        ("newtype variant", "a map with this key"),
+    ];
     if let Some((_, ours)) = words.iter().find(|(theirs, _)| *theirs == text) {
         return (*ours).to_owned();
     }
@@ -573,7 +609,7 @@ impl de::Error for Failure {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::new(Problem::Type { found: found.to_string(), expected: expected.to_string() })
+        Self::new(Problem::Type { found: found.to_string(), expected: expected.to_string(), allowed: &[] })
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
@@ -581,7 +617,11 @@ impl de::Error for Failure {
     }
 
     fn invalid_length(_: usize, expected: &dyn de::Expected) -> Self {
-        Self::new(Problem::Type { found: "another number of values".into(), expected: expected.to_string() })
+        Self::new(Problem::Type {
+            found: "another number of values".into(),
+            expected: expected.to_string(),
+            allowed: &[],
+        })
     }
 
     fn unknown_variant(word: &str, allowed: &'static [&'static str]) -> Self {

@@ -45,7 +45,7 @@ impl<T: Literal> Visitor<'_> for LiteralVisitor<T> {
     }
 
     fn visit_i64<E: de::Error>(self, _: i64) -> Result<T, E> {
-        Err(E::custom(format!("expected {}, found a negative number", T::EXPECTED)))
+        Err(E::custom(format!("expected {}, found a negative number\nwrite it without a sign", T::EXPECTED)))
     }
 }
 

@@ -14,11 +14,11 @@ pub(super) const CUT: &str = "…";
 pub struct Escaped<'a>(&'a [u8]);
 
 impl<'a> Escaped<'a> {
-    /// Text that the program itself wrote in printable ASCII without quotes and backslashes, such as a number in
-    /// hexadecimal or an IP address. Debug builds check it; what is longer than [`ESCAPED_BYTES_MAX`] is cut.
+    /// Text that is known to be printable ASCII without quotes and backslashes, such as a number in hexadecimal, an IP
+    /// address or a name that the configuration has checked. Debug builds check it; what is longer than [`ESCAPED_BYTES_MAX`] is cut.
     #[inline]
     pub fn plain(text: &'a [u8]) -> Self {
-        debug_assert!(is_plain(text), "the program wrote it");
+        debug_assert!(is_plain(text), "whoever made it knows its characters");
         Self(text.get(..ESCAPED_BYTES_MAX).unwrap_or(text))
     }
 
@@ -80,11 +80,11 @@ fn block_of_short(value: &[u8]) -> [u8; 16] {
     let (low, high) = if let (Some(first), Some(last)) = (value.first_chunk(), value.last_chunk()) {
         (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
     } else if let (Some(first), Some(last)) = (value.first_chunk(), value.last_chunk()) {
-        (u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)), SPACES)
+        ((u64::from(u32::from_le_bytes(*first)) << 32) | u64::from(u32::from_le_bytes(*last)), SPACES)
     } else {
-        (value.iter().fold(SPACES, |word, octet| word << 8 | u64::from(*octet)), SPACES)
+        (value.iter().fold(SPACES, |word, octet| (word << 8) | u64::from(*octet)), SPACES)
     };
-    (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
+    ((u128::from(high) << 64) | u128::from(low)).to_le_bytes()
 }
 
 /// Eight spaces.

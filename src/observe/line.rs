@@ -8,23 +8,21 @@ pub const LINE_BYTES_MAX: usize = 8 * 1024;
 
 /// What all names, numbers and marks of a line may take; the rest is for texts.
 pub(super) const FRAME_BYTES_MAX: usize = 2 * 1024;
-/// What the texts of one line may take together.
-pub(super) const TEXT_BYTES_MAX: usize = LINE_BYTES_MAX - FRAME_BYTES_MAX;
+/// Where texts must end, so that all that may follow them still fits.
+const TEXT_END: usize = LINE_BYTES_MAX - FRAME_BYTES_MAX;
 
-const _: () = assert!(VALUE_BYTES_MAX < TEXT_BYTES_MAX, "the longest value must fit the line");
+const _: () = assert!(VALUE_BYTES_MAX < TEXT_END, "the longest value must fit the line");
 
 /// A JSON object being written. Every value is followed by a comma; the last one becomes the closing brace.
 pub(super) struct Line<'a> {
     window: &'a mut [u8; LINE_BYTES_MAX],
     at: usize,
-    /// Octets that texts may still take.
-    text_left: usize,
 }
 
 impl<'a> Line<'a> {
     pub fn begin(window: &'a mut [u8; LINE_BYTES_MAX]) -> Self {
         window[0] = b'{';
-        Self { window, at: 1, text_left: TEXT_BYTES_MAX }
+        Self { window, at: 1 }
     }
 
     /// Closes the line and returns its length.
@@ -39,10 +37,9 @@ impl<'a> Line<'a> {
     /// Text of others: escaped, and cut to what is left.
     #[inline(always)]
     pub fn text(&mut self, key: &str, value: &[u8]) {
-        if value.len() <= self.text_left.min(VALUE_BYTES_MAX) && is_plain(value) {
-            self.text_left -= value.len();
-            self.plain(key, value);
-        } else {
+        if value.is_empty() {
+            self.bare(key, "\"\",");
+        } else if !is_plain(value) || !self.plain(key, value) {
             self.escaped_and_cut(key, value);
         }
     }
@@ -51,11 +48,9 @@ impl<'a> Line<'a> {
     fn escaped_and_cut(&mut self, key: &str, value: &[u8]) {
         self.put(key.as_bytes());
         self.put(b"\"");
-        let bytes_max = self.text_left.min(VALUE_BYTES_MAX);
-        if let Some(room) = self.window.get_mut(self.at..self.at + bytes_max + CUT.len()) {
-            let length = escape(value, room);
-            self.at += length;
-            self.text_left = self.text_left.saturating_sub(length);
+        let end = TEXT_END.max(self.at).min(self.at + VALUE_BYTES_MAX) + CUT.len();
+        if let Some(room) = self.window.get_mut(self.at..end) {
+            self.at += escape(value, room);
         }
         self.put(b"\",");
     }
@@ -63,22 +58,43 @@ impl<'a> Line<'a> {
     /// Text that was escaped ahead; left empty where it does not fit.
     #[inline(always)]
     pub fn escaped(&mut self, key: &str, text: Escaped<'_>) {
-        let text = if text.bytes().len() <= self.text_left { text.bytes() } else { b"" };
-        self.text_left -= text.len();
-        self.plain(key, text);
+        if !self.plain(key, text.bytes()) {
+            self.bare(key, "\"\",");
+        }
     }
 
-    /// Text that needs no escaping.
+    /// Text of ours: short and plain.
     #[inline(always)]
-    pub fn plain(&mut self, key: &str, text: &[u8]) {
-        let length = key.len() + text.len() + 3;
-        let Some(room) = self.window.get_mut(self.at..self.at + length) else { return };
+    pub fn word(&mut self, key: &str, word: &[u8]) {
+        self.escaped(key, Escaped::plain(word));
+    }
+
+    /// Text that needs no escaping, or false where it is too long.
+    #[inline(always)]
+    pub fn plain(&mut self, key: &str, text: &[u8]) -> bool {
+        if text.len() > VALUE_BYTES_MAX || self.at > TEXT_END - VALUE_BYTES_MAX - KEY_BYTES_MAX {
+            return self.plain_near_the_end(key, text);
+        }
+        let room = &mut self.window[self.at..self.at + key.len() + text.len() + 3];
         let (front, rest) = room.split_at_mut(key.len());
         front.copy_from_slice(key.as_bytes());
         rest[0] = b'"';
-        rest[1..=text.len()].copy_from_slice(text);
+        copy(text, &mut rest[1..=text.len()]);
         rest[text.len() + 1..].copy_from_slice(b"\",");
-        self.at += length;
+        self.at += key.len() + text.len() + 3;
+        true
+    }
+
+    #[cold]
+    fn plain_near_the_end(&mut self, key: &str, text: &[u8]) -> bool {
+        let fits = text.len() <= VALUE_BYTES_MAX && self.at + key.len() + 1 + text.len() <= TEXT_END;
+        if fits {
+            self.put(key.as_bytes());
+            self.put(b"\"");
+            self.put(text);
+            self.put(b"\",");
+        }
+        fits
     }
 
     /// A number, in decimal.
@@ -104,13 +120,13 @@ impl<'a> Line<'a> {
         self.bare(key, if flag { "true," } else { "false," });
     }
 
-    #[inline]
+    #[inline(always)]
     fn bare(&mut self, key: &str, value: &str) {
         self.put(key.as_bytes());
         self.put(value.as_bytes());
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, text: &[u8]) {
         if let Some(room) = self.window.get_mut(self.at..self.at + text.len()) {
             room.copy_from_slice(text);
@@ -118,6 +134,30 @@ impl<'a> Line<'a> {
         }
     }
 }
+
+/// Copies without a call what is short, as most values are. Both have the same length.
+#[inline(always)]
+fn copy(from: &[u8], to: &mut [u8]) {
+    match from.len() {
+        16..=32 => copy_ends::<16>(from, to),
+        8..16 => copy_ends::<8>(from, to),
+        4..8 => copy_ends::<4>(from, to),
+        _ => to.copy_from_slice(from),
+    }
+}
+
+/// Copies the first and the last `N` octets, which are all where there are at most twice as many.
+#[inline(always)]
+fn copy_ends<const N: usize>(from: &[u8], to: &mut [u8]) {
+    if let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) {
+        to[..N].copy_from_slice(first);
+        let start = to.len() - N;
+        to[start..].copy_from_slice(last);
+    }
+}
+
+/// A name, its quotes and colon, and the quotes and comma of its value.
+const KEY_BYTES_MAX: usize = 32;
 
 /// The longest number and its comma.
 const NUMBER_BYTES_MAX: usize = 21;
@@ -155,11 +195,11 @@ fn large_decimal(number: u64, room: &mut [u8]) -> usize {
 #[inline]
 fn eight_digits(number: u64) -> u64 {
     debug_assert!(number < 100_000_000, "eight digits");
-    let fours = number / 10_000 | (number % 10_000) << 32;
+    let fours = (number / 10_000) | ((number % 10_000) << 32);
     let hundreds = ((fours * 10_486) >> 20) & 0x7f_0000_007f;
-    let twos = hundreds | (fours - 100 * hundreds) << 16;
+    let twos = hundreds | ((fours - 100 * hundreds) << 16);
     let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
-    tens | (twos - 10 * tens) << 8
+    tens | ((twos - 10 * tens) << 8)
 }
 
 #[cfg(test)]
@@ -193,6 +233,6 @@ mod tests {
     #[test]
     fn a_text_that_does_not_fit_the_line_is_cut_and_marked() {
         let text = written(|line| (0..4).for_each(|_| line.text("", &[b'a'; VALUE_BYTES_MAX])));
-        assert!(text.len() < TEXT_BYTES_MAX + 32 && text.ends_with("…\"}\n"), "{}", text.len());
+        assert!(text.len() < TEXT_END + 32 && text.ends_with("…\"}\n"), "{}", text.len());
     }
 }

@@ -13,7 +13,7 @@ pub(super) enum Fault {
     NeedlessEscape,
     /// An escape that every request is refused for.
     ForbiddenEscape,
-    /// A `.`, `..` or `..;` segment.
+    /// A `.` or `..` segment, or one that begins with `..;`.
     DotSegment,
     /// `//`.
     EmptySegment,
@@ -96,9 +96,9 @@ fn segment_fault(text: &[u8]) -> Option<(usize, Fault)> {
     None
 }
 
-/// Whether a segment climbs, stays, or is taken by some servers to climb (`..;x`).
-pub(super) fn is_dot_segment(segment: &[u8]) -> bool {
-    matches!(segment, b"." | b"..") || segment.starts_with(b"..;")
+/// Whether a segment climbs, stays, or is taken by some servers to climb (`..;x`, `..%3Bx`).
+fn is_dot_segment(segment: &[u8]) -> bool {
+    matches!(segment, b"." | b"..") || segment.starts_with(b"..;") || segment.starts_with(b"..%3B")
 }
 
 /// The octet of two hexadecimal digits.
@@ -131,7 +131,25 @@ fn is_plain(octet: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::http::Method;
+    use crate::http::target::{Canonical, Target};
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
+
+        #[test]
+        fn a_path_without_fault_is_what_a_request_leaves_as_it_is(
+            path in "/([ab;~\"{]|\\.|\\.\\.|/|%[2-7][0-9A-Fa-f]|%2[Ff]|%3[Bb]|%00|%){0,6}",
+        ) {
+            let mut written = Vec::new();
+            let parsed = Target::parse(Method::Get, path.as_bytes(), &mut written);
+            let is_kept = parsed.is_ok_and(|target| matches!(target.path, Canonical::Received(_)));
+            prop_assert_eq!(fault(path.as_bytes()).is_none(), is_kept);
+        }
+    }
 
     #[test]
     fn a_canonical_path_has_no_fault() {

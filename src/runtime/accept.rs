@@ -103,6 +103,10 @@ pub(super) struct Listening {
     pub address: Address,
     pub ipv6_only: bool,
     bound: RefCell<Option<Bound>>,
+    /// The driver's own copy of the descriptor, to wait on.
+    waiter: Cell<Option<Descriptor>>,
+    /// A descriptor to give up when there are no others.
+    reserve: Cell<Option<OwnedFd>>,
     gate: RefCell<Rc<Gate>>,
     /// Our address, where all connections have the same: not a wildcard.
     local: Option<Address>,
@@ -119,18 +123,22 @@ enum Turn {
 }
 
 impl Listening {
-    pub(super) fn new(address: Address, ipv6_only: bool, bound: Bound, gate: Rc<Gate>) -> Rc<Self> {
+    /// Takes every descriptor that accepting will need.
+    pub(super) fn new(address: Address, ipv6_only: bool, bound: Bound, gate: Rc<Gate>) -> io::Result<Rc<Self>> {
         let wildcard = bound.local.ip().is_some_and(|ip| ip.is_unspecified());
-        Rc::new(Self {
+        let waiter = Descriptor::from_std(OwnedFd::from(bound.socket.try_clone()?).into())?;
+        Ok(Rc::new(Self {
             address,
             ipv6_only,
             local: (!wildcard).then(|| bound.local.clone()),
             bound: RefCell::new(Some(bound)),
+            waiter: Cell::new(Some(waiter)),
+            reserve: Cell::new(reserve()),
             gate: RefCell::new(gate),
             unnamed: Address::Unix(Arc::from(Path::new(""))),
             stopped: Cell::new(false),
             waker: RefCell::new(None),
-        })
+        }))
     }
 
     /// From now on connections count for, and are named after, `gate`.
@@ -148,50 +156,37 @@ impl Listening {
 
     /// Accepts until stopped; `serve` starts serving one connection and returns at once.
     pub(super) async fn run(&self, net: &LiveNet, serve: impl Fn(Accepted<LiveNet>, Entered)) {
-        let mut reserve = reserve();
-        while !self.stopped.get() {
-            let Ok(waiter) = self.waiter() else {
-                net.stats().accept_errors.add(1);
-                monoio::time::sleep(SHORTAGE_REST).await;
-                continue;
-            };
+        if let Some(waiter) = self.waiter.take() {
             while self.ready(net, &waiter).await {
-                match self.accept_some(net, &mut reserve, &serve) {
+                match self.accept_some(net, &serve) {
                     Turn::Empty => {}
                     Turn::Full => monoio::time::sleep(BATCH_REST).await,
                     Turn::Short => monoio::time::sleep(SHORTAGE_REST).await,
                 }
             }
         }
-        self.close(net, &mut reserve, &serve).await;
+        self.close(net, &serve).await;
     }
 
     /// Serves what the queue still holds, refuses newcomers, and closes between two looks into the queue.
-    async fn close(&self, net: &LiveNet, reserve: &mut Option<OwnedFd>, serve: &impl Fn(Accepted<LiveNet>, Entered)) {
+    async fn close(&self, net: &LiveNet, serve: &impl Fn(Accepted<LiveNet>, Entered)) {
         if let Some(bound) = &*self.bound.borrow() {
             bound.refuse_newcomers();
         }
         for rest in [SETTLE_REST, CLOSE_REST] {
-            self.sweep(net, reserve, serve);
+            self.sweep(net, serve);
             monoio::time::sleep(rest).await;
         }
-        self.sweep(net, reserve, serve);
+        self.sweep(net, serve);
         self.bound.take();
     }
 
-    fn sweep(&self, net: &LiveNet, reserve: &mut Option<OwnedFd>, serve: &impl Fn(Accepted<LiveNet>, Entered)) {
+    fn sweep(&self, net: &LiveNet, serve: &impl Fn(Accepted<LiveNet>, Entered)) {
         for _ in 0..SWEEP_BATCHES_MAX {
-            if !matches!(self.accept_some(net, reserve, serve), Turn::Full) {
+            if !matches!(self.accept_some(net, serve), Turn::Full) {
                 return;
             }
         }
-    }
-
-    /// The driver's own copy of the descriptor, to wait on.
-    fn waiter(&self) -> io::Result<Descriptor> {
-        let bound = self.bound.borrow();
-        let bound = bound.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        Descriptor::from_std(OwnedFd::from(bound.socket.try_clone()?).into())
     }
 
     /// Waits until there is something to accept and room for it; false once stopped.
@@ -223,12 +218,7 @@ impl Listening {
         }
     }
 
-    fn accept_some(
-        &self,
-        net: &LiveNet,
-        reserve: &mut Option<OwnedFd>,
-        serve: &impl Fn(Accepted<LiveNet>, Entered),
-    ) -> Turn {
+    fn accept_some(&self, net: &LiveNet, serve: &impl Fn(Accepted<LiveNet>, Entered)) -> Turn {
         let bound = self.bound.borrow();
         let Some(bound) = &*bound else { return Turn::Empty };
         let gate = Rc::clone(&self.gate.borrow());
@@ -246,13 +236,21 @@ impl Listening {
                 Err(error) => {
                     net.stats().accept_errors.add(1);
                     if is_shortage(&error) {
-                        shed(bound, net, reserve);
+                        self.shed(bound, net);
                         return Turn::Short;
                     }
                 }
             }
         }
         Turn::Full
+    }
+
+    /// Gives the reserved descriptor up for a moment, to close one waiting connection instead of letting it hang.
+    fn shed(&self, bound: &Bound, net: &LiveNet) {
+        if self.reserve.take().is_some() && bound.socket.accept().is_ok() {
+            net.stats().accept_shed.add(1);
+        }
+        self.reserve.set(reserve());
     }
 
     fn accept_one(&self, bound: &Bound, net: &LiveNet, gate: &Gate) -> io::Result<Accepted<LiveNet>> {
@@ -272,15 +270,7 @@ fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
-/// Gives the reserved descriptor up for a moment, to close one waiting connection instead of letting it hang.
-fn shed(bound: &Bound, net: &LiveNet, reserve: &mut Option<OwnedFd>) {
-    if reserve.take().is_some() && bound.socket.accept().is_ok() {
-        net.stats().accept_shed.add(1);
-    }
-    *reserve = self::reserve();
-}
-
-/// A descriptor to give up when there are no others.
+/// A descriptor of nothing.
 fn reserve() -> Option<OwnedFd> {
     File::open("/dev/null").ok().map(OwnedFd::from)
 }

@@ -100,6 +100,11 @@ impl SocketStore {
         Ok(Self { claims: Mutex::default(), activated: activated.collect::<io::Result<_>>()? })
     }
 
+    /// The addresses of the sockets that came from outside.
+    pub fn activated(&self) -> impl Iterator<Item = &Address> {
+        self.activated.iter().map(|claim| &claim.local)
+    }
+
     /// Where this process listens for `address`: the same, but for a port that was left to the kernel.
     pub fn local(&self, address: &Address, ipv6_only: bool) -> Option<Address> {
         let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
@@ -122,7 +127,11 @@ impl SocketStore {
             return claim.join(ipv6_only);
         }
         let bound = match address {
-            Address::Ip(address) => bind_first(*address, ipv6_only)?,
+            Address::Ip(address) => {
+                // A changed address may overlap with the one it replaces; then the port is known to be ours.
+                let ours = claims.values().filter_map(Weak::upgrade).any(|claim| claim.has_port(address.port()));
+                bind_first(*address, ipv6_only, ours)?
+            }
             Address::Unix(path) => bind_unix(path)?,
         };
         claims.retain(|_, claim| claim.strong_count() > 0);
@@ -141,6 +150,10 @@ impl Claim {
         Ok(Self { local, shared: Some(socket), file: None })
     }
 
+    fn has_port(&self, port: u16) -> bool {
+        matches!(self.local, Address::Ip(local) if local.port() == port)
+    }
+
     /// A further worker's socket on a claimed address.
     fn join(self: &Arc<Self>, ipv6_only: bool) -> io::Result<Bound> {
         let socket = match (&self.shared, &self.local) {
@@ -153,11 +166,12 @@ impl Claim {
 }
 
 /// The first socket of this process on an address. SO_REUSEPORT would quietly share it with another process of the same
-/// user, so this one is first bound without.
-fn bind_first(address: SocketAddr, ipv6_only: bool) -> io::Result<Bound> {
-    let alone = new_ip(address, ipv6_only)?;
-    alone.bind(&address.into())?;
-    drop(alone);
+/// user, so a port that is not ours already is first bound without.
+fn bind_first(address: SocketAddr, ipv6_only: bool, port_is_ours: bool) -> io::Result<Bound> {
+    if !port_is_ours {
+        let alone = new_ip(address, ipv6_only)?;
+        alone.bind(&address.into())?;
+    }
     let socket = listen_ip(address, ipv6_only)?;
     let local = address_of(&socket.local_addr()?)?;
     let claim = Arc::new(Claim { local: local.clone(), shared: None, file: None });
@@ -243,6 +257,32 @@ mod tests {
         let error = SocketStore::default().open(&taken.local, false).map(drop).unwrap_err();
         assert_eq!(error.cause.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().starts_with(&format!("cannot listen on {}: ", taken.local)), "{error}");
+    }
+
+    #[test]
+    fn an_address_may_overlap_with_the_one_it_replaces() {
+        let store = SocketStore::default();
+        let wide = store.open(&Address::Ip("0.0.0.0:0".parse().unwrap()), false).unwrap();
+        let Address::Ip(wide) = wide.local else { unreachable!("it is an IP socket") };
+        let narrow = Address::Ip(SocketAddr::from(([127, 0, 0, 1], wide.port())));
+        assert_eq!(store.open(&narrow, false).unwrap().local, narrow);
+    }
+
+    #[test]
+    fn accepted_sockets_send_at_once() {
+        let bound = SocketStore::default().open(&any_port(), false).unwrap();
+        let Address::Ip(address) = bound.local else { unreachable!("it is an IP socket") };
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        assert!(bound.socket.accept().unwrap().0.tcp_nodelay().unwrap());
+    }
+
+    #[test]
+    fn a_dual_stack_address_names_its_ipv4_clients_as_such() {
+        let bound = SocketStore::default().open(&Address::Ip("[::]:0".parse().unwrap()), false).unwrap();
+        let Address::Ip(address) = bound.local else { unreachable!("it is an IP socket") };
+        let client = std::net::TcpStream::connect(("127.0.0.1", address.port())).unwrap();
+        let (_, peer) = bound.socket.accept().unwrap();
+        assert_eq!(address_of(&peer).unwrap(), Address::Ip(client.local_addr().unwrap()));
     }
 
     #[test]

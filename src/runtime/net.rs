@@ -27,6 +27,11 @@ const UNIX_QUEUE_REST: Duration = Duration::from_millis(5);
 /// The longest single timer of a sleep; longer sleeps take several.
 const SLEEP_STRETCH_MAX: Duration = Duration::from_secs(3600);
 
+/// A turn of the wheel that is later than this follows a stall of the whole shard.
+const STALL_MIN_NANOS: u64 = WHEEL_TICK.as_nanos() as u64;
+/// What a shard gets after a stall to catch up before deadlines are judged.
+const STALL_REST: Duration = Duration::from_millis(1);
+
 /// One shard's world over a ring or epoll. Clones are the same world.
 #[derive(Clone)]
 pub struct LiveNet {
@@ -52,6 +57,10 @@ impl LiveNet {
             self.stats.ticks.add(1);
             self.stats.lag_nanos.add(lag);
             self.stats.lag_nanos_max.raise(lag);
+            if lag > STALL_MIN_NANOS {
+                // Data may have come in time and not been looked at yet: the sockets speak first.
+                monoio::time::sleep(STALL_REST).await;
+            }
             self.deadlines.turn(now);
             each_tick(now);
             // What was missed is skipped, not made up for.

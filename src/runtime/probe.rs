@@ -76,7 +76,11 @@ pub struct ProbeError {
 /// Finds the driver that `choice` and this kernel allow. `deferred` asks for deferred completions, and is dropped
 /// where they are refused.
 pub fn probe(choice: DriverChoice, deferred: bool) -> Result<Verdict, ProbeError> {
-    decide(choice, deferred, &kernel_release(), try_ring)
+    decide(choice, deferred, &kernel_release(), |deferred| {
+        // On a thread of its own: a ring is taken down late, and interrupts the thread that made it.
+        let trial = std::thread::spawn(move || try_ring(deferred));
+        trial.join().unwrap_or_else(|_| Err("the trial of a ring panicked".to_owned()))
+    })
 }
 
 fn decide(

@@ -15,7 +15,7 @@ use std::time::Duration;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use tokio::sync::mpsc;
 
-use crate::base::{Timestamp, WHEEL_TICK};
+use crate::base::{Address, Timestamp, WHEEL_TICK};
 use crate::proxy::command::{Command, Reply};
 use crate::proxy::net::Net;
 use crate::proxy::shell::{Accepted, Shard};
@@ -24,7 +24,7 @@ use crate::snapshot::{ListenerPlan, Snapshot};
 use super::accept::{Counted, Entered, Gate, Listening};
 use super::clock;
 use super::cpu;
-use super::listen::SocketStore;
+use super::listen::{BindError, SocketStore};
 use super::net::LiveNet;
 use super::probe::{Driver, ring_builder};
 use super::stats::WorkerStats;
@@ -216,10 +216,8 @@ impl<S: Shard<Net = LiveNet>> Worker<S> {
         let mut fresh = Vec::new();
         for plan in &snapshot.listeners {
             for address in plan.addresses.iter().filter(|address| self.find(address, plan.ipv6_only).is_none()) {
-                let bound = self.sockets.open(address, plan.ipv6_only);
-                let bound = bound.map_err(|error| format!("listener `{}`: {error}", plan.name))?;
-                let gate = Gate::new(Arc::clone(&plan.name), plan.connections_max);
-                fresh.push(Listening::new(address.clone(), plan.ipv6_only, bound, gate));
+                let listening = self.listen(plan, address);
+                fresh.push(listening.map_err(|error| format!("listener `{}`: {error}", plan.name))?);
             }
         }
         self.shard.prepare(snapshot)?;
@@ -227,7 +225,14 @@ impl<S: Shard<Net = LiveNet>> Worker<S> {
         Ok(())
     }
 
-    fn find(&self, address: &crate::base::Address, ipv6_only: bool) -> Option<Rc<Listening>> {
+    fn listen(&self, plan: &ListenerPlan, address: &Address) -> Result<Rc<Listening>, BindError> {
+        let bound = self.sockets.open(address, plan.ipv6_only)?;
+        let gate = Gate::new(Arc::clone(&plan.name), plan.connections_max);
+        let listening = Listening::new(address.clone(), plan.ipv6_only, bound, gate);
+        listening.map_err(|cause| BindError { address: address.clone(), cause })
+    }
+
+    fn find(&self, address: &Address, ipv6_only: bool) -> Option<Rc<Listening>> {
         let listening = self.listening.borrow();
         let found = listening.iter().find(|known| known.address == *address && known.ipv6_only == ipv6_only);
         found.cloned()

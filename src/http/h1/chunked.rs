@@ -2,12 +2,10 @@
 //! the encoder.
 //!
 //! ```text
-//!   ┌────────────── LineFeedAfterData ◀── ReturnAfterData ◀── Data ◀─┐ size > 0
-//!   ▼                                                                │
-//! Size ──▶ (Space ─▶) Extension ⇄ Quoted ⇄ Escaped ──▶ LineFeedAfterSize
-//!   └──────────────────────────────────────────────────▶────┘        │ size = 0
-//!                                                                    ▼
-//!                                                                 Trailer ──▶ Done
+//! Size ─▶ [Space ─▶] [Extension ⇄ Quoted ⇄ Escaped] ─▶ LineFeedAfterSize
+//!  ▲                                                      │ size > 0    │ size = 0
+//!  │                                                      ▼             ▼
+//!  └── LineFeedAfterData ◀── ReturnAfterData ◀────────── Data        Trailer ─▶ Done
 //! ```
 
 use std::ops::Range;
@@ -176,7 +174,7 @@ impl ChunkedDecoder {
             Ok::<(), ChunkError>(())
         })?;
         let Some(end) = end else { return Ok(Step::NeedMore) };
-        trailers.bytes.truncate(end);
+        trailers.bytes.truncate(if trailers.fields.is_empty() { 0 } else { end });
         self.state = State::Done;
         Ok(Step::Done { consumed: from + end - collected })
     }
@@ -219,4 +217,178 @@ pub fn write_trailers(out: &mut Vec<u8>, trailers: &Trailers, skip: impl Fn(&Fie
     out.extend_from_slice(b"0\r\n");
     copy_fields(out, &trailers.bytes, trailers.fields.as_slice(), skip);
     out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::error::FieldError;
+    use super::*;
+    use proptest::prelude::*;
+
+    struct Outcome {
+        data: Vec<u8>,
+        consumed: usize,
+        trailers: Trailers,
+    }
+
+    /// Decodes input that arrives in pieces ending at `ends`.
+    fn decode_in_pieces(input: &[u8], ends: &[usize]) -> Result<Option<Outcome>, ChunkError> {
+        let (mut decoder, mut trailers, mut data) = (ChunkedDecoder::default(), Trailers::default(), Vec::new());
+        let mut start = 0;
+        for end in ends.iter().copied().chain([input.len()]) {
+            while start < end {
+                match decoder.next(&input[start..end], &mut trailers, &HeadLimits::default())? {
+                    Step::Data(range) => {
+                        data.extend_from_slice(&input[start..end][range.clone()]);
+                        start += range.end;
+                    }
+                    Step::NeedMore => start = end,
+                    Step::Done { consumed } => {
+                        return Ok(Some(Outcome { data, consumed: start + consumed, trailers }));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn decode(input: &[u8]) -> Outcome {
+        decode_in_pieces(input, &[]).unwrap().expect("the message is complete")
+    }
+
+    fn refused(input: &[u8]) -> &'static str {
+        match decode_in_pieces(input, &[]) {
+            Ok(_) => panic!("accepted {}", input.escape_ascii()),
+            Err(error) => error.reason(),
+        }
+    }
+
+    #[test]
+    fn rfc_9112_section_7_1_chunks_are_joined_and_what_follows_is_left() {
+        let outcome = decode(b"5\r\nhello\r\n00A\r\n, chunked!\r\n0\r\n\r\nGET /");
+        assert_eq!(outcome.data, b"hello, chunked!");
+        assert_eq!(outcome.consumed, b"5\r\nhello\r\n00A\r\n, chunked!\r\n0\r\n\r\n".len());
+        assert!(outcome.trailers.fields.is_empty());
+    }
+
+    #[test]
+    fn rfc_9112_section_7_1_a_size_has_one_to_sixteen_hexadecimal_digits() {
+        for input in ["\r\n", ";a\r\n", "g\r\n", "-1\r\n", "0x5\r\n", " 5\r\n", "5g\r\n"] {
+            assert_eq!(refused(input.as_bytes()), "invalid-chunk-size", "{input:?}");
+        }
+        assert_eq!(refused(b"00000000000000005\r\n"), "chunk-size-too-large");
+        let mut decoder = ChunkedDecoder::default();
+        let step = decoder.next(b"ffffffffffffffff\r\nab", &mut Trailers::default(), &HeadLimits::default());
+        assert_eq!((step, decoder.remaining), (Ok(Step::Data(18..20)), u64::MAX - 2));
+    }
+
+    #[test]
+    fn rfc_9112_section_7_1_only_crlf_ends_a_line_of_the_framing() {
+        for input in ["5\nhello\r\n0\r\n\r\n", "5\rhello"] {
+            assert!(decode_in_pieces(input.as_bytes(), &[]).is_err(), "{input:?}");
+        }
+        assert_eq!(refused(b"5\r\nhello\n0\r\n\r\n"), "invalid-chunk-line-end");
+        assert_eq!(refused(b"5\r\nhello!\r\n"), "invalid-chunk-line-end");
+        assert_eq!(refused(b"5\r\nhello\rX"), "invalid-chunk-line-end");
+        assert_eq!(refused(b"0\r\n\n"), "bare-lf");
+        assert_eq!(refused(b"0\r\n\rX"), "bare-cr");
+    }
+
+    #[test]
+    fn rfc_9112_section_7_1_1_extensions_are_dropped() {
+        for extension in [";a", ";a=b", " ; a = b ;c", ";a=\"x;y\"", ";a=\"\\\"\"", ";\t a=\"\tb\""] {
+            let input = format!("2{extension}\r\nab\r\n0{extension}\r\n\r\n");
+            assert_eq!(decode(input.as_bytes()).data, b"ab", "{extension}");
+        }
+    }
+
+    #[test]
+    fn rfc_9112_section_7_1_1_line_breaks_and_controls_in_extensions_are_refused() {
+        for extension in
+            [";a\n", ";a=\"\r\n\"", ";a=\"\\\r\n\"", ";a=\"\n\"", ";a=\"b", ";\0", " x", " ", ";a=\"\u{7f}\""]
+        {
+            let input = format!("2{extension}\r\nab\r\n0\r\n\r\n");
+            assert_eq!(refused(input.as_bytes()), "invalid-chunk-extension", "{extension:?}");
+        }
+    }
+
+    #[test]
+    fn rfc_9112_section_7_1_1_extensions_are_bounded_over_the_message() {
+        let chunk = |bytes: u32| format!("1;{}\r\nx\r\n", "e".repeat(bytes as usize - 1));
+        let half = EXTENSION_BYTES_MAX / 2;
+        assert!(decode_in_pieces([chunk(half), chunk(half)].concat().as_bytes(), &[]).is_ok());
+        let more = [chunk(half), chunk(half), chunk(1)].concat();
+        assert_eq!(refused(more.as_bytes()), "chunk-extensions-too-long");
+    }
+
+    #[test]
+    fn rfc_9112_section_7_1_2_trailers_are_collected() {
+        let input = b"1\r\nx\r\n0\r\nChecksum: abc\r\nServer-Timing: a\r\n\r\nrest";
+        let Outcome { consumed, trailers, .. } = decode(input);
+        assert_eq!(consumed, input.len() - 4);
+        let values: Vec<_> = trailers.fields.as_slice().iter().map(|field| field.value.of(&trailers.bytes)).collect();
+        assert_eq!(values, [b"abc", &b"a"[..]]);
+    }
+
+    #[test]
+    fn rfc_9112_section_7_1_2_trailers_obey_the_rules_and_limits_of_heads() {
+        assert_eq!(refused(b"0\r\nA: b\r\n c\r\n\r\n"), "obs-fold");
+        assert_eq!(refused(b"0\r\nA : b\r\n\r\n"), "space-before-colon");
+        let limits = HeadLimits { head_bytes_max: 10, ..HeadLimits::default() };
+        let mut trailers = Trailers::default();
+        let outcome = ChunkedDecoder::default().next(b"0\r\nName: value\r\n\r\n", &mut trailers, &limits);
+        assert_eq!(outcome, Err(ChunkError::Trailer(FieldError::HeadTooLarge)));
+        assert_eq!((outcome.unwrap_err().status(), trailers.bytes.len()), (431, 10));
+    }
+
+    #[test]
+    fn a_chunk_header_ends_where_the_data_begins() {
+        for (length, header) in [(1, "1\r\n"), (0x1F, "1f\r\n"), (u32::MAX, "ffffffff\r\n")] {
+            let mut reserve = [b'?'; CHUNK_HEADER_BYTES];
+            let start = write_chunk_header(&mut reserve, length);
+            assert_eq!(&reserve[start..], header.as_bytes());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_we_write_we_read_the_same_however_it_is_cut(
+            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..5),
+            extension in prop::sample::select(&["", ";a=b", ";q=\"\\\"\""][..]),
+            trailer in any::<bool>(),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        ) {
+            let mut out = format!("1{extension}\r\n!\r\n").into_bytes();
+            chunks.iter().for_each(|chunk| write_chunk(&mut out, chunk));
+            if trailer {
+                let sent = decode(b"0\r\nA: b\r\nDrop: c\r\nD:e\r\n\r\n").trailers;
+                write_trailers(&mut out, &sent, |field| field.name.of(&sent.bytes) == b"Drop");
+            } else {
+                out.extend_from_slice(LAST_CHUNK);
+            }
+            let length = out.len();
+            out.extend_from_slice(b"next");
+            let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(out.len())).collect();
+            ends.sort_unstable();
+            let outcome = decode_in_pieces(&out, &ends).unwrap().unwrap();
+            prop_assert_eq!(outcome.consumed, length);
+            prop_assert_eq!(&outcome.data[1..], chunks.concat());
+            prop_assert_eq!(&outcome.trailers.bytes[..], if trailer { &b"A: b\r\nD: e\r\n\r\n"[..] } else { b"" });
+        }
+
+        #[test]
+        fn octets_at_random_give_the_same_outcome_however_they_are_cut(
+            bytes in "[0-3a;\"\\\\ \r\n:]{0,40}",
+            tail in prop::collection::vec(any::<u8>(), 0..8),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        ) {
+            let input = [bytes.as_bytes(), &tail].concat();
+            let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(input.len() + 1)).collect();
+            ends.sort_unstable();
+            let view = |outcome: Result<Option<Outcome>, ChunkError>| {
+                outcome.map(|done| done.map(|done| (done.data, done.consumed, done.trailers.bytes)))
+            };
+            prop_assert_eq!(view(decode_in_pieces(&input, &ends)), view(decode_in_pieces(&input, &[])));
+        }
+    }
 }

@@ -116,3 +116,53 @@ fn is_value(value: &[u8]) -> bool {
         && !padded(value.last())
         && value.iter().all(|octet| !octet.is_ascii_control() || *octet == b'\t')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::RequestHead;
+    use crate::http::h1::{HeadLimits, HeadScanner};
+    use crate::http::header::KnownName;
+
+    const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nA:b\r\nTe: x\r\nC: d \r\nE: f\r\nG: h\r\n\r\n";
+
+    fn parsed() -> RequestHead {
+        let mut head = RequestHead::default();
+        HeadScanner::default().request(HEAD, &mut head, &HeadLimits::default()).unwrap();
+        head
+    }
+
+    #[test]
+    fn fields_are_written_in_order_and_in_one_form() {
+        let mut out = Vec::new();
+        copy_fields(&mut out, HEAD, parsed().fields.as_slice(), |_| false);
+        assert_eq!(out, b"Host: a\r\nA: b\r\nTe: x\r\nC: d\r\nE: f\r\nG: h\r\n");
+    }
+
+    #[test]
+    fn skipped_fields_leave_no_trace() {
+        let mut out = Vec::new();
+        let skip = |field: &Field| field.known == Some(KnownName::Te) || field.name.of(HEAD) == b"G";
+        copy_fields(&mut out, HEAD, parsed().fields.as_slice(), skip);
+        assert_eq!(out, b"Host: a\r\nA: b\r\nC: d\r\nE: f\r\n");
+        out.clear();
+        copy_fields(&mut out, HEAD, parsed().fields.as_slice(), |_| true);
+        assert_eq!(out, b"");
+    }
+
+    #[test]
+    fn lines_have_their_registered_forms() {
+        let mut out = Vec::new();
+        write_request_line(&mut out, b"GET", b"/x?y");
+        write_status_line(&mut out, 200);
+        write_status_line(&mut out, 599);
+        write_content_length(&mut out, 1024);
+        write_chunked(&mut out);
+        write_date(&mut out, b"Tue, 24 Nov 2026 05:00:00 GMT");
+        write_connection_close(&mut out);
+        write_head_end(&mut out);
+        let expected = "GET /x?y HTTP/1.1\r\nHTTP/1.1 200 OK\r\nHTTP/1.1 599 \r\ncontent-length: 1024\r\n\
+            transfer-encoding: chunked\r\ndate: Tue, 24 Nov 2026 05:00:00 GMT\r\nconnection: close\r\n\r\n";
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+}

@@ -203,6 +203,11 @@ impl Hop {
     }
 
     fn read_options(&mut self, bytes: &[u8], list: Span) -> Result<(), HopError> {
+        // By far the commonest value; the field it names is dropped in any case.
+        if list.of(bytes).eq_ignore_ascii_case(b"keep-alive") {
+            self.keep_alive = true;
+            return Ok(());
+        }
         let mut start = list.start as usize;
         for element in list.of(bytes).split(|&octet| octet == b',') {
             let option = element.trim_ascii();
@@ -251,4 +256,118 @@ fn is_protected_text(name: &[u8]) -> bool {
 /// Whether a TE value names `trailers`, which takes no parameters.
 fn names_trailers(value: &[u8]) -> bool {
     value.split(|&octet| octet == b',').any(|element| element.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Method;
+    use crate::http::h1::{HeadScanner, Progress};
+
+    fn request_hop(version: &str, section: &str) -> (Vec<u8>, RequestHead, Result<Hop, HopError>) {
+        let bytes = format!("GET / HTTP/{version}\r\nHost: a\r\n{section}\r\n").into_bytes();
+        let mut head = RequestHead::default();
+        let progress = HeadScanner::default().request(&bytes, &mut head, &Default::default());
+        assert_eq!(progress, Ok(Progress::Complete));
+        let hop = Hop::of_request(&bytes, &head);
+        (bytes, head, hop)
+    }
+
+    fn kept(section: &str) -> Vec<String> {
+        let (bytes, head, hop) = request_hop("1.1", section);
+        let hop = hop.unwrap();
+        let fields = head.fields.as_slice().iter().filter(|field| !hop.drops(field, &bytes));
+        fields.map(|field| String::from_utf8_lossy(field.name.of(&bytes)).into_owned()).collect()
+    }
+
+    fn refused(section: &str) -> &'static str {
+        request_hop("1.1", section).2.unwrap_err().reason()
+    }
+
+    fn response_persists(start: &str) -> bool {
+        let bytes = format!("{start}\r\n\r\n").into_bytes();
+        let mut head = ResponseHead::default();
+        HeadScanner::default().response(&bytes, &mut head, Method::Get, &Default::default()).unwrap();
+        Hop::of_response(&bytes, &head).unwrap().persistent
+    }
+
+    #[test]
+    fn rfc_9110_section_7_6_1_hop_by_hop_fields_are_dropped_listed_or_not() {
+        let section = "Proxy-Connection: a\r\nKeep-Alive: b\r\nTE: c\r\nUpgrade: d\r\nTransfer-Encoding: chunked\r\n\
+            HTTP2-Settings: e\r\nProxy-Authorization: f\r\nX-Stays: g\r\n";
+        assert_eq!(kept(section), ["Host", "X-Stays"]);
+        assert_eq!(kept("Connection: close\r\nX-Stays: g\r\n"), ["Host", "X-Stays"]);
+    }
+
+    #[test]
+    fn rfc_9110_section_7_6_1_listed_fields_are_dropped_in_any_case() {
+        let section = "X-One: a\r\nconnection: x-ONE ,, x-three\t\r\nX-Two: b\r\nConnection: Referer\r\nReferer: c\r\n\
+            X-Three: d\r\n";
+        assert_eq!(kept(section), ["Host", "X-Two"]);
+    }
+
+    #[test]
+    fn rfc_9110_section_7_6_1_fields_that_are_not_the_senders_cannot_be_listed() {
+        for name in [
+            "content-length",
+            "Transfer-Encoding",
+            "HOST",
+            "authorization",
+            "Cookie",
+            "cache-control",
+            "Expires",
+            "X-Forwarded-For",
+            "via",
+            "x-request-id",
+            "Tidegate-Partial",
+            "connection",
+            "traceparent",
+        ] {
+            assert_eq!(
+                refused(&format!("Connection: keep-alive, {name}\r\n")),
+                "protected-connection-option",
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn options_are_tokens_and_bounded() {
+        assert_eq!(refused("Connection: a b\r\n"), "invalid-connection-option");
+        assert_eq!(refused("Connection: \"close\"\r\n"), "invalid-connection-option");
+        let list = |count: usize| (0..count).map(|i| format!("x-{i}")).collect::<Vec<_>>().join(",");
+        let (bytes, _, hop) = request_hop("1.1", &format!("Connection: {}\r\n", list(LISTED_NAMES_MAX)));
+        assert!(hop.unwrap().lists(b"X-15", &bytes));
+        assert_eq!(refused(&format!("Connection: {}\r\n", list(LISTED_NAMES_MAX + 1))), "too-many-connection-options");
+    }
+
+    #[test]
+    fn rfc_9112_section_9_3_persistence_follows_version_and_options() {
+        let persists = |version, section| request_hop(version, section).2.unwrap().persistent;
+        assert!(persists("1.1", ""));
+        assert!(!persists("1.1", "Connection: Close\r\n"));
+        assert!(!persists("1.1", "Connection: keep-alive, close\r\n"));
+        assert!(!persists("1.0", "Connection: keep-alive\r\n"));
+        assert!(response_persists("HTTP/1.1 200 OK"));
+        assert!(!response_persists("HTTP/1.1 200 OK\r\nConnection: close"));
+        assert!(!response_persists("HTTP/1.0 200 OK"));
+        assert!(response_persists("HTTP/1.0 200 OK\r\nConnection: Keep-Alive"));
+    }
+
+    #[test]
+    fn rfc_9110_section_7_8_an_upgrade_counts_only_if_listed_and_not_in_http10() {
+        let upgrades = |version, section| request_hop(version, section).2.unwrap().upgrade;
+        assert!(upgrades("1.1", "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"));
+        assert!(!upgrades("1.1", "Upgrade: websocket\r\n"));
+        assert!(!upgrades("1.1", "Connection: upgrade\r\n"));
+        assert!(!upgrades("1.0", "Connection: upgrade\r\nUpgrade: websocket\r\n"));
+    }
+
+    #[test]
+    fn rfc_9110_section_10_1_4_trailers_are_wanted_only_if_te_is_listed() {
+        let wants = |section| request_hop("1.1", section).2.unwrap().te_trailers;
+        assert!(wants("TE: gzip;q=0.5, Trailers\r\nConnection: TE\r\n"));
+        assert!(!wants("TE: trailers\r\n"));
+        assert!(!wants("TE: gzip\r\nConnection: TE\r\n"));
+    }
 }

@@ -8,6 +8,8 @@ mod name;
 mod parse;
 mod scan;
 mod section;
+#[cfg(test)]
+mod tests;
 
 pub use chunked::{
     CHUNK_END, CHUNK_HEADER_BYTES, ChunkedDecoder, LAST_CHUNK, Step, Trailers, write_chunk, write_chunk_header,

@@ -1,13 +1,15 @@
-//! Names of up to fifteen octets as two words: found and compared without a loop.
+//! Names of up to fifteen octets, with their colon, as two words: found and compared without a loop.
 
+use super::scan::{CASE, HYPHENS, is_usual_name};
 use crate::http::header::KnownName;
 
-/// The longest name that fits; the sixteenth octet holds the length.
+/// The longest name that fits with its colon.
 pub(super) const SHORT_NAME_BYTES_MAX: usize = 15;
 
-/// A lower-case name as little-endian words, and which of its octets are letters, whose case does not count.
+/// A lower-case name and its colon as little-endian words, and which of its octets are letters, whose case does not count.
 #[derive(Clone, Copy)]
 struct ShortName {
+    name: KnownName,
     text: [u64; 2],
     case: [u64; 2],
 }
@@ -17,8 +19,8 @@ const SLOT_BITS: u32 = 10;
 const SLOTS: usize = 1 << SLOT_BITS;
 /// Marks an empty slot.
 const EMPTY: u8 = u8::MAX;
-/// The case bit of every octet.
-const CASE: u64 = 0x2020_2020_2020_2020;
+/// Stands for a longer name: equal to no short one.
+const TOO_LONG: [u64; 2] = [u64::MAX; 2];
 
 /// The known names by number; a longer one matches nothing.
 static NAMES: [ShortName; COUNT] = short_names();
@@ -26,44 +28,48 @@ static NAMES: [ShortName; COUNT] = short_names();
 const MULTIPLIER: u64 = find_multiplier();
 /// Maps the hash of a name to its number.
 static TABLE: [u8; SLOTS] = build_table(MULTIPLIER);
-/// Keeps the first so many octets.
+/// Keeps a name of so many octets and its colon.
 static KEEP: [[u64; 2]; SHORT_NAME_BYTES_MAX + 1] = keep_masks();
 
-/// The known name spelt by the first `length` octets of `words` in any case; any other octet may follow.
+/// The name, in any case, whose `length` octets and colon begin `words`: its number if it is a known one; nothing
+/// at all unless it consists of letters, digits and hyphens.
 #[inline(always)]
-pub(super) fn short_name(words: [u64; 2], length: usize) -> Option<KnownName> {
-    let keep = KEEP.get(length)?;
-    let name = [words[0] & keep[0], words[1] & keep[1] | (length as u64) << 56];
-    let number = TABLE[slot(name, MULTIPLIER)];
-    let known = NAMES.get(number as usize)?;
-    let differs = (name[0] | known.case[0]) ^ known.text[0] | (name[1] | known.case[1]) ^ known.text[1];
-    if differs != 0 {
-        return None;
+pub(super) fn short_name(words: [u64; 2], length: usize) -> Option<Option<KnownName>> {
+    let keep = &KEEP[length % KEEP.len()];
+    let name = [words[0] & keep[0], words[1] & keep[1]];
+    if let Some(entry) = NAMES.get(usize::from(TABLE[slot(name, MULTIPLIER)]))
+        && name[0] | entry.case[0] == entry.text[0]
+        && name[1] | entry.case[1] == entry.text[1]
+    {
+        return Some(Some(entry.name));
     }
-    KnownName::ALL.get(number as usize).copied()
+    let filled = [name[0] | !keep[0] & HYPHENS, name[1] | !keep[1] & HYPHENS];
+    if is_usual_name(filled) { Some(None) } else { None }
 }
 
 #[inline(always)]
 const fn slot(name: [u64; 2], multiplier: u64) -> usize {
-    let mixed = (name[0] | CASE).wrapping_mul(multiplier) ^ (name[1] | CASE);
-    (mixed.wrapping_mul(multiplier) >> (64 - SLOT_BITS)) as usize
+    let mixed = (name[0] ^ name[1].rotate_left(8) | CASE).wrapping_mul(multiplier);
+    (mixed >> (64 - SLOT_BITS)) as usize
 }
 
 const fn short_names() -> [ShortName; COUNT] {
-    let mut names = [ShortName { text: [u64::MAX; 2], case: [0; 2] }; COUNT];
+    let mut names = [words_of(KnownName::ALL[0]); COUNT];
     let mut number = 0;
     while number < COUNT {
-        let text = KnownName::ALL[number].text().as_bytes();
-        if text.len() <= SHORT_NAME_BYTES_MAX {
-            names[number] = words_of(text);
-        }
+        names[number] = words_of(KnownName::ALL[number]);
         number += 1;
     }
     names
 }
 
-const fn words_of(text: &[u8]) -> ShortName {
-    let mut name = ShortName { text: [0, (text.len() as u64) << 56], case: [0; 2] };
+const fn words_of(known: KnownName) -> ShortName {
+    let text = known.text().as_bytes();
+    let mut name = ShortName { name: known, text: [0; 2], case: [0; 2] };
+    if text.len() > SHORT_NAME_BYTES_MAX {
+        name.text = TOO_LONG;
+        return name;
+    }
     let mut at = 0;
     while at < text.len() {
         let shift = at % 8 * 8;
@@ -73,6 +79,7 @@ const fn words_of(text: &[u8]) -> ShortName {
         }
         at += 1;
     }
+    name.text[at / 8] |= (b':' as u64) << (at % 8 * 8);
     name
 }
 
@@ -80,7 +87,7 @@ const fn keep_masks() -> [[u64; 2]; SHORT_NAME_BYTES_MAX + 1] {
     let mut masks = [[0; 2]; SHORT_NAME_BYTES_MAX + 1];
     let mut length = 0;
     while length <= SHORT_NAME_BYTES_MAX {
-        let mask = (1_u128 << (length * 8)) - 1;
+        let mask = u128::MAX >> (120 - length * 8);
         masks[length] = [mask as u64, (mask >> 64) as u64];
         length += 1;
     }
@@ -101,7 +108,7 @@ const fn collides(names: &[ShortName; COUNT], multiplier: u64) -> bool {
     let mut number = 0;
     while number < COUNT {
         let at = slot(names[number].text, multiplier);
-        if names[number].text[1] != u64::MAX {
+        if names[number].text[1] != TOO_LONG[1] {
             if taken[at / 64] >> (at % 64) & 1 == 1 {
                 return true;
             }
@@ -117,7 +124,7 @@ const fn build_table(multiplier: u64) -> [u8; SLOTS] {
     let mut table = [EMPTY; SLOTS];
     let mut number = 0;
     while number < COUNT {
-        if names[number].text[1] != u64::MAX {
+        if names[number].text[1] != TOO_LONG[1] {
             table[slot(names[number].text, multiplier)] = number as u8;
         }
         number += 1;
@@ -128,12 +135,12 @@ const fn build_table(multiplier: u64) -> [u8; SLOTS] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::h1::scan::words;
+    use crate::http::h1::scan::split;
 
     fn find(name: &[u8]) -> Option<KnownName> {
         let mut line = name.to_vec();
         line.extend_from_slice(b": and whatever follows");
-        short_name(words(&line, 0), name.len())
+        short_name(split(*line.first_chunk().unwrap()), name.len()).flatten()
     }
 
     #[test]

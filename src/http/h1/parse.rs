@@ -4,7 +4,7 @@
 //! policy; what the target means is not judged here either.
 
 use super::error::{FieldError, FramingError, RequestError, ResponseError};
-use super::scan::{control, invisible, place, words};
+use super::scan::{control, invisible};
 use super::section::{Cursor, scan_fields, value_fault};
 use crate::http::header::{Fields, KnownName, is_token};
 use crate::http::{Body, Method, RequestHead, ResponseHead, Span, Version};
@@ -227,11 +227,22 @@ fn empty_line(window: &[u8]) -> Result<Option<usize>, RequestError> {
 /// The end of the method token that starts at `line`.
 #[inline(always)]
 fn method_end(window: &[u8], line: usize) -> Result<Option<usize>, RequestError> {
-    let length = place(words(window, line), b' ');
-    if length.wrapping_sub(1) < 15 && Method::of(&window[line..line + length]) != Method::Other {
+    if let Some(length) = window.get(line..).and_then(usual_method_length) {
         return Ok(Some(line + length));
     }
     any_method_end(window, line)
+}
+
+/// The length of the commonest methods.
+#[inline(always)]
+fn usual_method_length(rest: &[u8]) -> Option<usize> {
+    if rest.first_chunk() == Some(b"GET ") {
+        Some(3)
+    } else if rest.first_chunk() == Some(b"POST ") {
+        Some(4)
+    } else {
+        None
+    }
 }
 
 #[cold]
@@ -301,12 +312,13 @@ fn request_version(rest: &[u8], line: &[u8]) -> Result<Option<Version>, RequestE
 /// The first twelve octets of a status line.
 #[inline(always)]
 fn version_and_status(view: &[u8]) -> Result<Option<(Version, u16)>, ResponseError> {
-    let version = match view.first_chunk() {
-        Some(b"HTTP/1.1 ") => Version::Http11,
-        _ => match response_version(view)? {
+    let version = if view.first_chunk() == Some(b"HTTP/1.1 ") {
+        Version::Http11
+    } else {
+        match response_version(view)? {
             Some(version) => version,
             None => return Ok(None),
-        },
+        }
     };
     let Some(&[a, b, c]) = view.get(STATUS_BYTES - 3..STATUS_BYTES).and_then(|digits| digits.first_chunk()) else {
         return status_begun(view);
@@ -342,7 +354,7 @@ fn response_version(view: &[u8]) -> Result<Option<Version>, ResponseError> {
 }
 
 /// Takes what a framing field says into `body` (RFC 9112, sections 6.1 to 6.3).
-#[inline(always)]
+#[inline(never)]
 fn frame(name: KnownName, value: &[u8], seen: &Fields, version: Version, body: &mut Body) -> Result<(), FramingError> {
     if name == KnownName::ContentLength {
         if seen.has(KnownName::TransferEncoding) {
@@ -362,13 +374,13 @@ fn content_length(value: &[u8]) -> Result<u64, FramingError> {
     let mut length: u64 = 0;
     for &octet in value {
         let digit = u64::from(octet.wrapping_sub(b'0'));
-        if digit > 9 {
+        if digit > 9 || length > CONTENT_LENGTH_MAX / 10 {
             return Err(FramingError::InvalidContentLength);
         }
-        length = length.checked_mul(10).and_then(|tens| tens.checked_add(digit)).unwrap_or(u64::MAX);
-        if length > CONTENT_LENGTH_MAX {
-            return Err(FramingError::InvalidContentLength);
-        }
+        length = length * 10 + digit;
+    }
+    if length > CONTENT_LENGTH_MAX {
+        return Err(FramingError::InvalidContentLength);
     }
     if value.is_empty() { Err(FramingError::InvalidContentLength) } else { Ok(length) }
 }

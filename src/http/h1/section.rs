@@ -5,7 +5,7 @@
 use super::HeadLimits;
 use super::error::FieldError;
 use super::name::{SHORT_NAME_BYTES_MAX, short_name};
-use super::scan::{control, place, words};
+use super::scan::{control, maybe_place, split, usual_value_end};
 use crate::http::Span;
 use crate::http::header::{Field, Fields, KnownName, is_token};
 
@@ -39,68 +39,124 @@ pub(super) fn scan_fields<E: From<FieldError>>(
     mut judge: impl FnMut(KnownName, &[u8], &Fields) -> Result<(), E>,
 ) -> Result<Option<usize>, E> {
     let window = limits.window(bytes);
-    let mut at = *cursor;
     loop {
-        match window.get(at.line) {
-            Some(b'\r') => return Ok(section_end(cursor, window, at, limits)?),
-            Some(_) if fields.len() < limits.fields_max => {}
-            Some(_) => return Err(FieldError::TooManyFields.into()),
-            None => return Ok(unfinished(cursor, window, at, limits)?),
+        if cursor.scanned == cursor.line {
+            cursor.line = usual_lines(window, cursor.line, fields, limits, &mut judge)?;
+            cursor.scanned = cursor.line;
+            if window.get(cursor.line..).and_then(|rest| rest.first_chunk()) == Some(b"\r\n") {
+                return Ok(Some(cursor.line + 2));
+            }
         }
-        let view = &window[..window.len().min(at.line + limits.field_bytes_max)];
-        let Some((field, next)) = field_line(view, &mut at, fields)? else {
-            return Ok(unfinished(cursor, window, at, limits)?);
-        };
-        if let Some(name @ (KnownName::ContentLength | KnownName::Host | KnownName::TransferEncoding)) = field.known {
-            judge(name, field.value.of(view), fields)?;
+        match any_line(cursor, window, fields, limits)? {
+            Line::Field(field, next) => {
+                enter(field, window, fields, &mut judge)?;
+                *cursor = Cursor::at(next);
+            }
+            Line::End(end) => return Ok(Some(end)),
+            Line::Unfinished => return Ok(None),
         }
-        fields.push(field);
-        at = Cursor::at(next);
     }
 }
 
-fn section_end(
-    cursor: &mut Cursor,
+/// Takes usual lines into the table up to the first line that is none, and answers where that one starts.
+#[inline(always)]
+fn usual_lines<E>(
     window: &[u8],
-    at: Cursor,
+    start: usize,
+    fields: &mut Fields,
     limits: &HeadLimits,
-) -> Result<Option<usize>, FieldError> {
-    match window.get(at.line + 1) {
-        Some(b'\n') => Ok(Some(at.line + 2)),
-        Some(_) => Err(FieldError::BareCr),
-        None => unfinished(cursor, window, at, limits),
+    judge: &mut impl FnMut(KnownName, &[u8], &Fields) -> Result<(), E>,
+) -> Result<usize, E> {
+    let mut line = start;
+    while fields.len() < limits.fields_max
+        && let Some((field, next)) = usual_line(window, line)
+        && next - line <= limits.field_bytes_max
+    {
+        enter(field, window, fields, judge)?;
+        line = next;
     }
+    Ok(line)
 }
 
-/// Keeps the place for the next call, unless the line or the section can no longer keep within its limit.
-#[cold]
-fn unfinished(
-    cursor: &mut Cursor,
+/// Takes a field into the table, unless the message must not have it.
+#[inline(always)]
+fn enter<E>(
+    field: Field,
     window: &[u8],
-    at: Cursor,
-    limits: &HeadLimits,
-) -> Result<Option<usize>, FieldError> {
-    *cursor = at;
-    if window.len() >= at.line + limits.field_bytes_max {
+    fields: &mut Fields,
+    judge: &mut impl FnMut(KnownName, &[u8], &Fields) -> Result<(), E>,
+) -> Result<(), E> {
+    if let Some(known) = field.known
+        && JUDGED & known.bit() != 0
+    {
+        judge(known, field.value.of(window), fields)?;
+    }
+    fields.push(field);
+    Ok(())
+}
+
+/// The names that frame or route a message.
+const JUDGED: u128 = KnownName::ContentLength.bit() | KnownName::Host.bit() | KnownName::TransferEncoding.bit();
+
+/// The line that starts at `line`, if it is whole and as nearly all lines are: a short name of letters, digits and
+/// hyphens, one space, a value of printable US-ASCII; otherwise nothing is said about it.
+#[inline(always)]
+fn usual_line(window: &[u8], line: usize) -> Option<(Field, usize)> {
+    let rest = window.get(line..)?;
+    let chunk: &[u8; 18] = rest.first_chunk()?;
+    let start = split(*chunk.first_chunk()?);
+    let colon = maybe_place(start, b':');
+    if colon.wrapping_sub(1) >= SHORT_NAME_BYTES_MAX || chunk[colon..colon + 2] != *b": " || chunk[colon + 2] == b' ' {
+        return None;
+    }
+    let known = short_name(start, colon)?;
+    let end = usual_value_end(rest, colon + 2);
+    if rest.get(end..).and_then(|rest| rest.first_chunk()) != Some(b"\r\n") || rest[end - 1] == b' ' {
+        return None;
+    }
+    let name = Span::new(line, line + colon);
+    let value = Span::new(line + colon + 2, line + end);
+    Some((Field { name, value, known, canonical: true }, line + end + 2))
+}
+
+/// What stands at the cursor.
+enum Line {
+    /// A field, and where the next line starts.
+    Field(Field, usize),
+    /// The empty line, which ends here.
+    End(usize),
+    /// The end of the line has not arrived; the cursor tells how far it was scanned.
+    Unfinished,
+}
+
+/// The line at the cursor, whatever it is.
+#[inline(never)]
+fn any_line(cursor: &mut Cursor, window: &[u8], fields: &Fields, limits: &HeadLimits) -> Result<Line, FieldError> {
+    match window.get(cursor.line..).unwrap_or_default() {
+        [b'\r', b'\n', ..] => return Ok(Line::End(cursor.line + 2)),
+        [b'\r', _, ..] => return Err(FieldError::BareCr),
+        [] | [b'\r'] => {}
+        _ if fields.len() >= limits.fields_max => return Err(FieldError::TooManyFields),
+        _ => {
+            let view = &window[..window.len().min(cursor.line + limits.field_bytes_max)];
+            if let Some((field, next)) = field_line(view, cursor, fields)? {
+                return Ok(Line::Field(field, next));
+            }
+        }
+    }
+    if window.len() >= cursor.line + limits.field_bytes_max {
         return Err(FieldError::FieldTooLarge);
     }
     if window.len() >= limits.head_bytes_max {
         return Err(FieldError::HeadTooLarge);
     }
-    Ok(None)
+    Ok(Line::Unfinished)
 }
 
 /// One line: the field and where the next line starts; or nothing if its end has not arrived, `at` telling how far
 /// the line was scanned.
-#[inline(always)]
 fn field_line(view: &[u8], at: &mut Cursor, fields: &Fields) -> Result<Option<(Field, usize)>, FieldError> {
-    let known = match usual_name(view, at) {
-        Some(known) => known,
-        None => match any_name(view, at, fields)? {
-            Some(known) => known,
-            None => return Ok(None),
-        },
-    };
+    let Some(known) = name(view, at, fields)? else { return Ok(None) };
     let end = control(view, at.scanned);
     match view.get(end..) {
         Some([b'\r', b'\n', ..]) => Ok(Some((field(view, at, end, known), end + 2))),
@@ -111,29 +167,8 @@ fn field_line(view: &[u8], at: &mut Cursor, fields: &Fields) -> Result<Option<(F
     }
 }
 
-/// The known name of a short name, if the line begins with one.
-#[inline(always)]
-fn usual_name(view: &[u8], at: &mut Cursor) -> Option<Option<KnownName>> {
-    if at.scanned != at.line {
-        return None;
-    }
-    let start = words(view, at.line);
-    let length = place(start, b':');
-    if length.wrapping_sub(1) >= SHORT_NAME_BYTES_MAX {
-        return None;
-    }
-    let known = short_name(start, length);
-    if known.is_none() && !view[at.line..at.line + length].iter().all(|&octet| is_token(octet)) {
-        return None;
-    }
-    at.colon = at.line + length;
-    at.scanned = at.colon + 1;
-    Some(known)
-}
-
-/// The known name of any name, octet by octet: for long and unusual names, lines that came in pieces, and faults.
-#[inline(never)]
-fn any_name(view: &[u8], at: &mut Cursor, fields: &Fields) -> Result<Option<Option<KnownName>>, FieldError> {
+/// The known name, if it is one, of the name that starts the line; nothing if its colon has not arrived.
+fn name(view: &[u8], at: &mut Cursor, fields: &Fields) -> Result<Option<Option<KnownName>>, FieldError> {
     if at.colon == 0 {
         let rest = view.get(at.scanned..).unwrap_or_default();
         let Some(count) = rest.iter().position(|&octet| !is_token(octet)) else {
@@ -174,7 +209,6 @@ pub(super) fn value_fault<T>(rest: &[u8]) -> Result<Option<T>, FieldError> {
 }
 
 /// The field of the line that ends before `end`, its value without surrounding white space.
-#[inline(always)]
 fn field(view: &[u8], at: &Cursor, end: usize, known: Option<KnownName>) -> Field {
     let name = Span::new(at.line, at.colon);
     let from = at.colon + 1;
@@ -186,8 +220,6 @@ fn field(view: &[u8], at: &Cursor, end: usize, known: Option<KnownName>) -> Fiel
     Field { name, value: trimmed(view, from, end), known, canonical: false }
 }
 
-#[cold]
-#[inline(never)]
 fn trimmed(view: &[u8], from: usize, end: usize) -> Span {
     let value = &view[from..end];
     let leading = value.iter().take_while(|&&octet| is_space(octet)).count();
@@ -195,7 +227,6 @@ fn trimmed(view: &[u8], from: usize, end: usize) -> Span {
     Span::new(from + leading, end - trailing)
 }
 
-#[inline(always)]
 fn is_space(octet: u8) -> bool {
     octet == b' ' || octet == b'\t'
 }

@@ -133,7 +133,7 @@ impl KnownName {
 
     /// This name's bit in a set of known names.
     #[inline]
-    pub fn bit(self) -> u128 {
+    pub const fn bit(self) -> u128 {
         1 << (self as u8)
     }
 }
