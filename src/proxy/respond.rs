@@ -77,8 +77,8 @@ fn error_body<N: Net>(x: &Exchange<'_, N>, failure: &Failure) -> (Buffer, &'stat
     let html = prefers_html(accepts);
     let snapshot = &x.adopted.snapshot;
     let of_route = x.cx.route.and_then(|id| snapshot.route(id).errors.of(failure.status));
-    if let Some(overriding) = of_route.or_else(|| snapshot.gateway.errors.of(failure.status)) {
-        let (text, content_type) = overriding.variant(html);
+    let of_gateway = || snapshot.gateway.errors.of(failure.status)?.variant(html);
+    if let Some((text, content_type)) = of_route.and_then(|body| body.variant(html)).or_else(of_gateway) {
         body.vec().extend_from_slice(text);
         return (body, content_type);
     }

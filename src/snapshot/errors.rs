@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::http::problem::{HTML_TYPE, JSON_TYPE};
+
 /// Overridden bodies by status.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ErrorBodies(pub Option<Arc<BTreeMap<u16, ErrorBody>>>);
 
-/// The variants of one body; what a client prefers is sent, else the other.
+/// The variants of one body; what a client prefers is sent, else the built-in one.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ErrorBody {
     pub json: Option<Arc<[u8]>>,
@@ -15,14 +17,10 @@ pub struct ErrorBody {
 }
 
 impl ErrorBody {
-    /// The body a client gets and its media type: what it prefers, else the other.
-    pub fn variant(&self, html: bool) -> (&[u8], &'static str) {
-        match (&self.html, &self.json) {
-            (Some(text), _) if html => (text, "text/html; charset=utf-8"),
-            (_, Some(text)) => (text, "application/json"),
-            (Some(text), None) => (text, "text/html; charset=utf-8"),
-            (None, None) => (b"", "text/plain"),
-        }
+    /// The body for a client that prefers HTML, or does not, with its media type; none where the built-in one stands.
+    pub fn variant(&self, html: bool) -> Option<(&[u8], &'static str)> {
+        let (text, media_type) = if html { (&self.html, HTML_TYPE) } else { (&self.json, JSON_TYPE) };
+        text.as_deref().map(|text| (text, media_type))
     }
 }
 
