@@ -4,9 +4,13 @@ mod world;
 
 mod bodies;
 mod continue_100;
+mod errors;
+mod headers;
 mod interim;
 mod keep_alive;
+mod limits;
 mod pipelining;
+mod routing;
 
 #[global_allocator]
 static ALLOCATOR: world::count::Counting = world::count::Counting;
