@@ -2,7 +2,9 @@
 
 mod world;
 
+mod balancing;
 mod bodies;
+mod clients_leave;
 mod continue_100;
 mod errors;
 mod headers;
@@ -10,7 +12,9 @@ mod interim;
 mod keep_alive;
 mod limits;
 mod pipelining;
+mod retries;
 mod routing;
+mod upstream_faults;
 
 #[global_allocator]
 static ALLOCATOR: world::count::Counting = world::count::Counting;

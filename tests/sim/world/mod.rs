@@ -41,9 +41,11 @@ use tidegate::snapshot::Snapshot;
 use tidegate::snapshot::compile::{self, compile};
 
 use executor::{Executor, Kind};
+#[allow(unused_imports, reason = "each suite uses its part")]
 pub use link::{Fault, FaultKind, Link, Wire};
 pub use message::Message;
 use net::{SimNet, halves};
+#[allow(unused_imports, reason = "each suite uses its part")]
 pub use peer::{Ended, Peer, find, text};
 
 /// Polls of tasks after which a run is taken for a livelock.
