@@ -29,7 +29,7 @@ pub(super) struct ClientGone;
 impl<N: Net> Exchange<'_, N> {
     /// Begins to watch, once the request has been read to its end.
     pub fn watch_client(&mut self) {
-        if self.watch == Watch::Off && self.persistent && self.gather_ahead() && self.buffer.room() > 0 {
+        if self.watch == Watch::Off && self.gather_ahead() && self.buffer.room() > 0 {
             self.watch = Watch::Waiting;
         }
     }
