@@ -43,6 +43,21 @@ fn a_client_that_closes_while_it_waits_has_its_request_cancelled() {
 }
 
 #[test]
+fn a_client_whose_connection_will_be_closed_anyway_has_its_request_cancelled_too() {
+    for request in ["GET / HTTP/1.0\r\nhost: a\r\n\r\n", "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"] {
+        let world = World::new(1).config(PLAIN);
+        must_be_cancelled(&world);
+        world.run(async {
+            let client = world.client();
+            client.send(request).await;
+            world.sleep(Duration::from_secs(1)).await;
+            client.reset();
+            assert_eq!(world.line().await.reason(), "client-closed");
+        });
+    }
+}
+
+#[test]
 fn a_half_closed_client_is_served_where_the_listener_says_so() {
     let yaml = PLAIN.replace("bind:", "half_close: serve, bind:");
     let world = World::new(1).config(&yaml);

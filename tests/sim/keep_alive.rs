@@ -56,8 +56,10 @@ fn the_last_request_a_connection_may_bring_is_answered_with_connection_close() {
         client.send(GET).await;
         assert_eq!(client.response().await.field("connection"), None);
         client.send(GET).await;
+        let then = world.now();
         assert_eq!(client.response().await.field("connection"), Some("close"));
         assert!(client.closes().await);
+        assert_eq!(world.since(then), Duration::ZERO);
     });
 }
 
@@ -68,8 +70,10 @@ fn a_client_that_asks_for_it_gets_its_connection_closed() {
     world.run(async {
         let mut client = world.client();
         client.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        let then = world.now();
         assert_eq!(client.response().await.field("connection"), Some("close"));
         assert!(client.closes().await);
+        assert_eq!(world.since(then), Duration::ZERO);
     });
 }
 

@@ -2,6 +2,7 @@
 
 mod world;
 
+mod allocations;
 mod balancing;
 mod bodies;
 mod clients_leave;
@@ -10,10 +11,12 @@ mod errors;
 mod headers;
 mod interim;
 mod keep_alive;
+mod lifecycle;
 mod limits;
 mod pipelining;
 mod retries;
 mod routing;
+mod upgrades;
 mod upstream_faults;
 
 #[global_allocator]

@@ -382,13 +382,20 @@ impl World {
         self.now().since(then)
     }
 
-    /// The lines of the access log so far, after a moment for the last ones to be written.
-    pub async fn log(&self) -> Vec<Line> {
-        self.sleep(Duration::from_millis(1)).await;
+    /// Takes what the shard has logged, as the writer does from time to time.
+    pub fn collect_log(&self) {
         let gateway = self.gateway();
         gateway.shard.tick(self.now().plus(Duration::from_millis(100)));
         let mut lines = gateway.lines.borrow_mut();
         gateway.collector.borrow_mut().drain_into(&mut *lines).expect("memory takes everything");
+    }
+
+    /// The lines of the access log so far, after a moment for the last ones to be written.
+    pub async fn log(&self) -> Vec<Line> {
+        self.sleep(Duration::from_millis(1)).await;
+        let gateway = self.gateway();
+        self.collect_log();
+        let lines = gateway.lines.borrow();
         let parse = |line: &[u8]| serde_json::from_slice(line).unwrap_or_else(|_| panic!("{}", text(line)));
         lines.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()).map(|line| Line(parse(line))).collect()
     }
