@@ -144,6 +144,12 @@ async fn linger<N: Net>(shard: &Shard<N>, connection: &Connection<N>) {
     connection.writer.borrow_mut().shutdown();
     let deadline = shard.net.now().plus(LINGER);
     let mut seen = 0;
+    // An upload that was given up may have left its read behind.
+    if connection.reader.borrow().is_reading() {
+        connection.reader.borrow_mut().set_read_deadline(deadline);
+        let (_, buffer) = poll_fn(|cx| connection.reader.borrow_mut().poll_read(cx)).await;
+        shard.buffers.give(buffer);
+    }
     while seen < LINGER_BYTES_MAX {
         if net::readable(&connection.reader, deadline).await.is_err() {
             return;

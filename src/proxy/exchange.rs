@@ -166,7 +166,7 @@ impl<'a, N: Net> Exchange<'a, N> {
     fn route(&mut self) -> Result<&'a RoutePlan, Failure> {
         let (head, bytes) = (&self.memory.request, self.buffer.filled());
         let subject = Subject {
-            host: host_of(&self.cx, self.listener, bytes, &self.memory.written),
+            host: self.cx.host(bytes, &self.memory.written),
             path: self.cx.path(head, bytes, &self.memory.written),
             query: self.cx.query(head, bytes),
             method: head.method_text.of(bytes),
@@ -243,7 +243,7 @@ impl<'a, N: Net> Exchange<'a, N> {
             listener: self.listener.label.as_escaped(),
             client: Escaped::plain(client.as_bytes()),
             method: head.method_text.of(bytes),
-            host: host_of(&self.cx, self.listener, bytes, &self.memory.written),
+            host: self.cx.host(bytes, &self.memory.written),
             path: self.cx.path(head, bytes, &self.memory.written),
             query: self.cx.query(head, bytes).unwrap_or_default(),
             protocol: Escaped::plain(if head.version == Version::Http10 { b"HTTP/1.0" } else { b"HTTP/1.1" }),
@@ -264,13 +264,5 @@ impl<'a, N: Net> Exchange<'a, N> {
             upstream_reused: tally.upstream_reused,
         };
         shard.log(format, &record, now);
-    }
-}
-
-/// The canonical host, or the listener's default where the request names none.
-fn host_of<'h>(cx: &RequestContext, listener: &'h ListenerPlan, bytes: &'h [u8], written: &'h [u8]) -> &'h [u8] {
-    match &listener.default_host {
-        Some(host) if cx.default_host => host.as_bytes(),
-        _ => cx.host(bytes, written),
     }
 }

@@ -103,8 +103,8 @@ async fn attempt<N: Net>(
         let beyond = |bytes: &[u8]| connection.keep_ahead(bytes, || shard.buffers.small());
         let mut upload =
             Upload { future: pin!(upload.run(out, &mut body, &mut progress, &gate, beyond)), ended: false };
-        let waiting =
-            Waiting { gate: &gate, deadline, continue_at: waits.then(|| shard.net.now().plus(CONTINUE_WAIT)) };
+        let continue_at = waits.then(|| shard.net.now().plus(CONTINUE_WAIT));
+        let waiting = Waiting { gate: &gate, deadline, head_deadline: Timestamp::NEVER, continue_at };
         match response_head(x, &halves.reader, &mut upload, waiting, upgrade).await {
             Ok(received) if x.memory.response.status == 101 => {
                 upgrade::tunnel(x, route, halves, received).await.map(|()| false)
@@ -242,9 +242,19 @@ fn upload_failure(error: &BodyError) -> Failure {
 struct Waiting<'w> {
     /// Opened when the body may be sent.
     gate: &'w Cell<bool>,
+    /// Of the exchange.
     deadline: Timestamp,
+    /// Of this attempt; it begins when the request was sent.
+    head_deadline: Timestamp,
     /// When the body is sent without the upstream's 100.
     continue_at: Option<Timestamp>,
+}
+
+impl Waiting<'_> {
+    /// None while the request is on its way: until then the upload's own limits hold.
+    fn read_deadline(&self) -> Timestamp {
+        if self.head_deadline == Timestamp::NEVER { Timestamp::NEVER } else { self.head_deadline.min(self.deadline) }
+    }
 }
 
 enum Event {
@@ -280,7 +290,7 @@ async fn response_head<N: Net, F: Future<Output = Result<(), BodyError>>>(
                 match scan(x, &mut scanner, buffer, &mut interim, &mut waiting, upgrade).await? {
                     Scanned::Final(buffer) => return Ok(buffer),
                     Scanned::More(buffer) => {
-                        reader.borrow_mut().begin_read(buffer, read_deadline(x, upload.ended, &waiting));
+                        reader.borrow_mut().begin_read(buffer, waiting.read_deadline());
                     }
                 }
             }
@@ -327,21 +337,19 @@ fn uploaded<N: Net>(
             if x.memory.request.body != Body::Empty {
                 waiting.deadline = now.plus(x.timeouts.exchange);
             }
-            reader.set_read_deadline(read_deadline(x, true, waiting));
+            waiting.head_deadline = now.plus(x.response_head_timeout());
+            reader.set_read_deadline(waiting.read_deadline());
             x.watch_client();
             Ok(())
         }
         // An upstream may answer and close before it has read everything: hear its last word.
         Err(BodyError::Sink(_)) => {
-            reader.set_read_deadline(now.plus(LAST_WORD).min(waiting.deadline));
+            waiting.head_deadline = now.plus(LAST_WORD);
+            reader.set_read_deadline(waiting.read_deadline());
             Ok(())
         }
         Err(error) => Err(Failed::for_good(upload_failure(error))),
     }
-}
-
-fn read_deadline<N: Net>(x: &Exchange<'_, N>, uploaded: bool, waiting: &Waiting<'_>) -> Timestamp {
-    if uploaded { x.shard.net.now().plus(x.response_head_timeout()).min(waiting.deadline) } else { Timestamp::NEVER }
 }
 
 /// What a read of the upstream's answer brought.

@@ -35,6 +35,8 @@ pub(super) async fn receive<N: Net>(
 ) -> Received {
     let limits = limits(listener);
     let deadline = started.plus(listener.timeouts.head);
+    // While the answer before was on its way, a wait for what is in the buffer was followed by a wait for more.
+    let mut watched = !buffer.filled().is_empty();
     loop {
         if !buffer.filled().is_empty() {
             match memory.scanner.request(buffer.filled(), &mut memory.request, &limits) {
@@ -45,6 +47,11 @@ pub(super) async fn receive<N: Net>(
         }
         if buffer.room() == 0 {
             *buffer = grown(shard, std::mem::take(buffer));
+        }
+        if std::mem::take(&mut watched)
+            && let Err(error) = net::readable(&connection.reader, deadline).await
+        {
+            return lost(&error, buffer);
         }
         let (result, returned) = net::read(&connection.reader, std::mem::take(buffer), deadline).await;
         *buffer = returned;

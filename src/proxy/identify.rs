@@ -11,7 +11,7 @@ use crate::http::authority::Authority;
 use crate::http::forwarded::{self, Family};
 use crate::http::h1::Hop;
 use crate::http::header::KnownName;
-use crate::http::target::{Scheme, Target};
+use crate::http::target::{Canonical, Scheme, Target};
 use crate::http::trace_context::{Trace, Traceparent};
 use crate::http::{Method, Span, Version, request_id};
 use crate::observe::Reason;
@@ -114,9 +114,21 @@ fn check_authority<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
         x.cx.authority = Some(check(text)?);
         x.cx.authority_text = text;
     }
-    // HTTP/1.0 without Host, where the listener names a default.
-    x.cx.default_host = x.cx.authority.is_none();
+    if x.cx.authority.is_none() {
+        take_default_host(x);
+    }
     Ok(())
+}
+
+/// HTTP/1.0 without Host, where the listener names a default: the default is matched and sent.
+fn take_default_host<N: Net>(x: &mut Exchange<'_, N>) {
+    x.cx.default_host = true;
+    let host = x.listener.default_host.as_deref().unwrap_or_default();
+    let written = &mut x.memory.written;
+    let start = written.len();
+    written.extend_from_slice(host.as_bytes());
+    let host = Canonical::Written(Span::new(start, written.len()));
+    x.cx.authority = Some(Authority { host, port: None });
 }
 
 fn check_loop<N: Net>(x: &Exchange<'_, N>) -> Result<(), Failure> {

@@ -110,6 +110,7 @@ pub(super) async fn acquire<N: Net>(
     deadline: Timestamp,
 ) -> Result<Lease<N>, Failed> {
     let (shard, upstream) = (x.shard, choice.upstream);
+    x.tally.upstream = Some(upstream);
     let state = x.adopted.upstream(upstream);
     let now = shard.net.now();
     let pick = match choice.next.take() {

@@ -35,7 +35,9 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
     let hop = Hop::of_response(received.filled(), head).map_err(|error| refused(x, error.reason()))?;
     let framing = client_framing(x);
     let sink = if framing == ResponseFraming::Chunked { SinkFraming::Chunked } else { SinkFraming::Plain };
-    if framing == ResponseFraming::Close {
+    // What the head will say of the connection is what becomes of it. An answer before the end of the request's content
+    // ends it too: what is left of that will not be waited for.
+    if framing == ResponseFraming::Close || !(x.body_read || upload.ended) || !x.keeps_alive() {
         x.persistent = false;
         x.close_delimited = true;
     }

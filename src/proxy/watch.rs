@@ -53,11 +53,15 @@ impl<N: Net> Exchange<'_, N> {
         loop {
             match self.watch {
                 Watch::Off => return Poll::Pending,
-                Watch::Waiting => match self.connection.reader.borrow_mut().poll_readable(cx, Timestamp::NEVER) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Err(_)) => return Poll::Ready(ClientGone),
-                    Poll::Ready(Ok(())) => self.begin_reading_ahead(),
-                },
+                Watch::Waiting => {
+                    // A statement of its own: the borrow ends before the read begins.
+                    let readable = self.connection.reader.borrow_mut().poll_readable(cx, Timestamp::NEVER);
+                    match readable {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Err(_)) => return Poll::Ready(ClientGone),
+                        Poll::Ready(Ok(())) => self.begin_reading_ahead(),
+                    }
+                }
                 Watch::Reading => match self.poll_read_ahead(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(true) => return Poll::Ready(ClientGone),

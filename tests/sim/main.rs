@@ -1,0 +1,28 @@
+//! Whole exchanges in the simulated world: one file per behaviour.
+
+mod world;
+
+mod allocations;
+mod balancing;
+mod bodies;
+mod clients_leave;
+mod continue_100;
+mod errors;
+mod headers;
+mod interim;
+mod keep_alive;
+mod lifecycle;
+mod limits;
+mod pipelining;
+mod retries;
+mod routing;
+mod upgrades;
+mod upstream_faults;
+
+#[global_allocator]
+static ALLOCATOR: world::count::Counting = world::count::Counting;
+
+/// The plainest request.
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+/// The plainest answer.
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
