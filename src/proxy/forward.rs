@@ -91,7 +91,7 @@ async fn attempt<N: Net>(
     let gate = Cell::new(!waits);
     let (shard, connection) = (x.shard, x.connection);
     let halves = &lease.connection.halves;
-    let outcome = {
+    let (outcome, sent) = {
         let upload = Relay::<N> {
             net: &shard.net,
             buffers: &shard.buffers,
@@ -102,16 +102,17 @@ async fn attempt<N: Net>(
         };
         let beyond = |bytes: &[u8]| connection.keep_ahead(bytes, || shard.buffers.small());
         let mut upload =
-            Upload { future: pin!(upload.run(out, &mut body, &mut progress, &gate, beyond)), ended: false };
+            Upload { future: pin!(upload.run(out, &mut body, &mut progress, &gate, beyond)), ended: false, sent: false };
         let continue_at = waits.then(|| shard.net.now().plus(CONTINUE_WAIT));
         let waiting = Waiting { gate: &gate, deadline, head_deadline: Timestamp::NEVER, continue_at };
-        match response_head(x, &halves.reader, &mut upload, waiting, upgrade).await {
+        let outcome = match response_head(x, &halves.reader, &mut upload, waiting, upgrade).await {
             Ok(received) if x.memory.response.status == 101 => {
                 upgrade::tunnel(x, route, halves, received).await.map(|()| false)
             }
             Ok(received) => relay::response(x, route, halves, received, &mut upload).await,
             Err(failed) => Err(failed),
-        }
+        };
+        (outcome, upload.sent)
     };
     let streamed = body.content - at_hand;
     x.tally.bytes_in += streamed;
@@ -121,7 +122,8 @@ async fn attempt<N: Net>(
     if !body.is_done() {
         x.persistent = false;
     }
-    let ended = outcome.as_ref().map(|reusable| *reusable && body.is_done()).map_err(|failed| failed.failure.reason);
+    // A response may end before its request does: what was not sent whole leaves a connection in no known state.
+    let ended = outcome.as_ref().map(|reusable| *reusable && sent && body.is_done()).map_err(|failed| failed.failure.reason);
     lease.end(x, ended);
     outcome.map(|_| ())
 }
@@ -130,6 +132,8 @@ async fn attempt<N: Net>(
 pub(super) struct Upload<'u, F> {
     future: Pin<&'u mut F>,
     pub ended: bool,
+    /// Whether it ended with the whole request.
+    pub sent: bool,
 }
 
 impl<F: Future<Output = Result<(), BodyError>>> Upload<'_, F> {
@@ -140,6 +144,7 @@ impl<F: Future<Output = Result<(), BodyError>>> Upload<'_, F> {
         }
         let outcome = self.future.as_mut().poll(cx);
         self.ended = outcome.is_ready();
+        self.sent = matches!(outcome, Poll::Ready(Ok(())));
         outcome
     }
 }

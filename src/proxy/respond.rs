@@ -26,6 +26,8 @@ use crate::snapshot::{FixedResponse, Location, Redirect, RoutePlan};
 const DISCARD_BYTES_MAX: u64 = 64 * 1024;
 /// Methods that are refused everywhere leave these.
 const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+/// What a 426 asks for (RFC 9110, section 15.5.22; RFC 6455, section 4.2.2).
+const UPGRADE_REQUIRED: &[u8] = b"upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n";
 /// Retry-After of a refusal that time will heal, in seconds.
 const RETRY_AFTER: &str = "1";
 /// Room for the head of a local reply beside its body.
@@ -114,7 +116,7 @@ impl FailureFields<'_> {
         write_field(out, b"cache-control", b"no-store");
         match self.failure.status {
             405 => write_field(out, b"allow", ALLOW.as_bytes()),
-            426 => out.extend_from_slice(b"upgrade: websocket\r\nsec-websocket-version: 13\r\n"),
+            426 => out.extend_from_slice(UPGRADE_REQUIRED),
             503 => write_field(out, b"retry-after", RETRY_AFTER.as_bytes()),
             _ => {}
         }
