@@ -58,9 +58,9 @@ mod sse2 {
     #[target_feature(enable = "sse2")]
     #[inline]
     pub(super) fn outside(chunk: &Chunk, least: u8) -> u32 {
-        // What is below `least` wraps; what is beyond `~` is then the first to reach the high bit.
-        let place = _mm_sub_epi8(load(chunk), all(least));
-        marks(_mm_adds_epu8(place, all(least + 1)))
+        // Of signed octets: DEL becomes the least there is, and all beyond stay below the printable ones.
+        let next = _mm_add_epi8(load(chunk), all(1));
+        marks(_mm_cmpgt_epi8(all(least + 1), next))
     }
 
     #[target_feature(enable = "sse2")]
