@@ -111,7 +111,7 @@ fn field(header: &str) -> Result<(&str, &str), String> {
 fn text(answer: &Explained, snapshot: &Snapshot) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
-    let _ = write!(out, "request   host {}, path {}\n", or_none(&answer.host), or_none(&answer.path));
+    let _ = writeln!(out, "request   host {}, path {}", or_none(&answer.host), or_none(&answer.path));
     match (&answer.matched, &answer.refused) {
         (Some(matched), _) => {
             let _ = writeln!(out, "route     {}", matched.route);

@@ -92,8 +92,10 @@ mod tests {
     use super::*;
 
     fn delta(before: &[(&str, u8)], after: &[(&str, u8)]) -> Delta {
-        let objects = |list: &[(&str, u8)]| list.iter().map(|(name, value)| (Arc::from(*name), *value)).collect();
-        let (before, after): (Vec<(Arc<str>, u8)>, Vec<(Arc<str>, u8)>) = (objects(before), objects(after));
+        let objects = |list: &[(&str, u8)]| -> Vec<(Arc<str>, u8)> {
+            list.iter().map(|(name, value)| (Arc::from(*name), *value)).collect()
+        };
+        let (before, after) = (objects(before), objects(after));
         Delta::between(&before, &after, |object| &object.0, |a, b| a.1 == b.1)
     }
 

@@ -40,11 +40,14 @@ pub struct Fleet {
     pub now: fn() -> Timestamp,
     pub unix_time: fn() -> UnixTime,
     /// Where the process really listens for an address, when its port was left to the kernel.
-    pub local: Box<dyn Fn(&Address, bool) -> Option<Address> + Send + Sync>,
+    pub local: LocalAddress,
     /// Appends the workers' own figures to an exposition.
     pub figures: Box<dyn Fn(&mut String) + Send + Sync>,
     pub facts: Facts,
 }
+
+/// Where the process listens for an address, IPv6 alone or not, if it does.
+pub type LocalAddress = Box<dyn Fn(&Address, bool) -> Option<Address> + Send + Sync>;
 
 /// What was found out at start and does not change.
 #[derive(Clone, Debug, serde::Serialize)]

@@ -79,7 +79,10 @@ impl Outcome {
         let (trigger, generation, took) = (self.trigger.text(), self.generation, self.duration_ms);
         let Some(changes) = self.changes.as_ref().filter(|_| self.adopted) else {
             let count = self.findings.as_array().map_or(0, Vec::len);
-            let why = self.problem.clone().unwrap_or_else(|| format!("{count} findings"));
+            let why = self
+                .problem
+                .clone()
+                .unwrap_or_else(|| if count == 1 { "1 finding".into() } else { format!("{count} findings") });
             return format!("reload refused: {why}; generation {generation} serves on (trigger {trigger}, {took} ms)");
         };
         let mut line = format!("generation {generation} adopted: {changes} (trigger {trigger}, {took} ms)");

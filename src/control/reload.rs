@@ -77,6 +77,8 @@ pub(super) struct Reloader {
     files: Vec<PathBuf>,
     watch: FileWatch,
     retired: Vec<Arc<Snapshot>>,
+    /// What the process was started with; some keys are only read then.
+    first: Option<Arc<config::Config>>,
 }
 
 /// What was read, and the fingerprint of the files before that.
@@ -103,6 +105,7 @@ impl Reloader {
             files: Vec::new(),
             watch: FileWatch::new(),
             retired: Vec::new(),
+            first: None,
         };
         (reloader, Reloads(ask))
     }
@@ -275,9 +278,8 @@ impl Reloader {
         outcome.adopted = true;
         outcome.generation = snapshot.generation;
         outcome.changes = Some(Changes::between(&before, snapshot));
-        if before.generation > 0 {
-            outcome.needs_restart = needs_restart(&before.config, &snapshot.config);
-        }
+        let first = self.first.get_or_insert_with(|| Arc::clone(&snapshot.config));
+        outcome.needs_restart = needs_restart(first, &snapshot.config);
         self.parts.shared.replace(Arc::clone(snapshot));
         self.retire(before);
     }
@@ -411,6 +413,20 @@ mod tests {
             assert_eq!((outcome.adopted, outcome.generation), (true, 2));
             assert_eq!(outcome.changes.map(|changes| changes.routes.changed), Some(1));
             assert_eq!(reloader.parts.shared.registry.control().reloads_adopted.value(), 1);
+        });
+    }
+
+    #[test]
+    fn what_waits_for_a_restart_is_told_until_it_comes() {
+        let bench = Bench::new();
+        bench.runtime.block_on(async {
+            let (mut reloader, _reloads) = bench.started().await;
+            bench.write(&GOOD.replace("admin: off", "admin: \"127.0.0.1:1\""));
+            for _ in 0..2 {
+                assert_eq!(reloader.change(Trigger::Api, None).await.needs_restart, ["admin.bind"]);
+            }
+            bench.write(GOOD);
+            assert!(reloader.change(Trigger::Api, None).await.needs_restart.is_empty());
         });
     }
 
