@@ -118,7 +118,12 @@ impl<N: Net> Shard<N> {
 
     /// Writes a line of the access log.
     pub(super) fn log(&self, format: &LineFormat, record: &Record<'_>, now: Timestamp) {
-        self.log.borrow_mut().write(format, record, now);
+        let mut log = self.log.borrow_mut();
+        log.write(format, record, now);
+        // The writer ends soon after the last shard; nothing may be left here.
+        if self.draining.get() {
+            log.flush();
+        }
     }
 
     pub(super) fn count_panic(&self) {
@@ -225,6 +230,7 @@ impl<N: Net> shell::Shard for Shard<N> {
 
     fn drain(&self) {
         self.draining.set(true);
+        self.log.borrow_mut().flush();
         self.each_connection(Connection::wake);
     }
 
