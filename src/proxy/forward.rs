@@ -99,11 +99,19 @@ async fn attempt<N: Net>(
             pace: upload_pace(x),
         };
         let beyond = |bytes: &[u8]| connection.keep_ahead(bytes, || shard.buffers.small());
-        let mut upload =
-            Upload { future: pin!(upload.run(out, &mut body, &mut progress, &gate, beyond)), ended: false, sent: false };
+        let mut upload = Upload {
+            future: pin!(upload.run(out, &mut body, &mut progress, &gate, beyond)),
+            ended: false,
+            sent: false,
+        };
         let continue_at = waits.then(|| shard.net.now().plus(CONTINUE_WAIT));
         let waiting = Waiting { gate: &gate, deadline, head_deadline: Timestamp::NEVER, continue_at };
         let outcome = match response_head(x, &halves.reader, &mut upload, waiting, upgrade).await {
+            // Nobody can have agreed to a request that has not arrived.
+            Ok(received) if x.memory.response.status == 101 && !upload.sent => {
+                shard.buffers.give(received);
+                Err(Failed::for_good(malformed_response(x, "early-101")))
+            }
             Ok(received) if x.memory.response.status == 101 => {
                 upgrade::tunnel(x, route, halves, received).await.map(|()| false)
             }
@@ -119,7 +127,8 @@ async fn attempt<N: Net>(
         x.persistent = false;
     }
     // A response may end before its request does: what was not sent whole leaves a connection in no known state.
-    let ended = outcome.as_ref().map(|reusable| *reusable && sent && body.is_done()).map_err(|failed| failed.failure.reason);
+    let ended =
+        outcome.as_ref().map(|reusable| *reusable && sent && body.is_done()).map_err(|failed| failed.failure.reason);
     lease.end(x, ended);
     outcome.map(|_| ())
 }
