@@ -146,7 +146,11 @@ fn rfc9112_6_1_no_transfer_encoding_is_sent_with_204_or_1xx() {
 #[test]
 fn rfc9112_6_2_a_length_is_digits_alone() {
     for length in ["+1", "1.0", "0x1", "1a", "", "1,1"] {
-        assert_eq!(status(&format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\nx")), 400, "{length}");
+        assert_eq!(
+            status(&format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\nx")),
+            400,
+            "{length}"
+        );
     }
 }
 
@@ -237,7 +241,10 @@ fn rfc9112_9_2_responses_are_in_the_order_of_the_requests() {
 fn rfc9112_9_3_connections_persist_unless_a_side_says_close() {
     assert_eq!(answered(GET).field("connection"), None);
     assert_eq!(answered("GET / HTTP/1.1\r\nhost: a\r\nconnection: ClOsE\r\n\r\n").field("connection"), Some("close"));
-    assert_eq!(answered("GET / HTTP/1.1\r\nhost: a\r\nconnection: x, close\r\n\r\n").field("connection"), Some("close"));
+    assert_eq!(
+        answered("GET / HTTP/1.1\r\nhost: a\r\nconnection: x, close\r\n\r\n").field("connection"),
+        Some("close")
+    );
 }
 
 #[test]

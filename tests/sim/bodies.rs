@@ -1,7 +1,7 @@
 //! Content in both directions, however it is framed.
 
-use crate::world::{PLAIN, World};
 use crate::OK;
+use crate::world::{PLAIN, World};
 
 #[test]
 fn a_body_of_known_length_goes_up_with_its_length() {

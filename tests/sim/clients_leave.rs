@@ -130,7 +130,11 @@ fn a_client_that_leaves_during_its_upload_has_its_request_cut() {
             let client = world.client();
             client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nx").await;
             world.sleep(Duration::from_secs(1)).await;
-            if reset { client.reset() } else { drop(client) }
+            if reset {
+                client.reset()
+            } else {
+                drop(client)
+            }
             world.sleep(Duration::from_secs(1)).await;
             assert_eq!(world.line().await.reason(), "client-closed");
             assert_eq!(world.open_connections(), 0);
@@ -156,7 +160,8 @@ fn a_client_that_leaves_in_the_middle_of_a_head_is_forgotten() {
 fn a_client_that_reads_nothing_is_cut_after_the_idle_time() {
     let yaml = format!("gateway: {{ timeouts: {{ idle: 5s }} }}\n{PLAIN}");
     let world = World::new(1).config(&yaml);
-    world.answers("10.0.0.1:80", format!("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n{}", "x".repeat(1_000_000)));
+    world
+        .answers("10.0.0.1:80", format!("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n{}", "x".repeat(1_000_000)));
     world.run(async {
         let client = world.client();
         client.send(GET).await;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::world::{PLAIN, World};
 use crate::OK;
+use crate::world::{PLAIN, World};
 
 const ASKING: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n";
 

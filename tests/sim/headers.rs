@@ -1,7 +1,7 @@
 //! What becomes of header fields on their way.
 
-use crate::world::{PLAIN, World};
 use crate::OK;
+use crate::world::{PLAIN, World};
 
 const TRUSTING: &str = r#"
 gateway: { trusted_proxies: [10.1.0.0/16] }
@@ -203,7 +203,10 @@ fn an_untrusted_trace_is_restarted_and_a_trusted_one_continued() {
     assert_eq!(restarted.field("tracestate"), None);
     let continued = forwarded(TRUSTING, "10.1.2.3:1", parent);
     let trace = continued.field("traceparent").unwrap();
-    assert!(trace.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && !trace.contains("b7ad6b7169203331"), "{trace}");
+    assert!(
+        trace.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && !trace.contains("b7ad6b7169203331"),
+        "{trace}"
+    );
     assert!(trace.ends_with("-01"));
     assert_eq!(continued.field("tracestate"), Some("a=1"));
 }

@@ -140,7 +140,11 @@ fn a_reload_keeps_the_connections_of_unchanged_endpoints() {
         world.reload(&PLAIN.replace("name: all", "name: renamed"));
         client.send(GET).await;
         assert_eq!(client.response().await.status(), 200);
-        world.reload(&PLAIN.replace("\"10.0.0.1:80\"", "\"10.0.0.2:80\", \"10.0.0.1:80\"").replace("endpoints", "balance: round_robin, endpoints"));
+        world.reload(
+            &PLAIN
+                .replace("\"10.0.0.1:80\"", "\"10.0.0.2:80\", \"10.0.0.1:80\"")
+                .replace("endpoints", "balance: round_robin, endpoints"),
+        );
         world.answers("10.0.0.2:80", OK);
         for _ in 0..2 {
             assert_eq!(world.ask(GET).await.status(), 200);

@@ -30,22 +30,42 @@ fn a_head_that_is_too_large_is_431() {
 
 #[test]
 fn a_field_that_is_too_large_is_431() {
-    refused(&limited("field: 1KiB"), format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(2000)), 431, "head-too-large");
+    refused(
+        &limited("field: 1KiB"),
+        format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(2000)),
+        431,
+        "head-too-large",
+    );
 }
 
 #[test]
 fn too_many_fields_are_431() {
-    refused(&limited("fields: 5"), format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(6)), 431, "head-too-large");
+    refused(
+        &limited("fields: 5"),
+        format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(6)),
+        431,
+        "head-too-large",
+    );
 }
 
 #[test]
 fn a_target_that_is_too_long_is_414() {
-    refused(&limited("target: 1KiB"), format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "y".repeat(2000)), 414, "target-too-long");
+    refused(
+        &limited("target: 1KiB"),
+        format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "y".repeat(2000)),
+        414,
+        "target-too-long",
+    );
 }
 
 #[test]
 fn a_method_that_is_too_long_is_501() {
-    refused(&limited("fields: 50"), format!("{} / HTTP/1.1\r\nhost: a\r\n\r\n", "X".repeat(40)), 501, "method-too-long");
+    refused(
+        &limited("fields: 50"),
+        format!("{} / HTTP/1.1\r\nhost: a\r\n\r\n", "X".repeat(40)),
+        501,
+        "method-too-long",
+    );
 }
 
 #[test]

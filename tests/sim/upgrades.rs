@@ -221,9 +221,7 @@ fn a_handshake_of_another_version_is_426_and_a_bad_key_400() {
 
 #[test]
 fn a_tunnel_keeps_a_slow_reader_from_filling_memory() {
-    let world = switching(|peer| async move {
-        while peer.try_send(vec![b'x'; 10_000]).await.is_ok() {}
-    });
+    let world = switching(|peer| async move { while peer.try_send(vec![b'x'; 10_000]).await.is_ok() {} });
     world.run(async {
         let client = switched(&world).await;
         world.sleep(Duration::from_secs(5)).await;

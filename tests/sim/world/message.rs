@@ -77,7 +77,9 @@ fn content(mut message: Message, rest: &[u8], no_body: NoBody, ended: bool) -> O
     let none = match no_body {
         NoBody::Always => true,
         NoBody::ByStatus => matches!(message.status(), 100..=199 | 204 | 304),
-        NoBody::UnlessFramed => message.field("content-length").is_none() && message.all("transfer-encoding").is_empty(),
+        NoBody::UnlessFramed => {
+            message.field("content-length").is_none() && message.all("transfer-encoding").is_empty()
+        }
     };
     if none {
         return Some((message, 0));

@@ -223,8 +223,7 @@ impl World {
         let metrics = self.registry.shard(0);
         let (log, collector) = outbox(metrics.clone());
         let net = SimNet(self.inner.clone());
-        let parts =
-            ShardParts { net, number: 0, shards: 1, snapshot: snapshot.clone(), metrics, log, seed: self.seed };
+        let parts = ShardParts { net, number: 0, shards: 1, snapshot: snapshot.clone(), metrics, log, seed: self.seed };
         let gateway = Gateway {
             shard: Shard::new(parts),
             snapshot: RefCell::new(snapshot),
@@ -263,7 +262,11 @@ impl World {
     }
 
     /// Lets an origin serve each connection to `address` with `serve`.
-    pub fn origin<F: Future<Output = ()> + 'static>(&self, address: &str, serve: impl Fn(Peer) -> F + 'static) -> Rc<Host> {
+    pub fn origin<F: Future<Output = ()> + 'static>(
+        &self,
+        address: &str,
+        serve: impl Fn(Peer) -> F + 'static,
+    ) -> Rc<Host> {
         let host = self.host(address);
         *host.reply.borrow_mut() = Reply::Serve(Rc::new(move |peer| Box::pin(serve(peer))));
         host
