@@ -21,3 +21,8 @@ pub mod proxy;
 
 #[cfg(feature = "runtime")]
 pub mod runtime;
+
+#[cfg(feature = "control")]
+pub mod control;
+
+pub mod cli;

@@ -96,6 +96,11 @@ impl Registry {
         }
     }
 
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
     /// What the shard of this number counts, to be written by that shard only.
     pub fn shard(&self, number: usize) -> Arc<ShardMetrics> {
         self.shards[number].clone()

@@ -14,6 +14,7 @@ use arrayvec::ArrayString;
 use super::adopted::Adopted;
 use super::net::Net;
 use crate::base::{Address, Buffer, Timestamp};
+use crate::observe::Reason;
 use crate::snapshot::ListenerPlan;
 
 /// The longest text of an IP address.
@@ -48,6 +49,8 @@ pub(super) struct Connection<N: Net> {
     pub ahead: RefCell<Option<Buffer>>,
     /// When the last exchange ended, or the connection was accepted.
     pub idle_since: Cell<Timestamp>,
+    /// Why it ended, when it has.
+    pub ended: Cell<Reason>,
     idle_waker: RefCell<Option<Waker>>,
     client: Cell<Option<(IpAddr, IpText)>>,
 }
@@ -66,6 +69,7 @@ impl<N: Net> Connection<N> {
             responding: Cell::new(false),
             ahead: RefCell::new(None),
             idle_since: Cell::new(now),
+            ended: Cell::default(),
             idle_waker: RefCell::new(None),
             client: Cell::new(None),
         }

@@ -48,7 +48,7 @@ async fn idle<N: Net>(shard: &Shard<N>, connection: &Connection<N>) -> bool {
         Ok(()) => true,
         Err(error) => {
             let timed_out = error.kind() == std::io::ErrorKind::TimedOut;
-            shard.count_ended(if timed_out { Reason::KeepAliveTimeout } else { Reason::ClientClosed });
+            connection.ended.set(if timed_out { Reason::KeepAliveTimeout } else { Reason::ClientClosed });
             false
         }
     }
@@ -124,12 +124,9 @@ async fn request<N: Net>(
     let refused = match head::receive(shard, connection, &listener, buffer, memory, started).await {
         Received::Head => None,
         Received::Refused(failure) => Some(failure),
-        Received::Nothing => {
-            shard.count_ended(Reason::Ok);
-            return Next::Close;
-        }
+        Received::Nothing => return Next::Close,
         Received::Lost(reason) => {
-            shard.count_ended(reason);
+            connection.ended.set(reason);
             return Next::Close;
         }
     };

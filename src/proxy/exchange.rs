@@ -14,7 +14,7 @@ use crate::base::{Buffer, EndpointId, Timestamp, UpstreamId};
 use crate::context::RequestContext;
 use crate::http::h1::{HeadLimits, HeadScanner, Hop};
 use crate::http::header::KnownName;
-use crate::http::{Body, RequestHead, ResponseHead, Version};
+use crate::http::{Body, Method, RequestHead, ResponseHead, Span, Version};
 use crate::observe::{Escaped, Reason, Record, Timing};
 use crate::route::{Captures, Subject};
 use crate::snapshot::{Action, Limits, ListenerPlan, RoutePlan, Timeouts};
@@ -33,6 +33,9 @@ pub(super) enum Next {
 /// Answers the request whose head stands in `x`, or says why not.
 async fn answer<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
     identify::identify(x)?;
+    if identify::ends_here(x) {
+        return respond::options(x).await;
+    }
     let route = x.route()?;
     admit::admit(x, route)?;
     match &route.action {
@@ -57,8 +60,9 @@ impl Memory {
     /// Forgets the exchange before.
     pub fn reset(&mut self) {
         self.scanner = HeadScanner::default();
-        self.request.method_text = Default::default();
-        self.request.target = Default::default();
+        self.request.method = Method::default();
+        self.request.method_text = Span::default();
+        self.request.target = Span::default();
         self.request.length = 0;
         self.request.body = Body::Empty;
         self.request.fields.clear();
@@ -102,6 +106,10 @@ pub(super) struct Exchange<'a, N: Net> {
     pub consumed: usize,
     /// Whether the request's content was read to its end, or there is none.
     pub body_read: bool,
+    /// Whether content was read that is no longer in the buffer: the request cannot be sent again.
+    pub body_gone: bool,
+    /// Whether the response ends where the connection does.
+    pub close_delimited: bool,
     /// Whether the connection may bring another request.
     pub persistent: bool,
     pub next: Next,
@@ -136,6 +144,8 @@ pub(super) async fn run<N: Net>(
         tally: Tally { timing: Timing { started, ..Timing::default() }, ..Tally::default() },
         consumed,
         body_read,
+        body_gone: false,
+        close_delimited: false,
         persistent: refused.is_none(),
         next: Next::Idle,
     };
@@ -202,6 +212,9 @@ impl<'a, N: Net> Exchange<'a, N> {
     fn finish(&mut self) -> Next {
         self.tally.bytes_in += self.consumed as u64;
         self.record();
+        if self.next != Next::Idle {
+            self.connection.ended.set(self.tally.reason);
+        }
         self.buffer.consume(self.consumed);
         match self.next {
             Next::Idle if !self.persistent => Next::Linger,

@@ -32,7 +32,7 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// Forwards the request and relays the response.
 pub(super) async fn send<N: Net>(x: &mut Exchange<'_, N>, route: &RoutePlan, plan: &Forward) -> Result<(), Failure> {
     let upgrade = upgrade::wanted(x, plan)?;
-    let repeatable = Repeatable::of(x.memory.request.method, x.memory.request.body);
+    let mut repeatable = Repeatable::of(x.memory.request.method, x.memory.request.body);
     let deadline = x.cx.started.plus(x.timeouts.exchange);
     let mut tries = Tries::default();
     let mut choice = lease::Choice::new(x, plan);
@@ -46,6 +46,7 @@ pub(super) async fn send<N: Net>(x: &mut Exchange<'_, N>, route: &RoutePlan, pla
             },
             Err(failed) => failed,
         };
+        repeatable.body_at_hand = !x.body_gone;
         let now = x.shard.net.now();
         let again = tries.again(failed.attempt, repeatable, plan.retry.as_ref(), now, deadline);
         if again.is_err() || !choice.another(x, failed.attempt) {
@@ -84,6 +85,7 @@ async fn attempt<N: Net>(
 ) -> Result<(), Failed> {
     let mut body = BodyReader::new(x.memory.request.body, x.limits.body_bytes, x.head_limits());
     let out = first_write(x, route, plan, upgrade, &mut body).map_err(Failed::for_good)?;
+    let at_hand = body.content;
     let mut progress = Progress::default();
     let waits = waits_for_continue(x, &body);
     let gate = Cell::new(!waits);
@@ -120,7 +122,9 @@ async fn attempt<N: Net>(
         };
         (outcome, upload.sent)
     };
-    x.tally.bytes_in += body.content;
+    let streamed = body.content - at_hand;
+    x.tally.bytes_in += streamed;
+    x.body_gone |= streamed > 0;
     x.body_read = body.is_done();
     x.stop_watching().await;
     if !body.is_done() {
@@ -296,7 +300,7 @@ async fn response_head<N: Net, F: Future<Output = Result<(), BodyError>>>(
                 send_continue(x).await?;
             }
             Event::Received(result, buffer) => {
-                let buffer = received(x, result, buffer, &waiting)?;
+                let buffer = received(x, result, buffer, &waiting, interim > 0)?;
                 match scan(x, &mut scanner, buffer, &mut interim, &mut waiting, upgrade).await? {
                     Scanned::Final(buffer) => return Ok(buffer),
                     Scanned::More(buffer) => {
@@ -368,8 +372,9 @@ fn received<N: Net>(
     result: io::Result<usize>,
     buffer: Buffer,
     waiting: &Waiting<'_>,
+    interim: bool,
 ) -> Result<Buffer, Failed> {
-    let begun = !buffer.filled().is_empty();
+    let begun = interim || !buffer.filled().is_empty();
     let reason = match result {
         Ok(count) if count > 0 => return Ok(buffer),
         Ok(_) => Reason::UpstreamClosed,

@@ -11,7 +11,7 @@ use crate::http::authority::Authority;
 use crate::http::forwarded::{self, Family};
 use crate::http::h1::Hop;
 use crate::http::header::KnownName;
-use crate::http::target::{Canonical, Form, Scheme, Target};
+use crate::http::target::{Canonical, Scheme, Target};
 use crate::http::trace_context::{Trace, Traceparent};
 use crate::http::{Method, Span, Version, request_id};
 use crate::observe::Reason;
@@ -30,12 +30,13 @@ pub(super) fn identify<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
     check_authority(x)?;
     check_loop(x)?;
     check_expectation(x)?;
-    if x.memory.request.method == Method::Options
-        && encode::max_forwards(&x.memory.request, x.buffer.filled()) == Some(0)
-    {
-        return Err(Failure { status: 200, ..Failure::of(Reason::LocalAnswer) });
-    }
     Ok(())
+}
+
+/// Whether the request asks about this hop itself (RFC 9110, section 7.6.2).
+pub(super) fn ends_here<N: Net>(x: &Exchange<'_, N>) -> bool {
+    let head = &x.memory.request;
+    head.method == Method::Options && encode::max_forwards(head, x.buffer.filled()) == Some(0)
 }
 
 /// The client's address, the request id and the trace: known before anything is judged, so that a refusal can be found.
@@ -94,25 +95,28 @@ fn check_target<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The authority of an absolute-form replaces that of Host (RFC 9112, section 3.2.2).
+/// The authority of an absolute-form replaces that of Host (RFC 9112, section 3.2.2), which must be valid all the same.
 fn check_authority<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
     let (head, bytes) = (&x.memory.request, x.buffer.filled());
-    let in_target = x.cx.target.as_ref().and_then(|target| target.authority.map(|span| (span, target.form)));
-    let text = match in_target {
-        Some((span, Form::Absolute | Form::Asterisk | Form::Authority)) => {
-            let start = head.target.start;
-            Some(Span { start: start + span.start, end: start + span.end })
-        }
-        _ => head.fields.all(KnownName::Host).next().map(|field| field.value),
+    let target = x.cx.target.as_ref();
+    let port = target.and_then(|target| target.scheme).unwrap_or(Scheme::Http).default_port();
+    let mut check = |text: Span| {
+        let authority = Authority::parse(text.of(bytes), port, &mut x.memory.written);
+        authority.map_err(|error| Failure::malformed(400, error.reason()))
     };
-    let Some(text) = text else {
+    if let Some(host) = head.fields.all(KnownName::Host).next().map(|field| field.value) {
+        x.cx.authority = Some(check(host)?);
+        x.cx.authority_text = host;
+    }
+    if let Some(span) = target.and_then(|target| target.authority) {
+        let start = head.target.start;
+        let text = Span { start: start + span.start, end: start + span.end };
+        x.cx.authority = Some(check(text)?);
+        x.cx.authority_text = text;
+    }
+    if x.cx.authority.is_none() {
         take_default_host(x);
-        return Ok(());
-    };
-    let authority = Authority::parse(text.of(bytes), Scheme::Http.default_port(), &mut x.memory.written);
-    let authority = authority.map_err(|error| Failure::malformed(400, error.reason()))?;
-    x.cx.authority_text = text;
-    x.cx.authority = Some(authority);
+    }
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod connection;
 mod downstream;
 pub mod encode;
 mod exchange;
+pub mod explain;
 mod failure;
 mod forward;
 mod head;

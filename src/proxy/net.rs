@@ -50,11 +50,10 @@ pub trait Net: Sized + 'static {
 /// The receiving half of a stream. At most one operation is under way at a time: a wait or a read.
 pub trait Reader: 'static {
     /// Waits, without a buffer, until a read would return at once. Polling again after a pending answer continues the
-    /// same wait with the newest deadline; a wait that nobody polls stays armed and costs nothing. A read may only
-    /// begin once a wait that was begun has ended.
+    /// same wait with the newest deadline; a wait that nobody polls stays armed and costs nothing.
     fn poll_readable(&mut self, cx: &mut Context<'_>, deadline: Timestamp) -> Poll<io::Result<()>>;
 
-    /// Begins to read into the free room of `buffer`.
+    /// Begins to read into the free room of `buffer`; a wait that is still armed is given up.
     fn begin_read(&mut self, buffer: Buffer, deadline: Timestamp);
 
     /// Moves the deadline of the read under way.
@@ -83,6 +82,12 @@ pub trait Writer: 'static {
 
     /// Ends both directions: operations under way on either half end by themselves.
     fn abort(&mut self);
+
+    /// Has the stream's close look like a failure to the peer, who cannot take it for an orderly end; to be followed by
+    /// dropping both halves.
+    fn reset(&mut self) {
+        self.abort();
+    }
 }
 
 /// [`Reader::poll_readable`] as a future; dropping it leaves the wait armed.

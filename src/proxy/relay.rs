@@ -39,6 +39,7 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
     // ends it too: what is left of that will not be waited for.
     if framing == ResponseFraming::Close || !(x.body_read || upload.ended) || !x.keeps_alive() {
         x.persistent = false;
+        x.close_delimited = true;
     }
     let mut body = BodyReader::new(head.body, u64::MAX, x.head_limits());
     body.forwards_trailers = x.hop.te_trailers;

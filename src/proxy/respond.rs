@@ -40,7 +40,12 @@ pub(super) async fn fail<N: Net>(x: &mut Exchange<'_, N>, failure: Failure) {
     count(x, &failure);
     if failure.status == 0 || x.connection.responding.get() {
         x.next = Next::Close;
-        x.connection.writer.borrow_mut().abort();
+        // A response that ends with its connection would look complete.
+        if x.close_delimited {
+            x.connection.writer.borrow_mut().reset();
+        } else {
+            x.connection.writer.borrow_mut().abort();
+        }
         return;
     }
     let mut out = x.shard.buffers.small();
@@ -78,9 +83,10 @@ fn error_body<N: Net>(x: &Exchange<'_, N>, failure: &Failure) -> (Buffer, &'stat
     let accepts = x.memory.request.fields.all(KnownName::Accept).map(|field| field.value.of(bytes));
     let html = prefers_html(accepts);
     let snapshot = &x.adopted.snapshot;
+    let content_type = if html { HTML_TYPE } else { JSON_TYPE };
     let of_route = x.cx.route.and_then(|id| snapshot.route(id).errors.of(failure.status));
-    let of_gateway = || snapshot.gateway.errors.of(failure.status)?.variant(html);
-    if let Some((text, content_type)) = of_route.and_then(|body| body.variant(html)).or_else(of_gateway) {
+    let overriding = of_route.into_iter().chain(snapshot.gateway.errors.of(failure.status));
+    if let Some(text) = overriding.filter_map(|body| body.variant(html)).next() {
         body.vec().extend_from_slice(text);
         return (body, content_type);
     }
@@ -93,11 +99,10 @@ fn error_body<N: Net>(x: &Exchange<'_, N>, failure: &Failure) -> (Buffer, &'stat
     };
     if html {
         problem.append_html(body.vec());
-        (body, HTML_TYPE)
     } else {
         problem.append_json(body.vec());
-        (body, JSON_TYPE)
     }
+    (body, content_type)
 }
 
 struct FailureFields<'f> {
@@ -136,6 +141,16 @@ pub(super) async fn fixed<N: Net>(
     head(x, plan.status, plan.body.len(), fields, out.vec());
     let out = with_body(x, out, &plan.body);
     send(x, plan.status, out).await;
+    Ok(())
+}
+
+/// Answers an OPTIONS that is meant for this hop: what every route could take (RFC 9110, section 9.3.7).
+pub(super) async fn options<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
+    x.tally.reason = Reason::LocalAnswer;
+    settle_persistence(x);
+    let mut out = x.shard.buffers.small();
+    head(x, 204, 0, |out| write_field(out, b"allow", ALLOW.as_bytes()), out.vec());
+    send(x, 204, out).await;
     Ok(())
 }
 

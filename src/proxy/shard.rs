@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::adopted::Adopted;
 use super::connection::Connection;
@@ -12,7 +13,7 @@ use super::net::{Net, Writer};
 use super::shell::{self, Accepted};
 use crate::base::{BufferPool, RouteId, Slot, Timestamp};
 use crate::http::date::{DateCache, IMF_FIXDATE_BYTES};
-use crate::observe::{LineFormat, Outbox, Reason, Record, ShardMetrics};
+use crate::observe::{LineFormat, Outbox, Record, ShardMetrics};
 use crate::route::{Captures, Subject};
 use crate::snapshot::Snapshot;
 
@@ -22,6 +23,9 @@ const SMALL_BUFFERS_FREE_MAX: usize = 1024;
 const LARGE_BUFFERS_FREE_MAX: usize = 64;
 /// Free exchange places, and free scratch memories, that a shard keeps.
 const SESSIONS_FREE_MAX: usize = 1024;
+
+/// How often idle upstream connections are looked at.
+const SWEEP_PERIOD: Duration = Duration::from_secs(1);
 
 /// A place for the exchanges of a connection.
 pub(super) type SessionSlot<N> = Slot<(Rc<Shard<N>>, Rc<Connection<N>>), Next>;
@@ -44,6 +48,7 @@ pub struct Shard<N: Net> {
     #[expect(clippy::vec_box, reason = "a memory moves as a pointer")]
     memories: RefCell<Vec<Box<Memory>>>,
     draining: Cell<bool>,
+    next_sweep: Cell<Timestamp>,
     date: RefCell<DateCache>,
 }
 
@@ -83,6 +88,7 @@ impl<N: Net> Shard<N> {
             sessions: RefCell::default(),
             memories: RefCell::default(),
             draining: Cell::new(false),
+            next_sweep: Cell::default(),
             date: RefCell::default(),
         })
     }
@@ -113,11 +119,6 @@ impl<N: Net> Shard<N> {
     /// Writes a line of the access log.
     pub(super) fn log(&self, format: &LineFormat, record: &Record<'_>, now: Timestamp) {
         self.log.borrow_mut().write(format, record, now);
-    }
-
-    /// Counts a connection that ended between two exchanges.
-    pub(super) fn count_ended(&self, reason: Reason) {
-        self.metrics.connections_closed.increment(reason);
     }
 
     pub(super) fn count_panic(&self) {
@@ -162,7 +163,10 @@ impl<N: Net> Shard<N> {
     fn leave(&self, place: usize) {
         self.open.set(self.open.get() - 1);
         self.metrics.connections_open.fall();
-        self.connections.borrow_mut()[place] = None;
+        let connection = self.connections.borrow_mut()[place].take();
+        if let Some(connection) = connection {
+            self.metrics.connections_closed.increment(connection.ended.get());
+        }
         self.vacant.borrow_mut().push(place);
     }
 
@@ -233,9 +237,10 @@ impl<N: Net> shell::Shard for Shard<N> {
     }
 
     fn tick(&self, now: Timestamp) {
-        for upstream in self.adopted.borrow().upstreams() {
-            upstream.sweep(now);
-        }
         self.log.borrow_mut().tick(now);
+        if now >= self.next_sweep.get() {
+            self.next_sweep.set(now.plus(SWEEP_PERIOD));
+            self.adopted().upstreams().iter().for_each(|upstream| upstream.sweep(now));
+        }
     }
 }

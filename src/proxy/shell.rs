@@ -49,6 +49,6 @@ pub trait Shard: 'static {
     /// Connections whose serving has not ended.
     fn open_connections(&self) -> usize;
 
-    /// Called about once a second.
+    /// Called about ten times a second.
     fn tick(&self, now: Timestamp);
 }

@@ -20,6 +20,16 @@ pub(super) enum Direction {
     Both,
 }
 
+/// Has the socket's close send a reset instead of an orderly end (SO_LINGER with no time); a Unix socket just closes.
+pub(super) fn reset_on_close(fd: RawFd) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    // SAFETY: the pointer is to a live structure of the length given; the caller holds the descriptor open.
+    unsafe {
+        let value = (&raw const linger).cast();
+        libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, value, size_of::<libc::linger>() as libc::socklen_t);
+    }
+}
+
 /// Ends a direction of a socket at once; a socket that is not connected any more has none left to end.
 pub(super) fn shutdown(fd: RawFd, direction: Direction) {
     let how = match direction {

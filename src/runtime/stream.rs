@@ -7,7 +7,7 @@
 use std::cell::UnsafeCell;
 use std::future::Future;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -20,7 +20,7 @@ use monoio::net::UnixStream as Descriptor;
 use crate::base::{Buffer, Slot, TimerId, Timestamp};
 use crate::proxy::net::{Patience, Reader, Writer};
 
-use super::deadline::{Deadlines, Direction, shutdown};
+use super::deadline::{Deadlines, Direction, reset_on_close, shutdown};
 
 /// One connected socket, shared by its halves; gone from the wheel and closing once both are.
 struct Socket {
@@ -53,9 +53,12 @@ impl Socket {
     }
 
     fn end(&self, direction: Direction) {
+        shutdown(self.fd(), direction);
+    }
+
+    fn fd(&self) -> RawFd {
         // SAFETY: as in `descriptor`; the shared reference ends with this call.
-        let fd = unsafe { &*self.descriptor.get() }.as_raw_fd();
-        shutdown(fd, direction);
+        unsafe { &*self.descriptor.get() }.as_raw_fd()
     }
 }
 
@@ -172,7 +175,10 @@ impl Reader for LiveReader {
     }
 
     fn begin_read(&mut self, buffer: Buffer, deadline: Timestamp) {
-        debug_assert!(self.doing == Doing::Nothing, "a read may only begin once what was begun has ended");
+        debug_assert!(self.doing != Doing::Reading, "a read may only begin once the one before has ended");
+        if self.doing == Doing::Waiting {
+            self.slot.abandon();
+        }
         debug_assert!(buffer.room() > 0, "a read without room would look like the end of the stream");
         self.slot.start(Wish::Read(buffer));
         self.doing = Doing::Reading;
@@ -281,6 +287,11 @@ impl Writer for LiveWriter {
 
     fn shutdown(&mut self) {
         self.socket.end(Direction::Sending);
+    }
+
+    fn reset(&mut self) {
+        reset_on_close(self.socket.fd());
+        self.socket.deadlines.aborted(self.socket.timer);
     }
 
     fn abort(&mut self) {

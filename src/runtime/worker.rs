@@ -39,7 +39,7 @@ const DRAIN_LOOK: Duration = Duration::from_millis(10);
 /// How long connections have to end once they were stopped.
 const STOP_REST: Duration = Duration::from_millis(100);
 /// Turns of the wheel between two calls of [`Shard::tick`].
-const TICKS_PER_SHARD_TICK: u64 = 1_000_000_000 / WHEEL_TICK.as_nanos() as u64;
+const TICKS_PER_SHARD_TICK: u64 = 100_000_000 / WHEEL_TICK.as_nanos() as u64;
 
 /// What a worker thread needs to know.
 pub(super) struct Seat {

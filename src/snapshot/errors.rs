@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::http::problem::{HTML_TYPE, JSON_TYPE};
-
 /// Overridden bodies by status.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ErrorBodies(pub Option<Arc<BTreeMap<u16, ErrorBody>>>);
 
-/// The variants of one body; what a client prefers is sent, else the built-in one.
+/// The variants of one body.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ErrorBody {
     pub json: Option<Arc<[u8]>>,
@@ -17,10 +15,9 @@ pub struct ErrorBody {
 }
 
 impl ErrorBody {
-    /// The body for a client that prefers HTML, or does not, with its media type; none where the built-in one stands.
-    pub fn variant(&self, html: bool) -> Option<(&[u8], &'static str)> {
-        let (text, media_type) = if html { (&self.html, HTML_TYPE) } else { (&self.json, JSON_TYPE) };
-        text.as_deref().map(|text| (text, media_type))
+    /// The override of the variant that a client prefers; an absent one is the built-in.
+    pub fn variant(&self, html: bool) -> Option<&[u8]> {
+        if html { self.html.as_deref() } else { self.json.as_deref() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The compiled configuration: immutable, shared by all shards, swapped whole.
 
 pub mod compile;
+mod draft;
 mod errors;
 mod gateway;
 mod limits;
@@ -15,6 +16,7 @@ use crate::observe::{EndpointMetrics, EscapedText, LineFormat, UpstreamMetrics};
 use crate::route::Table;
 use crate::upstream::UpstreamPlan;
 
+pub use draft::Draft;
 pub use errors::{ErrorBodies, ErrorBody};
 pub use gateway::{ForwardedPlan, GatewayPlan, ServerField};
 pub use limits::{Limits, RouteLimits, RouteTimeouts, Timeouts};

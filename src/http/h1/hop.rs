@@ -6,6 +6,9 @@ use std::fmt;
 use crate::http::header::{Field, Fields, KnownName, is_token};
 use crate::http::{RequestHead, ResponseHead, Span, Version};
 
+/// Where a listed name starts: within a head of at most 64 KiB.
+type Place = u16;
+
 /// Names without a number that one `Connection` may list; more are refused.
 pub const LISTED_NAMES_MAX: usize = 16;
 
@@ -94,7 +97,7 @@ pub enum HopError {
     InvalidOption,
     /// The field names one that is not the sender's to remove.
     ProtectedOption,
-    /// More than [`LISTED_NAMES_MAX`] names.
+    /// More than [`LISTED_NAMES_MAX`] names, or one beyond the largest head.
     TooManyOptions,
 }
 
@@ -122,8 +125,9 @@ impl std::error::Error for HopError {}
 pub struct Hop {
     /// Known names to drop when forwarding.
     strip: u128,
-    listed: [Span; LISTED_NAMES_MAX],
-    listed_count: usize,
+    /// Where `Connection` lists names without a number.
+    listed: [Place; LISTED_NAMES_MAX],
+    listed_count: u8,
     close: bool,
     keep_alive: bool,
     /// Whether the sender wishes, or announces, another protocol: an `Upgrade` field that `Connection` lists.
@@ -139,7 +143,7 @@ impl Default for Hop {
     fn default() -> Self {
         Self {
             strip: HOP_BY_HOP,
-            listed: [Span::default(); LISTED_NAMES_MAX],
+            listed: [0; LISTED_NAMES_MAX],
             listed_count: 0,
             close: false,
             keep_alive: false,
@@ -178,7 +182,11 @@ impl Hop {
 
     /// Whether `Connection` lists this name, one without a number; for names that configuration protects.
     pub fn lists(&self, name: &[u8], bytes: &[u8]) -> bool {
-        self.listed[..self.listed_count].iter().any(|listed| listed.of(bytes).eq_ignore_ascii_case(name))
+        self.listed.iter().take(usize::from(self.listed_count)).any(|&place| {
+            let option = bytes.get(usize::from(place)..).unwrap_or_default();
+            let ends = option.get(name.len()).is_none_or(|&octet| !is_token(octet));
+            ends && option.get(..name.len()).is_some_and(|option| option.eq_ignore_ascii_case(name))
+        })
     }
 
     /// The known names to drop, one bit each.
@@ -203,11 +211,22 @@ impl Hop {
     }
 
     fn read_options(&mut self, bytes: &[u8], list: Span) -> Result<(), HopError> {
-        // By far the commonest value; the field it names is dropped in any case.
-        if list.of(bytes).eq_ignore_ascii_case(b"keep-alive") {
+        // By far the commonest values; the fields they name are dropped in any case.
+        let value = list.of(bytes);
+        if spells(value, b"keep-alive") {
             self.keep_alive = true;
-            return Ok(());
+        } else if spells(value, b"close") {
+            self.close = true;
+        } else if spells(value, b"upgrade") {
+            self.upgrade = true;
+        } else {
+            return self.read_list(bytes, list);
         }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn read_list(&mut self, bytes: &[u8], list: Span) -> Result<(), HopError> {
         let mut start = list.start as usize;
         for element in list.of(bytes).split(|&octet| octet == b',') {
             let option = element.trim_ascii();
@@ -241,11 +260,24 @@ impl Hop {
         if is_protected_text(option) {
             return Err(HopError::ProtectedOption);
         }
-        let place = self.listed.get_mut(self.listed_count).ok_or(HopError::TooManyOptions)?;
-        *place = Span::new(start, start + option.len());
+        let place = self.listed.get_mut(usize::from(self.listed_count)).ok_or(HopError::TooManyOptions)?;
+        *place = Place::try_from(start).map_err(|_| HopError::TooManyOptions)?;
         self.listed_count += 1;
         Ok(())
     }
+}
+
+/// Whether `value` is `word`, a lower-case one, in any case.
+#[inline(always)]
+fn spells<const N: usize>(value: &[u8], word: &[u8; N]) -> bool {
+    let Ok(value) = <&[u8; N]>::try_from(value) else { return false };
+    let (mut received, mut case, mut wanted) = ([0; 16], [0; 16], [0; 16]);
+    received[..N].copy_from_slice(value);
+    wanted[..N].copy_from_slice(word);
+    for (mask, octet) in case.iter_mut().zip(word) {
+        *mask = u8::from(octet.is_ascii_lowercase()) << 5;
+    }
+    u128::from_le_bytes(received) | u128::from_le_bytes(case) == u128::from_le_bytes(wanted)
 }
 
 fn is_protected_text(name: &[u8]) -> bool {
@@ -329,6 +361,11 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn a_listed_name_is_neither_its_beginning_nor_what_it_begins() {
+        assert_eq!(kept("Connection: x-one\r\nX-On: a\r\nX-One: b\r\nX-One-: c\r\n"), ["Host", "X-On", "X-One-"]);
     }
 
     #[test]

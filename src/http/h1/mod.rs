@@ -8,6 +8,7 @@ mod name;
 mod parse;
 mod scan;
 mod section;
+mod simd;
 #[cfg(test)]
 mod tests;
 

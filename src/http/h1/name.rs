@@ -1,6 +1,6 @@
 //! Names of up to fifteen octets, with their colon, as two words: found and compared without a loop.
 
-use super::scan::{CASE, HYPHENS, is_usual_name};
+use super::simd::{Chunk, split, unusual_in_name};
 use crate::http::header::KnownName;
 
 /// The longest name that fits with its colon.
@@ -14,6 +14,8 @@ struct ShortName {
     case: [u64; 2],
 }
 
+/// The case bit of every letter.
+const CASE: u64 = u64::MAX / 255 * 0x20;
 const COUNT: usize = KnownName::ALL.len();
 const SLOT_BITS: u32 = 10;
 const SLOTS: usize = 1 << SLOT_BITS;
@@ -31,11 +33,12 @@ static TABLE: [u8; SLOTS] = build_table(MULTIPLIER);
 /// Keeps a name of so many octets and its colon.
 static KEEP: [[u64; 2]; SHORT_NAME_BYTES_MAX + 1] = keep_masks();
 
-/// The name, in any case, whose `length` octets and colon begin `words`: its number if it is a known one; nothing
-/// at all unless it consists of letters, digits and hyphens.
+/// The name, in any case, whose `length` octets and colon begin `chunk`: its number if it is a known one; nothing at
+/// all unless it consists of letters, digits and hyphens.
 #[inline(always)]
-pub(super) fn short_name(words: [u64; 2], length: usize) -> Option<Option<KnownName>> {
+pub(super) fn short_name(chunk: &Chunk, length: usize) -> Option<Option<KnownName>> {
     let keep = &KEEP[length % KEEP.len()];
+    let words = split(chunk);
     let name = [words[0] & keep[0], words[1] & keep[1]];
     if let Some(entry) = NAMES.get(usize::from(TABLE[slot(name, MULTIPLIER)]))
         && name[0] | entry.case[0] == entry.text[0]
@@ -43,8 +46,8 @@ pub(super) fn short_name(words: [u64; 2], length: usize) -> Option<Option<KnownN
     {
         return Some(Some(entry.name));
     }
-    let filled = [name[0] | !keep[0] & HYPHENS, name[1] | !keep[1] & HYPHENS];
-    if is_usual_name(filled) { Some(None) } else { None }
+    let usual = unusual_in_name(chunk).trailing_zeros() as usize >= length;
+    if usual { Some(None) } else { None }
 }
 
 #[inline(always)]
@@ -135,12 +138,11 @@ const fn build_table(multiplier: u64) -> [u8; SLOTS] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::h1::scan::split;
 
     fn find(name: &[u8]) -> Option<KnownName> {
         let mut line = name.to_vec();
         line.extend_from_slice(b": and whatever follows");
-        short_name(split(*line.first_chunk().unwrap()), name.len()).flatten()
+        short_name(line.first_chunk().unwrap(), name.len()).flatten()
     }
 
     #[test]

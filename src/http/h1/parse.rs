@@ -161,9 +161,9 @@ impl HeadScanner {
             },
             _ => 0,
         };
-        let Some(method_end) = method_end(window, line)? else { return Ok(None) };
+        let Some((method, method_end)) = method(window, line)? else { return Ok(None) };
         head.method_text = Span::new(line, method_end);
-        head.method = Method::of(&window[line..method_end]);
+        head.method = method;
         let Some(target_end) = self.target_end(window, method_end + 1, limits)? else { return Ok(None) };
         head.target = Span::new(method_end + 1, target_end);
         let rest = &window[target_end..];
@@ -224,25 +224,18 @@ fn empty_line(window: &[u8]) -> Result<Option<usize>, RequestError> {
     }
 }
 
-/// The end of the method token that starts at `line`.
+/// The method token that starts at `line`, and its end.
 #[inline(always)]
-fn method_end(window: &[u8], line: usize) -> Result<Option<usize>, RequestError> {
-    if let Some(length) = window.get(line..).and_then(usual_method_length) {
-        return Ok(Some(line + length));
-    }
-    any_method_end(window, line)
-}
-
-/// The length of the commonest methods.
-#[inline(always)]
-fn usual_method_length(rest: &[u8]) -> Option<usize> {
+fn method(window: &[u8], line: usize) -> Result<Option<(Method, usize)>, RequestError> {
+    let rest = window.get(line..).unwrap_or_default();
     if rest.first_chunk() == Some(b"GET ") {
-        Some(3)
-    } else if rest.first_chunk() == Some(b"POST ") {
-        Some(4)
-    } else {
-        None
+        return Ok(Some((Method::Get, line + 3)));
     }
+    if rest.first_chunk() == Some(b"POST ") {
+        return Ok(Some((Method::Post, line + 4)));
+    }
+    let end = any_method_end(window, line)?;
+    Ok(end.map(|end| (Method::of(&window[line..end]), end)))
 }
 
 #[cold]

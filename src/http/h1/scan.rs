@@ -3,34 +3,14 @@
 //! A word holds eight octets, the first in the lowest byte. A test answers with the high bit of every octet found;
 //! only the lowest one of them is meant, as carries may disturb those above.
 
+use super::simd::{Chunk, outside};
+
 /// Octets of a word.
 const WORD_BYTES: usize = 8;
 /// One octet in every place.
 const ONES: u64 = u64::MAX / 255;
 /// The high bit of every octet.
 const HIGH: u64 = ONES * 0x80;
-/// The case bit of every letter.
-pub(super) const CASE: u64 = ONES * 0x20;
-/// Hyphens in every place.
-pub(super) const HYPHENS: u64 = ONES * 0x2D;
-
-/// Sixteen octets as two words.
-#[inline(always)]
-pub(super) fn split(chunk: [u8; 2 * WORD_BYTES]) -> [u64; 2] {
-    let both = u128::from_le_bytes(chunk);
-    [both as u64, (both >> 64) as u64]
-}
-
-/// Where `octet`, an US-ASCII one, may stand first in the two words; 16 or more if it is not there. Rarely it is the
-/// place of an octet beyond US-ASCII before it.
-#[inline(always)]
-pub(super) fn maybe_place(words: [u64; 2], octet: u8) -> usize {
-    let marks = |word: u64| (word ^ (ONES * u64::from(octet))).wrapping_sub(ONES) & HIGH;
-    match marks(words[0]) {
-        0 => WORD_BYTES + first(marks(words[1])),
-        found => first(found),
-    }
-}
 
 #[inline(always)]
 fn first(found: u64) -> usize {
@@ -41,18 +21,6 @@ fn first(found: u64) -> usize {
 #[inline(always)]
 fn controls(word: u64) -> u64 {
     (word.wrapping_sub(ONES * 0x20) | word.wrapping_add(ONES)) & !word & HIGH
-}
-
-/// Marks controls and what is beyond US-ASCII.
-#[inline(always)]
-fn unusual_in_value(word: u64) -> u64 {
-    (word.wrapping_sub(ONES * 0x20) | word.wrapping_add(ONES)) & HIGH
-}
-
-/// Marks what is not visible US-ASCII.
-#[inline(always)]
-fn invisibles(word: u64) -> u64 {
-    (word.wrapping_sub(ONES * 0x21) | word.wrapping_add(ONES)) & HIGH
 }
 
 /// The position of the first marked octet from `from` on, or the end.
@@ -84,44 +52,51 @@ pub(super) fn control(bytes: &[u8], from: usize) -> usize {
     }
 }
 
-/// The position of the first octet from `from` on that is a control or beyond US-ASCII, or the end.
+/// Two chunks, tested one after the other.
+type Pair = [u8; 32];
+
+/// The place of the first octet that is not in `least..=b'~'`, or the length. `least` is printable; `window` is what
+/// `bytes` is the end of.
 #[inline(always)]
-pub(super) fn usual_value_end(bytes: &[u8], from: usize) -> usize {
-    let mut at = from;
-    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
-        let [low, high] = split(*chunk).map(unusual_in_value);
-        if low != 0 {
-            return at + first(low);
+fn first_outside(bytes: &[u8], window: &[u8], least: u8) -> usize {
+    let mut rest = bytes;
+    while let Some((pair, next)) = rest.split_first_chunk() {
+        let found = pair_outside(pair, least);
+        if found != 0 {
+            return bytes.len() - rest.len() + found.trailing_zeros() as usize;
         }
-        if high != 0 {
-            return at + WORD_BYTES + first(high);
-        }
-        at += chunk.len();
+        rest = next;
     }
-    last_value_end(bytes, at)
+    bytes.len() - rest.len() + last_outside(rest, window, least)
 }
 
+#[inline(always)]
+fn pair_outside(pair: &Pair, least: u8) -> u32 {
+    let [low, high] = halves(pair);
+    outside(high, least) << 16 | outside(low, least)
+}
+
+#[inline(always)]
+fn halves(pair: &Pair) -> [&Chunk; 2] {
+    let (chunks, _) = pair.as_chunks();
+    [&chunks[0], &chunks[1]]
+}
+
+/// The same where fewer octets than a pair are left: looks at the last pair of the window, or at each of them.
 #[inline(never)]
-fn last_value_end(bytes: &[u8], from: usize) -> usize {
-    find(bytes, from, unusual_in_value)
+fn last_outside(rest: &[u8], window: &[u8], least: u8) -> usize {
+    let Some(pair) = window.last_chunk::<32>() else {
+        return rest.iter().position(|octet| !(least..=b'~').contains(octet)).unwrap_or(rest.len());
+    };
+    let before = pair.len() - rest.len();
+    let found = u64::from(pair_outside(pair, least)) >> before;
+    rest.len().min(found.trailing_zeros() as usize)
 }
 
-/// Whether these octets are all letters, digits, hyphens and colons.
+/// The length of what begins `bytes` and is printable US-ASCII; `window` is what `bytes` is the end of.
 #[inline(always)]
-pub(super) fn is_usual_name(words: [u64; 2]) -> bool {
-    (unusual_in_name(words[0]) | unusual_in_name(words[1])) & HIGH == 0
-}
-
-/// Marks what is neither letter, digit, hyphen nor colon: exactly, as long as nothing is marked.
-#[inline(always)]
-fn unusual_in_name(word: u64) -> u64 {
-    // Adding to an octet below 80 sets its high bit if the octet is at least the limit.
-    let at_least = |word: u64, limit: u8| word.wrapping_add(ONES * u64::from(0x80 - limit));
-    let lower = word | CASE;
-    let letter = at_least(lower, b'a') & !at_least(lower, b'z' + 1);
-    let digit_or_colon = at_least(word, b'0') & !at_least(word, b':' + 1);
-    let other_than_hyphen = at_least(word ^ HYPHENS, 1);
-    (other_than_hyphen & !(letter | digit_or_colon)) | word
+pub(super) fn usual_value_length(bytes: &[u8], window: &[u8]) -> usize {
+    first_outside(bytes, window, b' ')
 }
 
 #[cold]
@@ -139,7 +114,7 @@ fn stops_value(octet: u8) -> bool {
 /// The position of the first octet from `from` on that is not visible US-ASCII, or the end.
 #[inline(always)]
 pub(super) fn invisible(bytes: &[u8], from: usize) -> usize {
-    find(bytes, from, invisibles)
+    from + first_outside(bytes.get(from..).unwrap_or_default(), bytes, b'!')
 }
 
 #[cfg(test)]
@@ -180,26 +155,7 @@ mod tests {
             prop_assert_eq!(control(&bytes, from), expected(stops_value));
             prop_assert_eq!(invisible(&bytes, from), expected(|octet| !octet.is_ascii_graphic()));
             let unusual = |octet: u8| octet.is_ascii_control() || !octet.is_ascii();
-            prop_assert_eq!(usual_value_end(&bytes, from), expected(unusual));
-        }
-
-        #[test]
-        fn usual_names_are_told_from_others(chunk in any::<[u8; 16]>(), name in "[a-zA-Z0-9:-]{16}", other in 0_usize..48) {
-            let mut chunk = chunk;
-            for (at, octet) in name.bytes().enumerate().filter(|(at, _)| *at != other) {
-                chunk[at] = octet;
-            }
-            let usual = chunk.iter().all(|&octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b':');
-            prop_assert_eq!(is_usual_name(split(chunk)), usual);
-        }
-
-        #[test]
-        fn the_place_of_an_octet_is_the_first(bytes in proptest::collection::vec(0x38_u8..0x3D, 0..20)) {
-            let expected = bytes.iter().take(16).position(|&octet| octet == b':');
-            let mut chunk = [0; 16];
-            chunk.iter_mut().zip(&bytes).for_each(|(to, octet)| *to = *octet);
-            let found = Some(maybe_place(split(chunk), b':')).filter(|&place| place < 16);
-            prop_assert_eq!(found, expected);
+            prop_assert_eq!(from + usual_value_length(&bytes[from..], &bytes), expected(unusual));
         }
     }
 }

@@ -5,7 +5,8 @@
 use super::HeadLimits;
 use super::error::FieldError;
 use super::name::{SHORT_NAME_BYTES_MAX, short_name};
-use super::scan::{control, maybe_place, split, usual_value_end};
+use super::scan::{control, usual_value_length};
+use super::simd::equal;
 use crate::http::Span;
 use crate::http::header::{Field, Fields, KnownName, is_token};
 
@@ -103,20 +104,21 @@ const JUDGED: u128 = KnownName::ContentLength.bit() | KnownName::Host.bit() | Kn
 #[inline(always)]
 fn usual_line(window: &[u8], line: usize) -> Option<(Field, usize)> {
     let rest = window.get(line..)?;
-    let chunk: &[u8; 18] = rest.first_chunk()?;
-    let start = split(*chunk.first_chunk()?);
-    let colon = maybe_place(start, b':');
-    if colon.wrapping_sub(1) >= SHORT_NAME_BYTES_MAX || chunk[colon..colon + 2] != *b": " || chunk[colon + 2] == b' ' {
+    let (start, _) = rest.split_first_chunk::<18>()?;
+    let (name, _) = start.split_first_chunk()?;
+    let colon = equal(name, b':').trailing_zeros() as usize;
+    if colon.wrapping_sub(1) >= SHORT_NAME_BYTES_MAX || start[colon + 1] != b' ' || start[colon + 2] == b' ' {
         return None;
     }
-    let known = short_name(start, colon)?;
-    let end = usual_value_end(rest, colon + 2);
-    if rest.get(end..).and_then(|rest| rest.first_chunk()) != Some(b"\r\n") || rest[end - 1] == b' ' {
+    let known = short_name(name, colon)?;
+    let value = &rest[colon + 2..];
+    let length = usual_value_length(value, window);
+    if value.get(length..).and_then(|rest| rest.first_chunk()) != Some(b"\r\n") || rest[colon + 1 + length] == b' ' {
         return None;
     }
     let name = Span::new(line, line + colon);
-    let value = Span::new(line + colon + 2, line + end);
-    Some((Field { name, value, known, canonical: true }, line + end + 2))
+    let value = Span::new(line + colon + 2, line + colon + 2 + length);
+    Some((Field { name, value, known, canonical: true }, line + colon + length + 4))
 }
 
 /// What stands at the cursor.

@@ -30,27 +30,27 @@ impl Field {
 pub struct Fields {
     list: Vec<Field>,
     /// One bit for each known name present, in the order of their numbers.
-    known: [u64; 2],
+    known: u64,
 }
 
 impl Fields {
     /// A table with room for `count` fields.
     pub fn with_room(count: usize) -> Self {
-        Self { list: Vec::with_capacity(count), known: [0; 2] }
+        Self { list: Vec::with_capacity(count), known: 0 }
     }
 
     /// Forgets all fields.
     #[inline]
     pub fn clear(&mut self) {
         self.list.clear();
-        self.known = [0; 2];
+        self.known = 0;
     }
 
     /// Adds a field at the end.
     #[inline]
     pub fn push(&mut self, field: Field) {
         if let Some(known) = field.known {
-            self.known[usize::from(known as u8 >= 64)] |= 1 << (known as u8 % 64);
+            self.known |= known.bit() as u64;
         }
         self.list.push(field);
     }
@@ -76,13 +76,13 @@ impl Fields {
     /// The set of known names present, one bit each (see [`KnownName::bit`]).
     #[inline]
     pub fn known(&self) -> u128 {
-        u128::from(self.known[1]) << 64 | u128::from(self.known[0])
+        u128::from(self.known)
     }
 
     /// Whether a field of this name is present.
     #[inline]
     pub fn has(&self, name: KnownName) -> bool {
-        self.known[usize::from(name as u8 >= 64)] >> (name as u8 % 64) & 1 != 0
+        self.known & name.bit() as u64 != 0
     }
 
     /// The fields of a known name, in order.

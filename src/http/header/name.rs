@@ -114,7 +114,7 @@ const fn build_table() -> [u8; SLOTS] {
     table
 }
 
-const _: () = assert!(KnownName::TEXTS.len() < 128, "a set of known names is one u128");
+const _: () = assert!(KnownName::TEXTS.len() <= 64, "the names of a head are one word");
 
 impl KnownName {
     /// The known name spelt by `name` in any case, if there is one.
@@ -134,7 +134,8 @@ impl KnownName {
     /// This name's bit in a set of known names.
     #[inline]
     pub const fn bit(self) -> u128 {
-        1 << (self as u8)
+        // As one word, so that testing for a name shifts one register.
+        (1_u64 << (self as u8 % 64)) as u128
     }
 }
 

@@ -47,7 +47,10 @@ fn compile(object: &Object<Listener>, model: &Listener, gateway: &Gateway, world
         label: EscapedText::new(&object.name),
         addresses: model.bind.iter().map(|bind| bind.value.address()).collect::<Vec<Address>>(),
         ipv6_only: model.ipv6_only,
-        connections_max: limits.connections.limit().map_or(u32::MAX, |count| count.get()),
+        connections_max: limits.connections.limit().map_or(u32::MAX, |count| {
+            // A share for each shard, rounded up.
+            count.get().div_ceil(u32::try_from(world.registry.shards()).unwrap_or(u32::MAX).max(1))
+        }),
         limits: numbers(&limits),
         timeouts: durations(&timeouts),
         trusted: networks(model.trusted_proxies.as_deref().unwrap_or(&gateway.trusted_proxies)),

@@ -1,0 +1,265 @@
+//! What would become of a request, without sending it: the same parser, the same checks, the same table and the same
+//! encoder as for a live one. What only a live exchange knows (its id, its trace) is left out.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde::Serialize;
+
+use super::encode::{self, LocationParts, RequestParts};
+use super::head;
+use crate::base::{Address, RouteId};
+use crate::context::{RequestContext, RequestId};
+use crate::http::authority::Authority;
+use crate::http::h1::{HeadScanner, Hop, Progress};
+use crate::http::header::KnownName;
+use crate::http::target::{Form, Scheme, Target};
+use crate::http::{Method, RequestHead, Span};
+use crate::route::{NearMiss, Subject};
+use crate::snapshot::{Action, ListenerPlan, RoutePlan, Snapshot};
+
+/// Routes that came close, at most.
+pub const NEAR_MAX: usize = 5;
+/// Stands for the id that each exchange gets.
+const REQUEST_ID: &[u8] = b"(new)";
+
+/// What would become of a request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explained {
+    /// The canonical host and path that routes are matched with.
+    pub host: String,
+    pub path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matched: Option<Matched>,
+    /// The status and the word with which it is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<(u16, &'static str)>,
+    /// The routes that came closest and did not answer, closest first.
+    pub near: Vec<Near>,
+}
+
+/// The route that answers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Matched {
+    pub route: String,
+    #[serde(flatten)]
+    pub action: Outcome,
+}
+
+/// What the route does with it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum Outcome {
+    Forward { upstream: String, request: String },
+    Redirect { status: u16, location: String },
+    Respond { status: u16, body_bytes: usize },
+}
+
+/// A route that did not answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Near {
+    pub route: String,
+    pub reason: String,
+}
+
+/// Explains the request whose whole head is `bytes`, as it would be received on `listener` by a loopback client.
+pub fn explain(snapshot: &Snapshot, listener: &ListenerPlan, bytes: &[u8]) -> Explained {
+    let mut asked = Asked::default();
+    match asked.read(listener, bytes) {
+        Ok(()) => asked.route(snapshot, listener, bytes),
+        Err(refused) => asked.answer(bytes, Some(refused)),
+    }
+}
+
+/// A request as far as it was understood.
+#[derive(Default)]
+struct Asked {
+    head: RequestHead,
+    written: Vec<u8>,
+    cx: RequestContext,
+    hop: Hop,
+}
+
+type Refused = (u16, &'static str);
+
+impl Asked {
+    fn read(&mut self, listener: &ListenerPlan, bytes: &[u8]) -> Result<(), Refused> {
+        let scanned = HeadScanner::default().request(bytes, &mut self.head, &head::limits(listener));
+        if scanned.map_err(|error| (error.status(), error.reason()))? == Progress::Partial {
+            return Err((400, "head-incomplete"));
+        }
+        if matches!(self.head.method, Method::Trace | Method::Connect) {
+            return Err((405, "method-refused"));
+        }
+        self.hop = Hop::of_request(bytes, &self.head).map_err(|error| (400, error.reason()))?;
+        let target = Target::parse(self.head.method, self.head.target.of(bytes), &mut self.written);
+        let target = target.map_err(|error| (error.status(), error.reason()))?;
+        let text = self.authority(&target);
+        self.cx.target = Some(target);
+        self.cx.peer_is_trusted = listener.trusts(&Address::Ip((Ipv4Addr::LOCALHOST, 0).into()));
+        self.cx.client = Some(IpAddr::from(Ipv4Addr::LOCALHOST));
+        self.cx.request_id = RequestId::taken(REQUEST_ID);
+        let Some(text) = text else {
+            self.cx.default_host = true;
+            return Ok(());
+        };
+        let authority = Authority::parse(text.of(bytes), Scheme::Http.default_port(), &mut self.written);
+        self.cx.authority = Some(authority.map_err(|error| (400, error.reason()))?);
+        self.cx.authority_text = text;
+        Ok(())
+    }
+
+    /// The authority of an absolute-form replaces that of Host (RFC 9112, section 3.2.2).
+    fn authority(&self, target: &Target) -> Option<Span> {
+        let start = self.head.target.start;
+        match target.authority.filter(|_| target.form != Form::Origin) {
+            Some(span) => Some(Span { start: start + span.start, end: start + span.end }),
+            None => self.head.fields.all(KnownName::Host).next().map(|field| field.value),
+        }
+    }
+
+    fn subject<'a>(&'a self, bytes: &'a [u8]) -> Subject<'a> {
+        Subject {
+            host: self.cx.host(bytes, &self.written),
+            path: self.cx.path(&self.head, bytes, &self.written),
+            query: self.cx.query(&self.head, bytes),
+            method: self.head.method_text.of(bytes),
+            fields: &self.head.fields,
+            bytes,
+        }
+    }
+
+    fn route(&self, snapshot: &Snapshot, listener: &ListenerPlan, bytes: &[u8]) -> Explained {
+        let explanation = snapshot.table.explain(&self.subject(bytes), NEAR_MAX);
+        let name = |id: RouteId| snapshot.route(id).name.to_string();
+        let near = |miss: &NearMiss| Near { route: name(miss.route), reason: miss.text.clone() };
+        let mut answer = self.answer(bytes, None);
+        answer.near = explanation.near.iter().map(near).collect();
+        match explanation.matched.map(|id| snapshot.route(id)) {
+            None => answer.refused = Some((404, "no-route")),
+            Some(route) if self.refuses_slash(route) => answer.refused = Some((400, "encoded-slash")),
+            Some(route) => match self.outcome(snapshot, listener, route, bytes) {
+                Ok(action) => answer.matched = Some(Matched { route: route.name.to_string(), action }),
+                Err(refused) => answer.refused = Some(refused),
+            },
+        }
+        answer
+    }
+
+    fn refuses_slash(&self, route: &RoutePlan) -> bool {
+        !route.encoded_slash && self.cx.target.as_ref().is_some_and(|target| target.encoded_slash)
+    }
+
+    fn outcome(
+        &self,
+        snapshot: &Snapshot,
+        listener: &ListenerPlan,
+        route: &RoutePlan,
+        bytes: &[u8],
+    ) -> Result<Outcome, Refused> {
+        let mut scratch = snapshot.table.scratch();
+        let _ = snapshot.table.find(&self.subject(bytes), &mut scratch);
+        let (captures, mut out) = (scratch.captures(), Vec::new());
+        let peer = (IpAddr::from(Ipv4Addr::LOCALHOST), "127.0.0.1");
+        match &route.action {
+            Action::Forward(forward) => {
+                let parts = RequestParts {
+                    head: &self.head,
+                    bytes,
+                    written: &self.written,
+                    cx: &self.cx,
+                    hop: &self.hop,
+                    gateway: &snapshot.gateway,
+                    forward,
+                    policies: &route.policies,
+                    captures,
+                    scheme: Scheme::Http,
+                    peer: Some(peer),
+                    trusted: &listener.trusted,
+                    span: 0,
+                    upgrade: None,
+                    default_host: listener.default_host.as_deref(),
+                };
+                encode::request(&parts, &mut out).map_err(|_| (400, "rewrite"))?;
+                Ok(Outcome::Forward {
+                    upstream: snapshot.upstream(forward.upstream).name.to_string(),
+                    request: text(&out),
+                })
+            }
+            Action::Redirect(redirect) => {
+                let (head, written, cx) = (&self.head, self.written.as_slice(), &self.cx);
+                let parts = LocationParts { head, bytes, written, cx, captures, scheme: Scheme::Http };
+                encode::location(&redirect.location, &parts, &mut out).map_err(|_| (400, "rewrite"))?;
+                Ok(Outcome::Redirect { status: redirect.status, location: text(&out) })
+            }
+            Action::Respond(fixed) => Ok(Outcome::Respond { status: fixed.status, body_bytes: fixed.body.len() }),
+        }
+    }
+
+    fn answer(&self, bytes: &[u8], refused: Option<Refused>) -> Explained {
+        let host = text(self.cx.host(bytes, &self.written));
+        let path = text(self.cx.path(&self.head, bytes, &self.written));
+        Explained { host, path, matched: None, refused, near: Vec::new() }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{EmptyEnvironment, Source};
+    use crate::snapshot::Draft;
+
+    const CONFIG: &str = r#"
+listeners: { public: { bind: "127.0.0.1:0" } }
+upstreams: { orders: { endpoints: "10.0.0.1:80" } }
+routes:
+  - name: order
+    match: { host: api.test, path: "/v1/orders/{id}", method: [GET, PUT] }
+    to: { upstream: orders, path: "/orders/{id}" }
+    request: { headers: { set: { x-from: gate } } }
+  - name: old
+    match: { path: { prefix: /old } }
+    redirect: { status: 301, host: new.test }
+"#;
+
+    fn ask(request: &str) -> Explained {
+        let draft = Draft::alone(&Source::text("t.yaml", CONFIG), &EmptyEnvironment);
+        assert!(draft.is_sound(), "{}", draft.render(false));
+        explain(&draft.snapshot, &draft.snapshot.listeners[0], request.as_bytes())
+    }
+
+    #[test]
+    fn a_forwarded_request_is_shown_as_it_would_be_sent() {
+        let answer = ask("GET /v1/../v1/orders/42?full HTTP/1.1\r\nHost: API.test:80\r\nAccept: */*\r\n\r\n");
+        assert_eq!((answer.host.as_str(), answer.path.as_str()), ("api.test", "/v1/orders/42"));
+        let Some(Matched { route, action: Outcome::Forward { upstream, request } }) = answer.matched else {
+            panic!("{answer:?}")
+        };
+        assert_eq!((route.as_str(), upstream.as_str()), ("order", "orders"));
+        assert!(request.starts_with("GET /orders/42?full HTTP/1.1\r\nhost: "), "{request}");
+        assert!(request.to_ascii_lowercase().contains("x-from: gate\r\n"), "{request}");
+    }
+
+    #[test]
+    fn a_redirect_is_shown_with_its_location() {
+        let answer = ask("GET /old/x HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        let location = "http://new.test/old/x".to_owned();
+        assert_eq!(answer.matched.map(|m| m.action), Some(Outcome::Redirect { status: 301, location }));
+    }
+
+    #[test]
+    fn what_came_close_is_named_with_its_reason() {
+        let answer = ask("POST /v1/orders/42 HTTP/1.1\r\nHost: api.test\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(answer.refused, Some((404, "no-route")));
+        assert_eq!((answer.near[0].route.as_str(), answer.near[0].reason.contains("method")), ("order", true));
+    }
+
+    #[test]
+    fn a_request_that_is_refused_says_so_as_a_live_one_would() {
+        assert_eq!(ask("GET / HTTP/1.1\r\n\r\n").refused.map(|refused| refused.0), Some(400));
+        assert_eq!(ask("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n").refused, Some((405, "method-refused")));
+    }
+}
