@@ -39,7 +39,7 @@ fn rfc9110_7_6_2_options_with_no_forwards_left_is_answered_here() {
     let world = World::new(1).config(PLAIN);
     world.run(async {
         let response = world.ask("OPTIONS / HTTP/1.1\r\nhost: a\r\nmax-forwards: 0\r\n\r\n").await;
-        assert_eq!(response.status(), 200);
+        assert_eq!(response.status(), 204);
         assert!(world.connects().is_empty());
     });
 }
