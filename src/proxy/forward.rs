@@ -109,6 +109,11 @@ async fn attempt<N: Net>(
         let continue_at = waits.then(|| shard.net.now().plus(CONTINUE_WAIT));
         let waiting = Waiting { gate: &gate, deadline, head_deadline: Timestamp::NEVER, continue_at };
         let outcome = match response_head(x, &halves.reader, &mut upload, waiting, upgrade).await {
+            // Nobody can have agreed to a request that has not arrived.
+            Ok(received) if x.memory.response.status == 101 && !upload.sent => {
+                shard.buffers.give(received);
+                Err(Failed::for_good(malformed_response(x, "early-101")))
+            }
             Ok(received) if x.memory.response.status == 101 => {
                 upgrade::tunnel(x, route, halves, received).await.map(|()| false)
             }

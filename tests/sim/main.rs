@@ -5,6 +5,7 @@ mod world;
 mod allocations;
 mod balancing;
 mod bodies;
+mod chaos;
 mod clients_leave;
 mod continue_100;
 mod errors;
