@@ -5,7 +5,7 @@
 //! ```
 //!
 //! This module knows the model, one file per top-level key, and nothing of what a snapshot makes of it: it never resolves
-//! a reference from one object to another. [`load`] loses nothing: an object that is wrong is there by name, without a
+//! a reference from one object to another. [`load()`] loses nothing: an object that is wrong is there by name, without a
 //! value and with its findings, so that whoever compiles decides in one place what a finding refuses.
 
 mod access_log;
