@@ -110,6 +110,18 @@ impl BufferPool {
         self.large.borrow_mut().pop().unwrap_or_else(|| Buffer::with_room(LARGE_BUFFER_BYTES))
     }
 
+    /// An empty buffer with room for `needed` octets; what no pooled one holds is allocated.
+    #[inline]
+    pub fn holding(&self, needed: usize) -> Buffer {
+        if needed <= SMALL_BUFFER_BYTES {
+            self.small()
+        } else if needed <= LARGE_BUFFER_BYTES {
+            self.large()
+        } else {
+            Buffer::with_room(needed)
+        }
+    }
+
     /// Takes a buffer back; one that grew or is one too many is freed.
     #[inline]
     pub fn give(&self, mut buffer: Buffer) {

@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::lease::{self, Lease};
 use super::net::{Net, Patience, Reader};
 use super::{head, relay, upgrade};
-use crate::base::{Buffer, LARGE_BUFFER_BYTES, SMALL_BUFFER_BYTES, Timestamp};
+use crate::base::{Buffer, Timestamp};
 use crate::http::h1::{HeadScanner, Progress as HeadProgress};
 use crate::http::header::KnownName;
 use crate::http::target::Scheme;
@@ -168,11 +168,7 @@ fn first_write<N: Net>(
 ) -> Result<Buffer, Failure> {
     let received = x.buffer.filled().len();
     let needed = received + OWN_FIELDS_BYTES + route.policies.request_bytes();
-    let mut out = match needed {
-        0..=SMALL_BUFFER_BYTES => x.shard.buffers.small(),
-        ..=LARGE_BUFFER_BYTES => x.shard.buffers.large(),
-        _ => Buffer::with_room(needed),
-    };
+    let mut out = x.shard.buffers.holding(needed);
     if encode::request(&request_parts(x, route, plan, upgrade), out.vec()).is_err() {
         x.shard.buffers.give(out);
         return Err(Failure::of(Reason::TargetRefused).detail("rendered-target"));

@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::forward::{Failed, Upload, malformed_response};
 use super::lease::Halves;
 use super::net::Net;
-use crate::base::{Buffer, LARGE_BUFFER_BYTES, SMALL_BUFFER_BYTES};
+use crate::base::Buffer;
 use crate::http::h1::Hop;
 use crate::http::header::KnownName;
 use crate::http::{Body, Method, Version};
@@ -82,11 +82,7 @@ fn client_framing<N: Net>(x: &Exchange<'_, N>) -> ResponseFraming {
 }
 
 fn room_for<N: Net>(x: &Exchange<'_, N>, route: &RoutePlan, received: usize) -> Buffer {
-    match received + OWN_FIELDS_BYTES + route.policies.response_bytes() {
-        0..=SMALL_BUFFER_BYTES => x.shard.buffers.small(),
-        ..=LARGE_BUFFER_BYTES => x.shard.buffers.large(),
-        more => Buffer::with_room(more),
-    }
+    x.shard.buffers.holding(received + OWN_FIELDS_BYTES + route.policies.response_bytes())
 }
 
 fn response_parts<'p, N: Net>(

@@ -11,7 +11,7 @@ use super::exchange::{Exchange, Next};
 use super::failure::Failure;
 use super::net::{self, Net, Writer};
 use super::shard::Shard;
-use crate::base::{Buffer, LARGE_BUFFER_BYTES, SMALL_BUFFER_BYTES};
+use crate::base::{Buffer, SMALL_BUFFER_BYTES};
 use crate::http::accept::prefers_html;
 use crate::http::h1::{write_content_length, write_date, write_field, write_status_line};
 use crate::http::header::KnownName;
@@ -242,11 +242,7 @@ fn with_body<N: Net>(x: &Exchange<'_, N>, mut out: Buffer, body: &[u8]) -> Buffe
         return out;
     }
     if body.len() > out.room() {
-        let needed = out.filled().len() + body.len();
-        let mut larger = match needed {
-            ..=LARGE_BUFFER_BYTES => x.shard.buffers.large(),
-            _ => Buffer::with_room(needed),
-        };
+        let mut larger = x.shard.buffers.holding(out.filled().len() + body.len());
         larger.vec().extend_from_slice(out.filled());
         x.shard.buffers.give(std::mem::replace(&mut out, larger));
     }
@@ -261,9 +257,8 @@ async fn send<N: Net>(x: &mut Exchange<'_, N>, status: u16, out: Buffer) {
     x.tally.status = status;
     x.tally.bytes_out += out.filled().len() as u64;
     let sent = write_all(x.shard, x.connection, out, x.timeouts.idle).await;
-    if sent.is_err() {
-        x.next = Next::Close;
-    } else if x.persistent && !x.body_read && discard(x).await.is_err() {
+    let usable = sent.is_ok() && (!x.persistent || x.body_read || discard(x).await.is_ok());
+    if !usable {
         x.next = Next::Close;
     }
 }
