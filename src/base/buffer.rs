@@ -4,7 +4,7 @@
 //! write into it while nobody else can. Two sizes: a small one for heads and slow bodies, a large one for bodies that
 //! have proven to flow.
 
-use std::cell::RefCell;
+use super::Shelf;
 
 /// Room of a small buffer: a typical head, or a slow body's chunk.
 pub const SMALL_BUFFER_BYTES: usize = 16 * 1024;
@@ -78,36 +78,36 @@ impl Buffer {
 }
 
 /// A shard's free buffers, last in first out so that the hottest memory is used again. It keeps at most a bounded
-/// number of free ones; how many are lent is bounded by the connections of the shard, each of which holds a few.
+/// number of free ones, and fewer when fewer are needed; how many are lent is bounded by the connections of the shard,
+/// each of which holds a few.
 #[derive(Debug)]
 pub struct BufferPool {
-    small: RefCell<Vec<Buffer>>,
-    large: RefCell<Vec<Buffer>>,
-    small_free_max: usize,
-    large_free_max: usize,
+    small: Shelf<Buffer>,
+    large: Shelf<Buffer>,
 }
 
 impl BufferPool {
     /// A pool that keeps at most these numbers of free buffers.
     pub fn new(small_free_max: usize, large_free_max: usize) -> Self {
-        Self {
-            small: RefCell::new(Vec::with_capacity(small_free_max)),
-            large: RefCell::new(Vec::with_capacity(large_free_max)),
-            small_free_max,
-            large_free_max,
-        }
+        Self { small: Shelf::new(small_free_max), large: Shelf::new(large_free_max) }
     }
 
     /// An empty buffer of [`SMALL_BUFFER_BYTES`].
     #[inline]
     pub fn small(&self) -> Buffer {
-        self.small.borrow_mut().pop().unwrap_or_else(|| Buffer::with_room(SMALL_BUFFER_BYTES))
+        self.small.take().unwrap_or_else(|| Buffer::with_room(SMALL_BUFFER_BYTES))
     }
 
     /// An empty buffer of [`LARGE_BUFFER_BYTES`].
     #[inline]
     pub fn large(&self) -> Buffer {
-        self.large.borrow_mut().pop().unwrap_or_else(|| Buffer::with_room(LARGE_BUFFER_BYTES))
+        self.large.take().unwrap_or_else(|| Buffer::with_room(LARGE_BUFFER_BYTES))
+    }
+
+    /// Frees some of what was not needed of late; to be called about once a second.
+    pub fn trim(&self) {
+        self.small.trim();
+        self.large.trim();
     }
 
     /// An empty buffer with room for `needed` octets; what no pooled one holds is allocated.
@@ -126,14 +126,10 @@ impl BufferPool {
     #[inline]
     pub fn give(&self, mut buffer: Buffer) {
         buffer.clear();
-        let (free, max) = match buffer.capacity() {
-            SMALL_BUFFER_BYTES => (&self.small, self.small_free_max),
-            LARGE_BUFFER_BYTES => (&self.large, self.large_free_max),
-            _ => return,
-        };
-        let mut free = free.borrow_mut();
-        if free.len() < max {
-            free.push(buffer);
+        match buffer.capacity() {
+            SMALL_BUFFER_BYTES => self.small.give(buffer),
+            LARGE_BUFFER_BYTES => self.large.give(buffer),
+            _ => {}
         }
     }
 }

@@ -11,7 +11,7 @@ use super::downstream;
 use super::exchange::{Memory, Next};
 use super::net::{Net, Writer};
 use super::shell::{self, Accepted};
-use crate::base::{BufferPool, RouteId, Slot, Timestamp};
+use crate::base::{BufferPool, RouteId, Shelf, Slot, Timestamp};
 use crate::http::date::{DateCache, IMF_FIXDATE_BYTES};
 use crate::observe::{LineFormat, Outbox, Record, ShardMetrics};
 use crate::route::{Captures, Subject};
@@ -44,9 +44,9 @@ pub struct Shard<N: Net> {
     connections: RefCell<Vec<Option<Rc<Connection<N>>>>>,
     vacant: RefCell<Vec<usize>>,
     open: Cell<usize>,
-    sessions: RefCell<Vec<SessionSlot<N>>>,
-    #[expect(clippy::vec_box, reason = "a memory moves as a pointer")]
-    memories: RefCell<Vec<Box<Memory>>>,
+    sessions: Shelf<SessionSlot<N>>,
+    /// Boxed: a memory moves as a pointer.
+    memories: Shelf<Box<Memory>>,
     draining: Cell<bool>,
     next_sweep: Cell<Timestamp>,
     date: RefCell<DateCache>,
@@ -85,8 +85,8 @@ impl<N: Net> Shard<N> {
             connections: RefCell::default(),
             vacant: RefCell::default(),
             open: Cell::new(0),
-            sessions: RefCell::default(),
-            memories: RefCell::default(),
+            sessions: Shelf::new(SESSIONS_FREE_MAX),
+            memories: Shelf::new(SESSIONS_FREE_MAX),
             draining: Cell::new(false),
             next_sweep: Cell::default(),
             date: RefCell::default(),
@@ -131,25 +131,19 @@ impl<N: Net> Shard<N> {
     }
 
     pub(super) fn session_slot(&self) -> SessionSlot<N> {
-        self.sessions.borrow_mut().pop().unwrap_or_else(|| Slot::new(downstream::requests))
+        self.sessions.take().unwrap_or_else(|| Slot::new(downstream::requests))
     }
 
     pub(super) fn give_session_slot(&self, slot: SessionSlot<N>) {
-        let mut free = self.sessions.borrow_mut();
-        if free.len() < SESSIONS_FREE_MAX {
-            free.push(slot);
-        }
+        self.sessions.give(slot);
     }
 
     pub(super) fn memory(&self) -> Box<Memory> {
-        self.memories.borrow_mut().pop().unwrap_or_default()
+        self.memories.take().unwrap_or_default()
     }
 
     pub(super) fn give_memory(&self, memory: Box<Memory>) {
-        let mut free = self.memories.borrow_mut();
-        if free.len() < SESSIONS_FREE_MAX {
-            free.push(memory);
-        }
+        self.memories.give(memory);
     }
 
     fn enter(&self, connection: &Rc<Connection<N>>) -> usize {
@@ -247,6 +241,9 @@ impl<N: Net> shell::Shard for Shard<N> {
         if now >= self.next_sweep.get() {
             self.next_sweep.set(now.plus(SWEEP_PERIOD));
             self.adopted().upstreams().iter().for_each(|upstream| upstream.sweep(now));
+            self.buffers.trim();
+            self.sessions.trim();
+            self.memories.trim();
         }
     }
 }
