@@ -164,8 +164,8 @@ fn first_write<N: Net>(
     let received = x.buffer.filled().len();
     let needed = received + OWN_FIELDS_BYTES + route.policies.request_bytes();
     let mut out = match needed {
-        0..=SMALL_BUFFER_BYTES => x.shard.buffers.small(),
-        ..=LARGE_BUFFER_BYTES => x.shard.buffers.large(),
+        small if small <= SMALL_BUFFER_BYTES => x.shard.buffers.small(),
+        large if large <= LARGE_BUFFER_BYTES => x.shard.buffers.large(),
         _ => Buffer::with_room(needed),
     };
     if encode::request(&request_parts(x, route, plan, upgrade), out.vec()).is_err() {

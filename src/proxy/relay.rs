@@ -83,8 +83,8 @@ fn client_framing<N: Net>(x: &Exchange<'_, N>) -> ResponseFraming {
 
 fn room_for<N: Net>(x: &Exchange<'_, N>, route: &RoutePlan, received: usize) -> Buffer {
     match received + OWN_FIELDS_BYTES + route.policies.response_bytes() {
-        0..=SMALL_BUFFER_BYTES => x.shard.buffers.small(),
-        ..=LARGE_BUFFER_BYTES => x.shard.buffers.large(),
+        small if small <= SMALL_BUFFER_BYTES => x.shard.buffers.small(),
+        large if large <= LARGE_BUFFER_BYTES => x.shard.buffers.large(),
         more => Buffer::with_room(more),
     }
 }

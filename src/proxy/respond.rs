@@ -261,9 +261,8 @@ async fn send<N: Net>(x: &mut Exchange<'_, N>, status: u16, out: Buffer) {
     x.tally.status = status;
     x.tally.bytes_out += out.filled().len() as u64;
     let sent = write_all(x.shard, x.connection, out, x.timeouts.idle).await;
-    if sent.is_err() {
-        x.next = Next::Close;
-    } else if x.persistent && !x.body_read && discard(x).await.is_err() {
+    let unread = x.persistent && !x.body_read;
+    if sent.is_err() || (unread && discard(x).await.is_err()) {
         x.next = Next::Close;
     }
 }

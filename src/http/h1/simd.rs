@@ -133,7 +133,7 @@ mod words {
     #[inline(always)]
     fn at_least(word: u64, limit: u8) -> u64 {
         // No octet carries into the next one.
-        (word & !HIGH) + ONES * u64::from(0x80 - limit) | word
+        ((word & !HIGH) + ONES * u64::from(0x80 - limit)) | word
     }
 
     #[inline(always)]
