@@ -1,0 +1,52 @@
+//! What the gateway tells of its work.
+
+use crate::stage::{Gateway, Origin, forwarding_with, wait_until};
+
+#[test]
+fn the_access_log_is_reopened_after_a_rename() {
+    let origin = Origin::start();
+    let folder = tempfile::TempDir::new().unwrap();
+    let (log, old) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+    let more = format!("access_log: {{ to: {{ file: \"{}\" }} }}\n", log.display());
+    let gateway = Gateway::start(&forwarding_with(&[&origin.address], &more));
+    let lines = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(gateway.get("/first").status, 200);
+    wait_until("the first line is written", || lines(&log).contains("/first"));
+    std::fs::rename(&log, &old).unwrap();
+    gateway.signal("USR1");
+    wait_until("the file is opened again", || log.exists());
+    assert_eq!(gateway.get("/second").status, 200);
+    wait_until("the second line is written", || lines(&log).contains("/second"));
+    assert!(!lines(&old).contains("/second"));
+    let line: serde_json::Value = serde_json::from_str(lines(&log).lines().last().unwrap()).unwrap();
+    assert_eq!(line["status"], 200);
+    assert_eq!(line["route"], "all");
+}
+
+#[test]
+fn the_counters_add_up_with_the_requests_made() {
+    let origin = Origin::start();
+    let gateway = Gateway::start(&forwarding_with(&[&origin.address], ""));
+    let mut clients: Vec<_> = (0..4).map(|_| gateway.client()).collect();
+    for _ in 0..25 {
+        assert!(clients.iter_mut().all(|client| client.get("/").status == 200));
+    }
+    drop(clients);
+    let sum = |name: &str| {
+        let metrics = gateway.metrics();
+        let of_name = metrics.iter().filter(|(sample, _)| sample.split('{').next() == Some(name));
+        of_name.map(|(_, value)| value).sum::<f64>()
+    };
+    wait_until("every connection is closed", || sum("tidegate_connections_open") == 0.0);
+    for name in [
+        "tidegate_requests_received_total",
+        "tidegate_exchanges_total",
+        "tidegate_requests_total",
+        "tidegate_request_duration_seconds_count",
+        "tidegate_endpoint_responses_total",
+    ] {
+        assert_eq!(sum(name), 100.0, "{name}");
+    }
+    assert_eq!(sum("tidegate_connections_accepted_total"), 4.0);
+    assert_eq!(origin.requests(), 100);
+}

@@ -1,0 +1,86 @@
+//! nginx as the origin: one process that a test may kill and start again.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::process::Process;
+use super::{PATIENCE, holds_within};
+
+/// Another process may take the port that we found free.
+const STARTS_MAX: usize = 5;
+
+pub struct Nginx {
+    process: Option<Process>,
+    folder: TempDir,
+    pub address: String,
+}
+
+impl Nginx {
+    pub fn start() -> Self {
+        for _ in 0..STARTS_MAX {
+            let mut nginx = Self { process: None, folder: TempDir::new().unwrap(), address: free_address() };
+            std::fs::create_dir(nginx.root()).unwrap();
+            std::fs::write(nginx.folder.path().join("nginx.conf"), nginx.config()).unwrap();
+            if nginx.rise() {
+                return nginx;
+            }
+        }
+        panic!("nginx does not start; is /usr/sbin/nginx installed?");
+    }
+
+    /// The folder of its files.
+    pub fn root(&self) -> PathBuf {
+        self.folder.path().join("files")
+    }
+
+    /// Its Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("origin.sock")
+    }
+
+    /// Starts it again on the same addresses; whether it then answers.
+    pub fn rise(&mut self) -> bool {
+        let _ = std::fs::remove_file(self.socket());
+        let path = self.folder.path();
+        let mut command = Command::new("/usr/sbin/nginx");
+        command.arg("-p").arg(path).arg("-c").arg(path.join("nginx.conf")).arg("-e").arg(path.join("error.log"));
+        let mut process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
+        let mut ended = false;
+        holds_within(PATIENCE, || {
+            ended = process.end_within(std::time::Duration::ZERO).is_some();
+            ended || TcpStream::connect(&self.address).is_ok()
+        });
+        self.process = Some(process);
+        !ended
+    }
+
+    /// Ends it in the middle of whatever it does.
+    pub fn fall(&mut self) {
+        self.process = None;
+    }
+
+    fn config(&self) -> String {
+        let (path, address) = (self.folder.path(), &self.address);
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+        let temporary: String = temporary.iter().map(|name| temp_path(path, name)).collect();
+        format!(
+            "daemon off; master_process off; pid {path}/pid;\nevents {{ worker_connections 4096; }}\nhttp {{\n  \
+             access_log off; client_max_body_size 0; keepalive_requests 100000000; keepalive_timeout 300s;\n{temporary}  \
+             server {{\n    listen {address} backlog=4096; listen unix:{path}/origin.sock;\n    root {path}/files;\n    \
+             location / {{ return 200 \"hello from nginx\\n\"; }}\n    location /files/ {{ alias {path}/files/; \
+             dav_methods PUT; }}\n  }}\n}}\n",
+            path = path.display(),
+        )
+    }
+}
+
+fn temp_path(folder: &Path, name: &str) -> String {
+    format!("  {name}_temp_path {}/{name};\n", folder.display())
+}
+
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
