@@ -104,7 +104,7 @@ impl BufferPool {
         self.large.take().unwrap_or_else(|| Buffer::with_room(LARGE_BUFFER_BYTES))
     }
 
-    /// Frees some of what was not needed of late; to be called about once a second.
+    /// Frees some of what was not needed of late; to be called a few times a second.
     pub fn trim(&self) {
         self.small.trim();
         self.large.trim();

@@ -36,7 +36,7 @@ impl<T> Shelf<T> {
         }
     }
 
-    /// Drops half of what was not needed since the last call; to be called about once a second.
+    /// Drops half of what was not needed since the last call; to be called a few times a second.
     pub fn trim(&self) {
         let mut free = self.free.borrow_mut();
         let surplus = self.unused.get().min(free.len()).div_ceil(2);

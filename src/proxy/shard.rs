@@ -238,12 +238,12 @@ impl<N: Net> shell::Shard for Shard<N> {
 
     fn tick(&self, now: Timestamp) {
         self.log.borrow_mut().tick(now);
+        self.buffers.trim();
+        self.sessions.trim();
+        self.memories.trim();
         if now >= self.next_sweep.get() {
             self.next_sweep.set(now.plus(SWEEP_PERIOD));
             self.adopted().upstreams().iter().for_each(|upstream| upstream.sweep(now));
-            self.buffers.trim();
-            self.sessions.trim();
-            self.memories.trim();
         }
     }
 }
