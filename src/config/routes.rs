@@ -342,7 +342,7 @@ pub struct HeaderEdits {
 #[serde(deny_unknown_fields)]
 pub struct Retry {
     /// How often a request is tried altogether, the first time included.
-    pub attempts: Count<1, 10>,
+    pub attempts: Count<1, 8>,
 }
 
 /// What happens to `%2F` in a path.

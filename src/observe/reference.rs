@@ -6,9 +6,12 @@ use super::exposition::Spec;
 use super::metrics::{CONTROL, ENDPOINT, ROUTE, SHARD, UPSTREAM};
 use super::{DEFAULT_FIELDS, Field, Reason};
 
+const INTRODUCTION: &str = "# Observability\n\n\
+    Made from the tables of `src/observe/` by the test that compares this page with it.\n\n";
+
 /// Every metric, every field of the access log and every reason. `docs/observability.md` holds it.
 pub fn reference() -> String {
-    let mut out = String::new();
+    let mut out = String::from(INTRODUCTION);
     metrics(&mut out);
     fields(&mut out);
     reasons(&mut out);

@@ -51,7 +51,7 @@ pub(super) async fn fail<N: Net>(x: &mut Exchange<'_, N>, failure: Failure) {
     let mut out = x.shard.buffers.small();
     let (mut body, content_type) = error_body(x, &failure);
     let fields = FailureFields { failure: &failure, content_type };
-    if x.cx.target.is_none() {
+    if breaks_the_protocol(x, &failure) {
         // Who breaks the rules of the protocol may have sent anything behind it.
         x.persistent = false;
     }
@@ -63,6 +63,11 @@ pub(super) async fn fail<N: Net>(x: &mut Exchange<'_, N>, failure: Failure) {
     send(x, failure.status, out).await;
 }
 
+/// Whether the request could be read in more than one way, or not at all.
+fn breaks_the_protocol<N: Net>(x: &Exchange<'_, N>, failure: &Failure) -> bool {
+    x.cx.target.is_none() || failure.reason == Reason::Malformed
+}
+
 fn count<N: Net>(x: &Exchange<'_, N>, failure: &Failure) {
     let metrics = &x.shard.metrics;
     if failure.status != 0 && !x.connection.responding.get() {
@@ -71,7 +76,7 @@ fn count<N: Net>(x: &Exchange<'_, N>, failure: &Failure) {
     if failure.reason.is_timeout() {
         metrics.timeouts.increment(failure.reason);
     }
-    if x.cx.target.is_none() && !failure.detail.is_empty() {
+    if breaks_the_protocol(x, failure) && !failure.detail.is_empty() {
         metrics.malformed_requests.increment(failure.detail);
     }
 }
