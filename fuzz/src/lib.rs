@@ -1,7 +1,7 @@
 //! What the fuzz targets share: limits chosen by the input, and what must hold of every head that was accepted.
 
 use tidegate::http::h1::HeadLimits;
-use tidegate::http::header::{Field, KnownName, is_token};
+use tidegate::http::header::{Field, KnownName};
 use tidegate::http::{Body, RequestHead};
 
 /// Splits the first octet off; an empty input gives 0.
@@ -24,11 +24,16 @@ pub fn limits(choice: u8) -> HeadLimits {
     }
 }
 
+/// RFC 9110, section 5.6.2, written down a second time, so that no target believes the code it tests.
+fn is_token(octet: &u8) -> bool {
+    octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(octet)
+}
+
 /// Panics unless these fields may be forwarded: nothing in them can be read in two ways.
 pub fn assert_fields_are_safe(fields: &[Field], bytes: &[u8]) {
     for field in fields {
         let (name, value) = (field.name.of(bytes), field.value.of(bytes));
-        assert!(!name.is_empty() && name.iter().all(|octet| is_token(*octet)), "a field name is a token");
+        assert!(!name.is_empty() && name.iter().all(is_token), "a field name is a token");
         assert!(value.iter().all(|octet| *octet == b'\t' || !octet.is_ascii_control()), "a value holds no control");
         assert_eq!(value, value.trim_ascii(), "a value has no white space at its ends");
     }
@@ -39,7 +44,7 @@ pub fn assert_request_is_safe(head: &RequestHead, bytes: &[u8], limits: &HeadLim
     assert!(head.length <= bytes.len() && head.length <= limits.head_bytes_max);
     assert!(head.fields.len() <= limits.fields_max);
     assert!(head.target.len() <= limits.target_bytes_max && !head.target.is_empty());
-    assert!(head.method_text.of(bytes).iter().all(|octet| is_token(*octet)));
+    assert!(head.method_text.of(bytes).iter().all(is_token));
     assert!(head.fields.all(KnownName::Host).count() <= 1, "two hosts");
     let coded = head.fields.has(KnownName::TransferEncoding);
     let sized = head.fields.has(KnownName::ContentLength);

@@ -27,7 +27,8 @@ fuzz_target!(|input: &[u8]| {
     again.append_origin_form(&once, &rewritten, &mut twice);
     assert_eq!(once, twice, "not idempotent");
     assert!(rewritten.is_empty(), "a canonical path is a range of what was received");
-    assert_eq!(again.encoded_slash, target.encoded_slash);
+    // One that a later `..` removes counts too: an upstream that decodes it would remove another segment.
+    assert!(target.encoded_slash || !again.encoded_slash, "an encoded slash appears");
 });
 
 fn assert_canonical(path: &[u8]) {
