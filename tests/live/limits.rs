@@ -6,8 +6,8 @@ use crate::stage::{Gateway, Origin, figure, forwarding, forwarding_with};
 
 /// Held before the count begins, so that pools and tables have their size.
 const CONNECTIONS_BEFORE: usize = 200;
-/// The goal is 1 KiB; the rest is noise of the measurement.
-const BYTES_PER_CONNECTION_MAX: u64 = 1536;
+/// The goal is 1 KiB; the rest is noise of the measurement. The futures of a debug build are several times as large.
+const BYTES_PER_CONNECTION_MAX: u64 = if cfg!(debug_assertions) { 8192 } else { 1536 };
 
 #[test]
 fn a_head_that_arrives_one_octet_at_a_time_is_refused_in_time() {

@@ -57,7 +57,7 @@ fn ask(gateway: &Gateway, tally: &Tally) {
     while tally.goes_on() {
         match client.try_get("/") {
             Ok(answer) if answer.status == 200 && !answer.closes() => {
-                drop(tally.requests.fetch_add(1, Ordering::Relaxed))
+                tally.requests.fetch_add(1, Ordering::Relaxed);
             }
             Ok(answer) => {
                 tally.error(format!("status {}, closes: {}, {}", answer.status, answer.closes(), answer.text()));
