@@ -207,7 +207,7 @@ fn every_mistake_has_a_hint() {
     assert!(hints.iter().all(|hint| !hint.is_empty()), "{hints:#?}");
     assert_eq!(hints[1], "did you mean `limits`?");
     assert_eq!(hints[2], "did you mean `least_request`?");
-    assert_eq!(hints[7], "write a number from 1 to 10, without quotes");
+    assert_eq!(hints[7], "write a number from 1 to 8, without quotes");
     assert_eq!(hints[9], "did you mean `gateway`?");
 }
 

@@ -146,7 +146,9 @@ fn any_line(cursor: &mut Cursor, window: &[u8], fields: &Fields, limits: &HeadLi
             }
         }
     }
-    if window.len() >= cursor.line + limits.field_bytes_max {
+    // The first half of the empty line is no field, however small a field may be.
+    let field_begun = window.get(cursor.line).is_some_and(|octet| *octet != b'\r');
+    if field_begun && window.len() >= cursor.line + limits.field_bytes_max {
         return Err(FieldError::FieldTooLarge);
     }
     if window.len() >= limits.head_bytes_max {
