@@ -63,7 +63,7 @@ const CONTENT_BYTES: usize = 1024;
 /// Time that passes from one request to the next.
 const REQUEST_NANOS: u64 = 20_000;
 /// Lines are fetched so often that none is dropped.
-const REQUESTS_PER_DRAIN: u64 = 1_000;
+const REQUESTS_PER_DRAIN: u64 = 100;
 
 /// Whether an operation ends when it is first polled, or pends once as it does in a ring.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -53,6 +53,12 @@ impl UnixTime {
         self.0
     }
 
+    /// `duration` later; saturates at the end of time.
+    #[inline]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// Whole seconds since the epoch.
     #[inline]
     pub const fn as_seconds(self) -> u64 {

@@ -215,6 +215,15 @@ pub(super) struct Progress {
     full_reads: u32,
 }
 
+impl Progress {
+    fn wrote_for(&mut self, took: Duration) {
+        self.writing += took;
+        if took > SLOW_WRITE {
+            self.full_reads = 0;
+        }
+    }
+}
+
 impl<N: Net> Relay<'_, N> {
     /// Writes `out`, which holds the head and what has been taken so far, then, once `gate` is open, the rest of the
     /// body. Octets of the source beyond its end go to `beyond`. Whoever opens the gate polls this future next.
@@ -226,12 +235,12 @@ impl<N: Net> Relay<'_, N> {
         gate: &Cell<bool>,
         mut beyond: impl FnMut(&[u8]),
     ) -> Result<(), BodyError> {
-        self.write(out, progress).await?;
+        self.write(out, reader, progress).await?;
         poll_fn(|_| if gate.get() { Poll::Ready(()) } else { Poll::Pending }).await;
         while !reader.is_done() {
             let input = self.read(reader, progress).await?;
             let out = self.reframe(input, reader, &mut beyond)?;
-            self.write(out, progress).await?;
+            self.write(out, reader, progress).await?;
         }
         Ok(())
     }
@@ -296,20 +305,19 @@ impl<N: Net> Relay<'_, N> {
         taken.map(|_| out)
     }
 
-    async fn write(&self, out: Buffer, progress: &mut Progress) -> Result<(), BodyError> {
+    async fn write(&self, out: Buffer, reader: &BodyReader, progress: &mut Progress) -> Result<(), BodyError> {
         if out.filled().is_empty() {
             self.buffers.give(out);
             return Ok(());
         }
         let length = out.filled().len() as u64;
-        let began = self.net.now();
+        // How long the last write takes, nobody wants to know.
+        let began = (!reader.is_done()).then(|| self.net.now());
         let patience = Patience { idle: self.pace.idle, until: self.pace.until };
         let (result, out) = net::write(self.sink, out, 0, patience).await;
         self.buffers.give(out);
-        let took = self.net.now().since(began);
-        progress.writing += took;
-        if took > SLOW_WRITE {
-            progress.full_reads = 0;
+        if let Some(began) = began {
+            progress.wrote_for(self.net.now().since(began));
         }
         result.map_err(BodyError::Sink)?;
         progress.written += length;

@@ -37,7 +37,6 @@ pub(super) async fn serve<N: Net>(shard: Rc<Shard<N>>, connection: Rc<Connection
 
 /// Waits, without a buffer, for the next request; `false` when none will come.
 async fn idle<N: Net>(shard: &Shard<N>, connection: &Connection<N>) -> bool {
-    connection.idle_since.set(shard.net.now());
     let outcome = poll_fn(|cx| {
         connection.note_waker(cx.waker());
         let deadline = idle_deadline(shard, connection);

@@ -342,8 +342,8 @@ pub struct ResponseParts<'a> {
     pub gateway: &'a GatewayPlan,
     pub policies: &'a Policies,
     pub request_id: &'a [u8],
-    /// The `Date` to add where the upstream sent none (RFC 9110, section 6.6.1).
-    pub date: [u8; IMF_FIXDATE_BYTES],
+    /// The `Date` to add, where the upstream sent none (RFC 9110, section 6.6.1).
+    pub date: Option<[u8; IMF_FIXDATE_BYTES]>,
     pub framing: ResponseFraming,
     /// What `Connection` says to the client.
     pub connection: ConnectionOption,
@@ -404,8 +404,8 @@ fn drops_unknown_response_field(
 }
 
 fn own_response_fields(parts: &ResponseParts<'_>, request_id: Option<&HeaderName>, out: &mut Vec<u8>) {
-    if !parts.head.fields.has(KnownName::Date) {
-        write_date(out, &parts.date);
+    if let Some(date) = &parts.date {
+        write_date(out, date);
     }
     if let ServerField::Set(server) = &parts.gateway.server {
         write_field(out, b"server", server.as_bytes());

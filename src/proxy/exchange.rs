@@ -10,7 +10,7 @@ use super::net::Net;
 use super::shard::Shard;
 use super::watch::Watch;
 use super::{admit, forward, head, identify, respond};
-use crate::base::{Buffer, EndpointId, Timestamp, UpstreamId};
+use crate::base::{Buffer, EndpointId, Timestamp, UnixTime, UpstreamId};
 use crate::context::RequestContext;
 use crate::http::h1::{HeadLimits, HeadScanner, Hop};
 use crate::http::header::KnownName;
@@ -112,6 +112,10 @@ pub(super) struct Exchange<'a, N: Net> {
     pub close_delimited: bool,
     /// Whether the connection may bring another request.
     pub persistent: bool,
+    /// The wall clock as of the request's head.
+    pub wall: UnixTime,
+    /// When it ended, where that is known already.
+    pub ended: Option<Timestamp>,
     pub next: Next,
 }
 
@@ -147,6 +151,8 @@ pub(super) async fn run<N: Net>(
         body_gone: false,
         close_delimited: false,
         persistent: refused.is_none(),
+        wall: shard.net.unix_time(),
+        ended: None,
         next: Next::Idle,
     };
     shard.metrics.requests.increment();
@@ -211,7 +217,9 @@ impl<'a, N: Net> Exchange<'a, N> {
     /// Records the exchange and says what becomes of the connection.
     fn finish(&mut self) -> Next {
         self.tally.bytes_in += self.consumed as u64;
-        self.record();
+        let now = self.ended.unwrap_or_else(|| self.shard.net.now());
+        self.record(now);
+        self.connection.idle_since.set(now);
         if self.next != Next::Idle {
             self.connection.ended.set(self.tally.reason);
         }
@@ -222,9 +230,8 @@ impl<'a, N: Net> Exchange<'a, N> {
         }
     }
 
-    fn record(&self) {
+    fn record(&self, now: Timestamp) {
         let (tally, shard) = (&self.tally, self.shard);
-        let now = shard.net.now();
         let times = tally.timing.times(now);
         shard.metrics.finish(tally.reason, tally.bytes_in, tally.bytes_out);
         if let Some(route) = self.cx.route {
@@ -239,7 +246,7 @@ impl<'a, N: Net> Exchange<'a, N> {
         let endpoint = upstream.zip(tally.endpoint).map(|(entry, id)| &entry.endpoints[id.index()]);
         let record = Record {
             request_id: self.cx.request_id.as_bytes(),
-            time: shard.net.unix_time(),
+            time: self.wall.plus(now.since(tally.timing.parsed.unwrap_or(now))),
             listener: self.listener.label.as_escaped(),
             client: Escaped::plain(client.as_bytes()),
             method: head.method_text.of(bytes),

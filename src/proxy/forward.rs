@@ -36,10 +36,11 @@ pub(super) async fn send<N: Net>(x: &mut Exchange<'_, N>, route: &RoutePlan, pla
     let deadline = x.cx.started.plus(x.timeouts.exchange);
     let mut tries = Tries::default();
     let mut choice = lease::Choice::new(x, plan);
+    let mut now = x.tally.timing.routed.unwrap_or(x.cx.started);
     loop {
         tries.begin();
         x.tally.attempts += 1;
-        let failed = match lease::acquire(x, &mut choice, deadline).await {
+        let failed = match lease::acquire(x, &mut choice, now, deadline).await {
             Ok(lease) => match attempt(x, route, plan, lease, upgrade, deadline).await {
                 Ok(()) => return Ok(()),
                 Err(failed) => failed,
@@ -47,9 +48,9 @@ pub(super) async fn send<N: Net>(x: &mut Exchange<'_, N>, route: &RoutePlan, pla
             Err(failed) => failed,
         };
         repeatable.body_at_hand = !x.body_gone;
-        let now = x.shard.net.now();
+        now = x.shard.net.now();
         let again = tries.again(failed.attempt, repeatable, plan.retry.as_ref(), now, deadline);
-        if again.is_err() || !choice.another(x, failed.attempt) {
+        if again.is_err() || !choice.another(x, failed.attempt, now) {
             return Err(failed.failure);
         }
     }

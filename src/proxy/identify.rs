@@ -52,7 +52,7 @@ fn name_the_exchange<N: Net>(x: &mut Exchange<'_, N>) {
         let received = believed.then(|| fields.named(name, bytes).next().map(|field| field.value.of(bytes))).flatten();
         x.cx.request_id = match received.filter(|id| request_id::is_acceptable(id)) {
             Some(id) => RequestId::taken(id),
-            None => RequestId::new(request_id::generate(x.shard.net.unix_time(), [random.u64(..), random.u64(..)])),
+            None => RequestId::new(request_id::generate(x.wall, [random.u64(..), random.u64(..)])),
         };
     }
     let caller = Traceparent::of(fields.all(KnownName::Traceparent).map(|field| field.value.of(bytes)));

@@ -39,12 +39,15 @@ impl<N: Net> Halves<N> {
     }
 }
 
-/// A connection to an endpoint, in use or parked.
-pub(super) struct UpstreamConnection<N: Net> {
+/// A connection to an endpoint, in use or parked. Boxed, since every request moves it from the pool to a lease and back.
+pub(super) type UpstreamConnection<N> = Box<Opened<N>>;
+
+/// What an [`UpstreamConnection`] is.
+pub(super) struct Opened<N: Net> {
     pub halves: Halves<N>,
     opened: Timestamp,
     requests: u32,
-    _permit: Permit<Self>,
+    _permit: Permit<UpstreamConnection<N>>,
 }
 
 impl<N: Net> Parked for UpstreamConnection<N> {
@@ -88,11 +91,11 @@ impl Choice {
     }
 
     /// Decides on the endpoint of another attempt, if the budget and the endpoints allow one.
-    pub fn another<N: Net>(&mut self, x: &Exchange<'_, N>, failure: AttemptFailure) -> bool {
+    pub fn another<N: Net>(&mut self, x: &Exchange<'_, N>, failure: AttemptFailure, now: Timestamp) -> bool {
         let Some(last) = self.last else { return false };
         let state = x.adopted.upstream(self.upstream);
         let random = x.shard.random.borrow_mut().u64(..);
-        let Ok(pick) = state.pick_again(last, &self.tried, x.shard.net.now(), random) else { return false };
+        let Ok(pick) = state.pick_again(last, &self.tried, now, random) else { return false };
         self.next = Some(pick);
         let block = x.adopted.upstream_block(self.upstream, x.shard.number);
         match failure {
@@ -107,12 +110,12 @@ impl Choice {
 pub(super) async fn acquire<N: Net>(
     x: &mut Exchange<'_, N>,
     choice: &mut Choice,
+    now: Timestamp,
     deadline: Timestamp,
 ) -> Result<Lease<N>, Failed> {
     let (shard, upstream) = (x.shard, choice.upstream);
     x.tally.upstream = Some(upstream);
     let state = x.adopted.upstream(upstream);
-    let now = shard.net.now();
     let pick = match choice.next.take() {
         Some(pick) => Some(pick),
         None => state.pick(&choice.tried, now, shard.random.borrow_mut().u64(..)),
@@ -199,7 +202,7 @@ async fn open<N: Net>(
             let halves =
                 Halves { reader: RefCell::new(reader), writer: RefCell::new(writer), spare: RefCell::new(None) };
             halves.arm(shard);
-            Ok(UpstreamConnection { halves, opened: now, requests: 0, _permit: permit })
+            Ok(Box::new(Opened { halves, opened: now, requests: 0, _permit: permit }))
         }
         Err(error) => {
             block.connect_failures.increment();
@@ -211,18 +214,23 @@ async fn open<N: Net>(
 
 impl<N: Net> Lease<N> {
     /// Ends the attempt: `Ok(true)` keeps the connection for the next one.
-    pub fn end(mut self, x: &Exchange<'_, N>, outcome: Result<bool, Reason>) {
+    pub fn end(mut self, x: &mut Exchange<'_, N>, outcome: Result<bool, Reason>) {
+        let now = x.shard.net.now();
         let block = x.adopted.endpoint_block(self.upstream, self.endpoint, x.shard.number);
         block.attempts_in_flight.fall();
         match outcome {
-            Ok(_) => block.answered(x.tally.status),
+            Ok(_) => {
+                block.answered(x.tally.status);
+                // Nothing is waited for behind a response.
+                x.ended = Some(now);
+            }
             Err(reason) if reason.side() == Side::Upstream => block.failed(reason),
             Err(_) => {}
         }
         self.connection.requests = self.connection.requests.saturating_add(1);
         if outcome == Ok(true) && !x.shard.is_draining() {
             self.connection.halves.arm(x.shard);
-            self.guard.give_back(self.connection, x.shard.net.now());
+            self.guard.give_back(self.connection, now);
         }
     }
 }

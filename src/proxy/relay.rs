@@ -49,7 +49,7 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
     let used = body.take(arrived, sink, out.vec()).map_err(|error| refused(x, word_of(&error)))?;
     let clean = used == arrived.len();
     let reusable = clean && hop.persistent && head.body != Body::UntilClose;
-    let pace = pace_of(x, &received);
+    let pace = pace_of(x, &received, body.is_done());
     x.tally.status = head.status;
     received.clear();
     upstream.keep_buffer(received, x.shard);
@@ -104,7 +104,7 @@ fn response_parts<'p, N: Net>(
         gateway: &x.adopted.snapshot.gateway,
         policies,
         request_id: x.cx.request_id.as_bytes(),
-        date: x.shard.date(),
+        date: (!x.memory.response.fields.has(KnownName::Date)).then(|| x.shard.date()),
         framing,
         connection,
     }
@@ -127,11 +127,12 @@ pub(super) fn switching<N: Net>(x: &Exchange<'_, N>, route: &RoutePlan, hop: &Ho
 }
 
 /// Bodies are bound by the exchange's whole time; event streams, which are meant to last, by their lifetime.
-fn pace_of<N: Net>(x: &Exchange<'_, N>, received: &Buffer) -> Pace {
-    let content_type = x.memory.response.fields.first(KnownName::ContentType, received.filled());
-    let streams = content_type.is_some_and(|value| {
-        value.get(..EVENT_STREAM.len()).is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM))
-    });
+fn pace_of<N: Net>(x: &Exchange<'_, N>, received: &Buffer, whole: bool) -> Pace {
+    let content_type = || x.memory.response.fields.first(KnownName::ContentType, received.filled());
+    let streams = !whole
+        && content_type().is_some_and(|value| {
+            value.get(..EVENT_STREAM.len()).is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM))
+        });
     let bound = if streams { x.timeouts.lifetime } else { x.timeouts.total };
     Pace { idle: x.timeouts.idle, until: x.cx.started.plus(bound), rate_min: 0, grace: x.timeouts.idle }
 }
