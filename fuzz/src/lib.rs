@@ -15,13 +15,7 @@ pub fn limits(choice: u8) -> HeadLimits {
     if choice & 2 == 0 {
         return HeadLimits { http10_without_host, ..HeadLimits::default() };
     }
-    HeadLimits {
-        head_bytes_max: 256,
-        field_bytes_max: 64,
-        fields_max: 8,
-        target_bytes_max: 32,
-        http10_without_host,
-    }
+    HeadLimits { head_bytes_max: 256, field_bytes_max: 64, fields_max: 8, target_bytes_max: 32, http10_without_host }
 }
 
 /// RFC 9110, section 5.6.2, written down a second time, so that no target believes the code it tests.
