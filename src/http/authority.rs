@@ -123,8 +123,10 @@ const fn octet_table() -> [Octet; 256] {
 #[inline]
 fn name(value: &[u8], written: &mut Vec<u8>) -> Result<(Canonical, usize), AuthorityError> {
     let (mut end, mut label, mut upper) = (value.len(), 0, false);
-    for (at, &octet) in value.iter().enumerate() {
-        match OCTETS[octet as usize] {
+    let mut at = 0;
+    while let Some(plain) = value[at..].iter().position(|&octet| OCTETS[octet as usize] != Octet::Plain) {
+        at += plain;
+        match OCTETS[value[at] as usize] {
             Octet::Plain => {}
             Octet::Upper => upper = true,
             Octet::Dot => {
@@ -139,6 +141,7 @@ fn name(value: &[u8], written: &mut Vec<u8>) -> Result<(Canonical, usize), Autho
             Octet::At => return Err(AuthorityError::Userinfo),
             Octet::Refused => return Err(refused(value)),
         }
+        at += 1;
     }
     if end == 0 {
         return Err(if value.contains(&b'@') { AuthorityError::Userinfo } else { AuthorityError::Empty });

@@ -4,17 +4,17 @@ use super::{Escaped, Reason, Times};
 use crate::base::UnixTime;
 
 /// One finished exchange. Text that is absent is empty. Bytes are as received: the log escapes them. What repeats from
-/// exchange to exchange comes escaped.
+/// exchange to exchange, or was checked octet by octet, comes escaped.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Record<'a> {
-    pub request_id: &'a [u8],
+    pub request_id: Escaped<'a>,
     /// When the exchange ended.
     pub time: UnixTime,
     pub listener: Escaped<'a>,
     /// The client's address as decided by the trusted-proxies rules; formatted once per connection.
     pub client: Escaped<'a>,
-    pub method: &'a [u8],
-    pub host: &'a [u8],
+    pub method: Escaped<'a>,
+    pub host: Escaped<'a>,
     /// The canonical path, without the query.
     pub path: &'a [u8],
     /// The query, without the question mark. It may hold secrets and is logged only on request.

@@ -15,7 +15,7 @@ use crate::context::RequestContext;
 use crate::http::h1::{HeadLimits, HeadScanner, Hop};
 use crate::http::header::KnownName;
 use crate::http::{Body, Method, RequestHead, ResponseHead, Span, Version};
-use crate::observe::{Escaped, Reason, Record, Timing};
+use crate::observe::{Escaped, Field, Reason, Record, Timing};
 use crate::route::{Captures, Subject};
 use crate::snapshot::{Action, Limits, ListenerPlan, RoutePlan, Timeouts};
 
@@ -244,13 +244,14 @@ impl<'a, N: Net> Exchange<'a, N> {
         let client = self.connection.client_text(self.cx.client);
         let upstream = tally.upstream.map(|id| &snapshot.upstreams[id.index()]);
         let endpoint = upstream.zip(tally.endpoint).map(|(entry, id)| &entry.endpoints[id.index()]);
+        let logged = |field, name| if format.has(field) { self.field(name).unwrap_or_default() } else { b"" };
         let record = Record {
-            request_id: self.cx.request_id.as_bytes(),
+            request_id: Escaped::plain(self.cx.request_id.as_bytes()),
             time: self.wall.plus(now.since(tally.timing.parsed.unwrap_or(now))),
             listener: self.listener.label.as_escaped(),
             client: Escaped::plain(client.as_bytes()),
-            method: head.method_text.of(bytes),
-            host: self.cx.host(bytes, &self.memory.written),
+            method: Escaped::plain(head.method_text.of(bytes)),
+            host: Escaped::plain(self.cx.host(bytes, &self.memory.written)),
             path: self.cx.path(head, bytes, &self.memory.written),
             query: self.cx.query(head, bytes).unwrap_or_default(),
             protocol: Escaped::plain(if head.version == Version::Http10 { b"HTTP/1.0" } else { b"HTTP/1.1" }),
@@ -265,8 +266,8 @@ impl<'a, N: Net> Exchange<'a, N> {
             reason: tally.reason,
             detail: tally.detail,
             trace_id: self.cx.trace.as_ref().map_or(Escaped::default(), |trace| Escaped::plain(&trace.id)),
-            user_agent: self.field(KnownName::UserAgent).unwrap_or_default(),
-            referer: self.field(KnownName::Referer).unwrap_or_default(),
+            user_agent: logged(Field::UserAgent, KnownName::UserAgent),
+            referer: logged(Field::Referer, KnownName::Referer),
             client_reused: self.connection.requests.get() > 1,
             upstream_reused: tally.upstream_reused,
         };

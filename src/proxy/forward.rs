@@ -12,7 +12,7 @@ use super::body::{BodyError, BodyReader, Pace, Progress, Relay, SinkFraming};
 use super::encode::{self, OWN_FIELDS_BYTES, RequestParts};
 use super::exchange::Exchange;
 use super::failure::Failure;
-use super::lease::{self, Lease};
+use super::lease::{self, Halves};
 use super::net::{Net, Patience, Reader};
 use super::{head, relay, upgrade};
 use crate::base::{Buffer, Timestamp};
@@ -41,10 +41,14 @@ pub(super) async fn send<N: Net>(x: &mut Exchange<'_, N>, route: &RoutePlan, pla
         tries.begin();
         x.tally.attempts += 1;
         let failed = match lease::acquire(x, &mut choice, now, deadline).await {
-            Ok(lease) => match attempt(x, route, plan, lease, upgrade, deadline).await {
-                Ok(()) => return Ok(()),
-                Err(failed) => failed,
-            },
+            Ok(lease) => {
+                let outcome = attempt(x, route, plan, &lease.connection.halves, upgrade, deadline).await;
+                lease.end(x, outcome.as_ref().copied().map_err(|failed| failed.failure.reason));
+                match outcome {
+                    Ok(_) => return Ok(()),
+                    Err(failed) => failed,
+                }
+            }
             Err(failed) => failed,
         };
         repeatable.body_at_hand = !x.body_gone;
@@ -75,15 +79,15 @@ impl Failed {
     }
 }
 
-/// One try on one connection.
+/// One try on one connection. Says whether the connection may be used again.
 async fn attempt<N: Net>(
     x: &mut Exchange<'_, N>,
     route: &RoutePlan,
     plan: &Forward,
-    lease: Lease<N>,
+    halves: &Halves<N>,
     upgrade: Option<&str>,
     deadline: Timestamp,
-) -> Result<(), Failed> {
+) -> Result<bool, Failed> {
     let mut body = BodyReader::new(x.memory.request.body, x.limits.body_bytes, x.head_limits());
     let out = first_write(x, route, plan, upgrade, &mut body).map_err(Failed::for_good)?;
     let at_hand = body.content;
@@ -91,7 +95,6 @@ async fn attempt<N: Net>(
     let waits = waits_for_continue(x, &body);
     let gate = Cell::new(!waits);
     let (shard, connection) = (x.shard, x.connection);
-    let halves = &lease.connection.halves;
     let (outcome, sent) = {
         let upload = Relay::<N> {
             net: &shard.net,
@@ -116,7 +119,8 @@ async fn attempt<N: Net>(
                 Err(Failed::for_good(malformed_response(x, "early-101")))
             }
             Ok(received) if x.memory.response.status == 101 => {
-                upgrade::tunnel(x, route, halves, received).await.map(|()| false)
+                // Boxed: rare, and larger than all the rest.
+                Box::pin(upgrade::tunnel(x, route, halves, received)).await.map(|()| false)
             }
             Ok(received) => relay::response(x, route, halves, received, &mut upload).await,
             Err(failed) => Err(failed),
@@ -132,10 +136,7 @@ async fn attempt<N: Net>(
         x.persistent = false;
     }
     // A response may end before its request does: what was not sent whole leaves a connection in no known state.
-    let ended =
-        outcome.as_ref().map(|reusable| *reusable && sent && body.is_done()).map_err(|failed| failed.failure.reason);
-    lease.end(x, ended);
-    outcome.map(|_| ())
+    outcome.map(|reusable| reusable && sent && body.is_done())
 }
 
 /// The upload, polled beside whatever else is waited for.
