@@ -198,7 +198,8 @@ impl<'a> Lookup<'a> {
         if at > path.len() {
             return self.pick(node.here()).or_else(|| self.pick_prefix(node.prefix(), path.len()));
         }
-        let end = memchr::memchr(b'/', &path[at..]).map_or(path.len(), |slash| at + slash);
+        // Most segments are shorter than what a call of memchr costs.
+        let end = path[at..].iter().position(|&octet| octet == b'/').map_or(path.len(), |slash| at + slash);
         if node.has_literals
             && let Some(child) = table.index.find(Owner::segments(number), &path[at..end])
         {
