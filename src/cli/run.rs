@@ -68,7 +68,8 @@ impl Run {
         let registry = Arc::new(Registry::new(cpus.len(), Bounds::default()));
         let empty = Arc::new(empty_snapshot());
         let (outboxes, collectors) = (0..cpus.len()).map(|number| outbox(registry.shard(number))).unzip();
-        let data = runtime::Fleet { driver: verdict.driver, cpus, sockets: Arc::clone(&sockets) };
+        let metrics = (0..cpus.len()).map(|number| registry.worker(number)).collect();
+        let data = runtime::Fleet { driver: verdict.driver, cpus, sockets: Arc::clone(&sockets), metrics };
         let workers = start_shards(&data, outboxes, &registry, &empty).map_err(text)?;
         // Not everybody may: then the kernel shares the CPUs evenly.
         let _ = runtime::yield_to_shards();
@@ -168,19 +169,18 @@ fn facts(data: &runtime::Fleet, verdict: &Verdict, descriptors: Descriptors) -> 
 
 /// The workers as the control side sees them.
 fn fleet(workers: Vec<Worker>, sockets: Arc<SocketStore>, facts: Facts) -> Fleet {
-    let stats: Vec<_> = workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
-    let beat = |stats: &Arc<runtime::WorkerStats>| {
-        let stats = Arc::clone(stats);
-        Box::new(move || stats.ticks.value()) as Box<dyn Fn() -> u64 + Send + Sync>
+    let beat = |worker: &Worker| {
+        let metrics = Arc::clone(&worker.metrics);
+        Box::new(move || metrics.ticks.value()) as Box<dyn Fn() -> u64 + Send + Sync>
     };
     let driver = facts.driver.clone();
     Fleet {
-        beats: stats.iter().map(beat).collect(),
+        beats: workers.iter().map(beat).collect(),
         shards: workers.into_iter().map(|worker| worker.handle).collect(),
         now: runtime::now,
         unix_time: runtime::unix_time,
         local: Box::new(move |address, ipv6_only| sockets.local(address, ipv6_only)),
-        figures: Box::new(move |out| report::figures(&driver, &stats, out)),
+        figures: Box::new(move |out| report::driver_info(&driver, out)),
         facts,
     }
 }

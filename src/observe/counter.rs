@@ -43,6 +43,12 @@ impl Gauge {
         self.0.store(value, Relaxed);
     }
 
+    /// Keeps the larger of the figure and `value`.
+    #[inline]
+    pub fn raise(&self, value: u64) {
+        self.set(self.value().max(value));
+    }
+
     /// One more.
     #[inline]
     pub fn rise(&self) {

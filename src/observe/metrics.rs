@@ -14,16 +14,6 @@ fn status_class(status: u16) -> usize {
     usize::from(status / 100).min(STATUS_CLASSES.len() - 1)
 }
 
-/// The two sizes of buffers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BufferSize {
-    Small,
-    Large,
-}
-
-/// Labels of [`BufferSize`], in its order.
-pub const BUFFER_SIZES: &[&str] = &["small", "large"];
-
 /// What one shard counts for itself.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -31,10 +21,10 @@ pub struct ShardMetrics {
     pub connections_accepted: Counter,
     pub connections_open: Gauge,
     pub connections_closed: ByReason,
-    pub accept_errors: Counter,
     /// Request heads that began, malformed ones included.
     pub requests: Counter,
     pub exchanges: ByReason,
+    /// Connections whose requests are being served, each with one exchange at a time.
     pub exchanges_in_flight: Gauge,
     pub local_replies: ByReason,
     /// Time limits that ended something: an exchange, an attempt or a connection.
@@ -49,11 +39,6 @@ pub struct ShardMetrics {
     pub panics: Counter,
     pub log_lines: Counter,
     pub log_lines_dropped: Counter,
-    /// Buffers in use, by [`BufferSize`].
-    pub buffers_lent: [Gauge; 2],
-    pub tasks: Gauge,
-    /// IO operations handed to the driver.
-    pub operations: Counter,
     pub snapshots_adopted: Counter,
     pub generation: Gauge,
 }
@@ -65,12 +50,6 @@ impl ShardMetrics {
         self.exchanges.increment(reason);
         self.bytes_in.add(bytes_in);
         self.bytes_out.add(bytes_out);
-    }
-
-    /// The buffers of one size in use.
-    #[inline]
-    pub fn lent(&self, size: BufferSize) -> &Gauge {
-        &self.buffers_lent[size as usize]
     }
 }
 
@@ -89,11 +68,6 @@ pub(super) static SHARD: &[Spec<ShardMetrics>] = &[
         name: "tidegate_connections_closed_total",
         help: "Client connections closed, by reason; ok is an orderly end.",
         read: Read::Reasons { of: |b| &b.connections_closed, shown: |_| true },
-    },
-    Spec {
-        name: "tidegate_accept_errors_total",
-        help: "Attempts to accept a connection that failed.",
-        read: Read::Counter(|b| b.accept_errors.value()),
     },
     Spec {
         name: "tidegate_requests_received_total",
@@ -161,22 +135,6 @@ pub(super) static SHARD: &[Spec<ShardMetrics>] = &[
         read: Read::Counter(|b| b.log_lines_dropped.value()),
     },
     Spec {
-        name: "tidegate_buffers_lent",
-        help: "Buffers in use now, by size.",
-        read: Read::Labelled {
-            kind: Kind::Gauge,
-            label: "size",
-            words: BUFFER_SIZES,
-            of: |b, at| b.buffers_lent[at].value(),
-        },
-    },
-    Spec { name: "tidegate_tasks", help: "Tasks alive now.", read: Read::Gauge(|b| b.tasks.value()) },
-    Spec {
-        name: "tidegate_io_operations_total",
-        help: "IO operations handed to the driver.",
-        read: Read::Counter(|b| b.operations.value()),
-    },
-    Spec {
         name: "tidegate_snapshots_adopted_total",
         help: "Configurations adopted, each shard counted.",
         read: Read::Counter(|b| b.snapshots_adopted.value()),
@@ -185,6 +143,86 @@ pub(super) static SHARD: &[Spec<ShardMetrics>] = &[
         name: "tidegate_snapshot_generation",
         help: "Generation of the configuration that every shard has reached.",
         read: Read::Lowest(|b| b.generation.value()),
+    },
+];
+
+/// What the worker below one shard counts: sockets, operations and the wheel.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct WorkerMetrics {
+    /// Connections accepted and handed to the shard.
+    pub accepted: Counter,
+    /// Accepts that failed, whatever the cause.
+    pub accept_errors: Counter,
+    /// Connections taken from a queue and closed at once, because no descriptor was left.
+    pub accept_shed: Counter,
+    /// Times a listener stopped accepting because its connections were at their maximum.
+    pub accept_pauses: Counter,
+    /// Waits, receives and sends handed to the driver.
+    pub operations: Counter,
+    /// Reads, writes and waits that their deadline ended.
+    pub deadlines_passed: Counter,
+    /// Tasks that ended in a panic.
+    pub panics: Counter,
+    /// Turns of the deadline wheel.
+    pub ticks: Counter,
+    /// By how much those turns were late, altogether: the loop's lag.
+    pub lag_nanos: Counter,
+    /// By how much the latest of them was.
+    pub lag_nanos_max: Gauge,
+}
+
+/// Written with the shard's number as a label, since what matters is how shards differ.
+pub(super) static WORKER: &[Spec<WorkerMetrics>] = &[
+    Spec {
+        name: "tidegate_shard_accepted_total",
+        help: "Connections accepted by the worker.",
+        read: Read::Counter(|b| b.accepted.value()),
+    },
+    Spec {
+        name: "tidegate_shard_accept_errors_total",
+        help: "Accepts that failed.",
+        read: Read::Counter(|b| b.accept_errors.value()),
+    },
+    Spec {
+        name: "tidegate_shard_accept_shed_total",
+        help: "Connections closed at once, because no descriptor was left.",
+        read: Read::Counter(|b| b.accept_shed.value()),
+    },
+    Spec {
+        name: "tidegate_shard_accept_pauses_total",
+        help: "Times a listener was at its most connections.",
+        read: Read::Counter(|b| b.accept_pauses.value()),
+    },
+    Spec {
+        name: "tidegate_shard_operations_total",
+        help: "Waits, receives and sends handed to the driver: entries of the ring, where there is one.",
+        read: Read::Counter(|b| b.operations.value()),
+    },
+    Spec {
+        name: "tidegate_shard_deadlines_total",
+        help: "Operations that their deadline ended.",
+        read: Read::Counter(|b| b.deadlines_passed.value()),
+    },
+    Spec {
+        name: "tidegate_shard_task_panics_total",
+        help: "Tasks that ended in a panic.",
+        read: Read::Counter(|b| b.panics.value()),
+    },
+    Spec {
+        name: "tidegate_shard_ticks_total",
+        help: "Turns of the deadline wheel.",
+        read: Read::Counter(|b| b.ticks.value()),
+    },
+    Spec {
+        name: "tidegate_shard_lag_nanoseconds_total",
+        help: "Time by which those turns were late.",
+        read: Read::Counter(|b| b.lag_nanos.value()),
+    },
+    Spec {
+        name: "tidegate_shard_lag_nanoseconds_max",
+        help: "The most by which one of them was late.",
+        read: Read::Gauge(|b| b.lag_nanos_max.value()),
     },
 ];
 
@@ -246,9 +284,12 @@ pub struct UpstreamBlock {
     pub connect_failures: Counter,
     /// Attempts over a connection from the pool.
     pub reused: Counter,
+    /// As of the last look at the pools, like the next two.
     pub connections_open: Gauge,
     pub pool_idle: Gauge,
-    /// Idle connections closed by age, by number, or because they became readable.
+    /// Requests in line for a connection.
+    pub waiting: Gauge,
+    /// Idle connections closed by age, by number, or because they ended.
     pub pool_evicted: Counter,
     /// Further attempts by configuration.
     pub retries: Counter,
@@ -287,13 +328,18 @@ pub(super) static UPSTREAM: &[Spec<UpstreamBlock>] = &[
     },
     Spec {
         name: "tidegate_upstream_connections_open",
-        help: "Connections open now, idle ones included.",
+        help: "Connections open, idle ones included; looked at once a second, like the next two.",
         read: Read::Gauge(|b| b.connections_open.value()),
     },
     Spec {
         name: "tidegate_upstream_connections_idle",
-        help: "Connections in the pool now.",
+        help: "Connections in the pool.",
         read: Read::Gauge(|b| b.pool_idle.value()),
+    },
+    Spec {
+        name: "tidegate_upstream_requests_waiting",
+        help: "Requests in line for a connection.",
+        read: Read::Gauge(|b| b.waiting.value()),
     },
     Spec {
         name: "tidegate_upstream_connections_evicted_total",

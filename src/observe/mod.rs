@@ -24,7 +24,7 @@ pub use counter::{ByReason, Counter, Gauge, WORDS_MAX, Words};
 pub use histogram::{BUCKETS, Histogram};
 pub use json::{ESCAPED_BYTES_MAX, Escaped, EscapedText, VALUE_BYTES_MAX};
 pub use line::LINE_BYTES_MAX;
-pub use metrics::{BUFFER_SIZES, BufferSize, ControlMetrics, EndpointBlock, RouteBlock, ShardMetrics, UpstreamBlock};
+pub use metrics::{ControlMetrics, EndpointBlock, RouteBlock, ShardMetrics, UpstreamBlock, WorkerMetrics};
 pub use outbox::{CHUNK_AGE_MAX, CHUNK_BYTES, CHUNKS_MAX, Collector, Outbox, outbox};
 pub use reason::{Reason, Side};
 pub use record::Record;

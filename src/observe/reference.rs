@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::exposition::Spec;
-use super::metrics::{CONTROL, ENDPOINT, ROUTE, SHARD, UPSTREAM};
+use super::metrics::{CONTROL, ENDPOINT, ROUTE, SHARD, UPSTREAM, WORKER};
 use super::{DEFAULT_FIELDS, Field, Reason};
 
 const INTRODUCTION: &str = "# Observability\n\n\
@@ -22,6 +22,7 @@ fn metrics(out: &mut String) {
     out.push_str("## Metrics\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n");
     rows(CONTROL, &[], out);
     rows(SHARD, &[], out);
+    rows(WORKER, &["shard"], out);
     rows(ROUTE, &["route"], out);
     rows(UPSTREAM, &["upstream"], out);
     rows(ENDPOINT, &["upstream", "endpoint"], out);

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::exposition::{CONTENT_TYPE, Series, Zeros, push_label, render};
-use super::metrics::{CONTROL, ENDPOINT, ROUTE, SHARD, UPSTREAM};
-use super::{ControlMetrics, EndpointBlock, RouteBlock, ShardMetrics, UpstreamBlock};
+use super::metrics::{CONTROL, ENDPOINT, ROUTE, SHARD, UPSTREAM, WORKER};
+use super::{ControlMetrics, EndpointBlock, RouteBlock, ShardMetrics, UpstreamBlock, WorkerMetrics};
 
 /// Route names told apart; further ones are counted as `other`.
 pub const ROUTES_MAX: usize = 10_240;
@@ -61,6 +61,11 @@ impl<B: Default> PerShard<B> {
         self.blocks[shard].get_or_init(Box::default)
     }
 
+    /// The block of one shard, if it was ever used.
+    pub fn used_at(&self, shard: usize) -> Option<&B> {
+        self.blocks[shard].get().map(Box::as_ref)
+    }
+
     fn used(&self) -> impl Iterator<Item = &B> {
         self.blocks.iter().filter_map(OnceLock::get).map(Box::as_ref)
     }
@@ -71,6 +76,7 @@ impl<B: Default> PerShard<B> {
 pub struct Registry {
     control: ControlMetrics,
     shards: Box<[Arc<ShardMetrics>]>,
+    workers: Box<[Arc<WorkerMetrics>]>,
     names: Mutex<Names>,
 }
 
@@ -92,6 +98,7 @@ impl Registry {
         Self {
             control: ControlMetrics::default(),
             shards: (0..shards).map(|_| Arc::default()).collect(),
+            workers: (0..shards).map(|_| Arc::default()).collect(),
             names: Mutex::new(names),
         }
     }
@@ -104,6 +111,11 @@ impl Registry {
     /// What the shard of this number counts, to be written by that shard only.
     pub fn shard(&self, number: usize) -> Arc<ShardMetrics> {
         self.shards[number].clone()
+    }
+
+    /// What the worker of this number counts, to be written by that worker only.
+    pub fn worker(&self, number: usize) -> Arc<WorkerMetrics> {
+        self.workers[number].clone()
     }
 
     /// What the control side counts.
@@ -127,6 +139,10 @@ impl Registry {
         render(CONTROL, &[control], Zeros::Write, out);
         let shards = Series { labels: "", blocks: self.shards.iter().map(Arc::as_ref).collect() };
         render(SHARD, &[shards], Zeros::Write, out);
+        let labels: Vec<_> = (0..self.workers.len()).map(|number| format!("shard=\"{number}\"")).collect();
+        let workers = labels.iter().zip(&self.workers);
+        let workers: Vec<_> = workers.map(|(labels, block)| Series { labels, blocks: vec![block.as_ref()] }).collect();
+        render(WORKER, &workers, Zeros::Write, out);
         render(ROUTE, &names.routes.series(), Zeros::Skip, out);
         render(UPSTREAM, &names.upstreams.series(), Zeros::Skip, out);
         render(ENDPOINT, &names.endpoints.series(), Zeros::Skip, out);
@@ -345,6 +361,15 @@ mod tests {
         registry.shard(0).generation.set(7);
         registry.shard(1).generation.set(6);
         assert_eq!(value(&render(&registry), "tidegate_snapshot_generation"), Some(6.0));
+    }
+
+    #[test]
+    fn workers_are_told_apart() {
+        let registry = small();
+        registry.worker(1).operations.add(3);
+        let text = render(&registry);
+        assert_eq!(value(&text, r#"tidegate_shard_operations_total{shard="0"}"#), Some(0.0));
+        assert_eq!(value(&text, r#"tidegate_shard_operations_total{shard="1"}"#), Some(3.0));
     }
 
     #[test]

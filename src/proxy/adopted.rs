@@ -53,6 +53,26 @@ impl<N: Net> Adopted<N> {
         &self.upstreams
     }
 
+    /// Publishes what the pools hold, of every upstream that was used on this shard.
+    pub fn publish_connections(&self, shard: usize) {
+        for (entry, state) in self.snapshot.upstreams.iter().zip(&self.upstreams) {
+            if let Some(block) = entry.metrics.used_at(shard) {
+                let held = state.connections();
+                block.connections_open.set(held.open);
+                block.pool_idle.set(held.idle);
+                block.waiting.set(held.waiting);
+                block.pool_evicted.add(held.evicted);
+            }
+        }
+    }
+
+    /// Publishes that nothing is held any more: for the upstreams that a newer snapshot lacks.
+    pub fn retract_connections(&self, shard: usize) {
+        for block in self.snapshot.upstreams.iter().filter_map(|entry| entry.metrics.used_at(shard)) {
+            [&block.connections_open, &block.pool_idle, &block.waiting].iter().for_each(|gauge| gauge.set(0));
+        }
+    }
+
     pub fn upstream_block(&self, id: UpstreamId, shard: usize) -> &UpstreamBlock {
         self.snapshot.upstreams[id.index()].metrics.at(shard)
     }

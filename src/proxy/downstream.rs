@@ -64,12 +64,14 @@ fn idle_deadline<N: Net>(shard: &Shard<N>, connection: &Connection<N>) -> Timest
 /// Serves what has arrived, in a pooled place; a panic costs this connection alone.
 async fn session<N: Net>(shard: &Rc<Shard<N>>, connection: &Rc<Connection<N>>) -> Next {
     let mut slot = shard.session_slot();
+    shard.metrics.exchanges_in_flight.rise();
     slot.start((shard.clone(), connection.clone()));
     let outcome = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| slot.poll(cx))) {
         Ok(poll) => poll.map(Some),
         Err(_) => Poll::Ready(None),
     })
     .await;
+    shard.metrics.exchanges_in_flight.fall();
     if let Some(next) = outcome {
         shard.give_session_slot(slot);
         return next;

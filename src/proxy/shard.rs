@@ -213,6 +213,8 @@ impl<N: Net> shell::Shard for Shard<N> {
         };
         let before = self.adopted();
         let adopted = Adopted::new(snapshot, Some(&before), self.shards, &mut self.random.borrow_mut());
+        before.retract_connections(self.number);
+        adopted.publish_connections(self.number);
         *self.adopted.borrow_mut() = Rc::new(adopted);
         self.metrics.generation.set(generation);
         self.metrics.snapshots_adopted.increment();
@@ -243,7 +245,9 @@ impl<N: Net> shell::Shard for Shard<N> {
         self.memories.trim();
         if now >= self.next_sweep.get() {
             self.next_sweep.set(now.plus(SWEEP_PERIOD));
-            self.adopted().upstreams().iter().for_each(|upstream| upstream.sweep(now));
+            let adopted = self.adopted();
+            adopted.upstreams().iter().for_each(|upstream| upstream.sweep(now));
+            adopted.publish_connections(self.number);
         }
     }
 }

@@ -200,7 +200,7 @@ impl Listening {
             }
             let gate = self.gate.borrow();
             if gate.is_full() {
-                net.stats().accept_pauses.add(u64::from(!paused));
+                net.metrics().accept_pauses.add(u64::from(!paused));
                 paused = true;
                 gate.waiting.borrow_mut().push(cx.waker().clone());
                 return Poll::Pending;
@@ -229,12 +229,12 @@ impl Listening {
             }
             match self.accept_one(bound, net, &gate) {
                 Ok(accepted) => {
-                    net.stats().accepted.add(1);
+                    net.metrics().accepted.add(1);
                     serve(accepted, gate.enter());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Empty,
                 Err(error) => {
-                    net.stats().accept_errors.add(1);
+                    net.metrics().accept_errors.add(1);
                     if is_shortage(&error) {
                         self.shed(bound, net);
                         return Turn::Short;
@@ -248,7 +248,7 @@ impl Listening {
     /// Gives the reserved descriptor up for a moment, to close one waiting connection instead of letting it hang.
     fn shed(&self, bound: &Bound, net: &LiveNet) {
         if self.reserve.take().is_some() && bound.socket.accept().is_ok() {
-            net.stats().accept_shed.add(1);
+            net.metrics().accept_shed.add(1);
         }
         self.reserve.set(reserve());
     }

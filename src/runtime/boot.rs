@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::error::TrySendError;
 
+use crate::observe::WorkerMetrics;
 use crate::proxy::command::ShardHandle;
 use crate::proxy::shell::Shard;
 
@@ -13,7 +14,6 @@ use super::cpu;
 use super::listen::SocketStore;
 use super::net::LiveNet;
 use super::probe::Driver;
-use super::stats::WorkerStats;
 use super::worker::{self, Mailbox, Seat};
 
 /// The CPUs to run a worker on each: those of the affinity mask, no more than the cgroup's quota pays for.
@@ -50,12 +50,14 @@ pub struct Fleet {
     /// One worker for each.
     pub cpus: Vec<usize>,
     pub sockets: Arc<SocketStore>,
+    /// What each worker counts, in their order.
+    pub metrics: Vec<Arc<WorkerMetrics>>,
 }
 
 /// A running worker, seen from outside. It runs until the process exits.
 pub struct Worker {
     pub handle: ShardHandle,
-    pub stats: Arc<WorkerStats>,
+    pub metrics: Arc<WorkerMetrics>,
 }
 
 impl Fleet {
@@ -67,20 +69,19 @@ impl Fleet {
         M: Fn(LiveNet, usize) -> Rc<S> + Send + Sync + 'static,
     {
         let make = Arc::new(make);
-        let start = |(number, cpu): (usize, &usize)| {
+        let start = |(number, (cpu, metrics)): (usize, (&usize, &Arc<WorkerMetrics>))| {
             let make = Arc::clone(&make);
-            let stats = Arc::new(WorkerStats::default());
             let seat = Seat {
                 number,
                 cpu: Some(*cpu),
                 driver: self.driver,
                 sockets: Arc::clone(&self.sockets),
-                stats: Arc::clone(&stats),
+                metrics: Arc::clone(metrics),
             };
             let mailbox = worker::start(seat, move |net, number| make(net, number))?;
-            Ok(Worker { handle: handle(number, mailbox), stats })
+            Ok(Worker { handle: handle(number, mailbox), metrics: Arc::clone(metrics) })
         };
-        self.cpus.iter().enumerate().map(start).collect()
+        self.cpus.iter().zip(&self.metrics).enumerate().map(start).collect()
     }
 }
 

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::base::{TimerId, Timestamp, WHEEL_TICK, Wheel};
-
-use super::stats::WorkerStats;
+use crate::observe::WorkerMetrics;
 
 /// Which directions of a socket to end.
 #[derive(Clone, Copy)]
@@ -64,10 +63,10 @@ struct Watch {
 
 impl Watch {
     /// Ends what has expired by `now` and names the next deadline.
-    fn look(&mut self, now: Timestamp, woken: &mut Vec<Waker>, stats: &WorkerStats) -> Option<Timestamp> {
+    fn look(&mut self, now: Timestamp, woken: &mut Vec<Waker>, metrics: &WorkerMetrics) -> Option<Timestamp> {
         if self.read <= now {
             self.read = Timestamp::NEVER;
-            stats.deadlines_passed.add(1);
+            metrics.deadlines_passed.add(1);
             if self.waiting {
                 woken.extend(self.waiter.take());
             } else {
@@ -77,7 +76,7 @@ impl Watch {
         }
         if self.write <= now {
             self.write = Timestamp::NEVER;
-            stats.deadlines_passed.add(1);
+            metrics.deadlines_passed.add(1);
             self.ended.write_expired = true;
             shutdown(self.fd, Direction::Both);
         }
@@ -92,20 +91,20 @@ pub(super) struct Deadlines {
     turned: Cell<Timestamp>,
     /// Room for the wakers of one turn.
     woken: RefCell<Vec<Waker>>,
-    stats: Arc<WorkerStats>,
+    metrics: Arc<WorkerMetrics>,
 }
 
 impl Deadlines {
-    pub(super) fn new(now: Timestamp, stats: Arc<WorkerStats>) -> Self {
+    pub(super) fn new(now: Timestamp, metrics: Arc<WorkerMetrics>) -> Self {
         let wheel = RefCell::new(Wheel::new(now));
-        Self { wheel, turned: Cell::new(now), woken: RefCell::default(), stats }
+        Self { wheel, turned: Cell::new(now), woken: RefCell::default(), metrics }
     }
 
     /// Ends and wakes what has expired by `now`.
     pub(super) fn turn(&self, now: Timestamp) {
         self.turned.set(now);
         let mut woken = self.woken.take();
-        self.wheel.borrow_mut().advance(now, |watch| watch.look(now, &mut woken, &self.stats));
+        self.wheel.borrow_mut().advance(now, |watch| watch.look(now, &mut woken, &self.metrics));
         woken.drain(..).for_each(Waker::wake);
         self.woken.replace(woken);
     }
@@ -162,6 +161,12 @@ impl Deadlines {
             watch.write = deadline;
         }
         wheel.arm(id, deadline);
+    }
+
+    /// Counts an operation handed to the driver.
+    #[inline]
+    pub(super) fn count_operation(&self) {
+        self.metrics.operations.increment();
     }
 
     /// No wait or read is under way any more.

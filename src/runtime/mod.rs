@@ -12,7 +12,6 @@ mod listen;
 mod net;
 mod probe;
 mod process;
-mod stats;
 mod stream;
 mod task;
 #[cfg(test)]
@@ -25,5 +24,4 @@ pub use listen::{BindError, SocketStore};
 pub use net::LiveNet;
 pub use probe::{Driver, DriverChoice, ProbeError, Verdict, probe};
 pub use process::{own_descriptors, yield_to_shards};
-pub use stats::{Counter, WorkerStats};
 pub use stream::{LiveReader, LiveWriter};

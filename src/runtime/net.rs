@@ -13,12 +13,12 @@ use monoio::net::UnixStream as Descriptor;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::base::{Address, Timestamp, UnixTime, WHEEL_TICK};
+use crate::observe::WorkerMetrics;
 use crate::proxy::net::Net;
 
 use super::clock;
 use super::deadline::Deadlines;
 use super::probe::Driver;
-use super::stats::WorkerStats;
 use super::stream::{LiveReader, LiveWriter, halves};
 use super::task;
 
@@ -37,14 +37,14 @@ const STALL_REST: Duration = Duration::from_millis(1);
 pub struct LiveNet {
     driver: Driver,
     deadlines: Rc<Deadlines>,
-    stats: Arc<WorkerStats>,
+    metrics: Arc<WorkerMetrics>,
 }
 
 impl LiveNet {
     /// The world of this thread, whose runtime is running on `driver`.
-    pub(super) fn new(driver: Driver, stats: Arc<WorkerStats>) -> Self {
-        let deadlines = Rc::new(Deadlines::new(clock::now(), Arc::clone(&stats)));
-        Self { driver, deadlines, stats }
+    pub(super) fn new(driver: Driver, metrics: Arc<WorkerMetrics>) -> Self {
+        let deadlines = Rc::new(Deadlines::new(clock::now(), Arc::clone(&metrics)));
+        Self { driver, deadlines, metrics }
     }
 
     /// Turns the wheel of deadlines, for ever; `each_tick` is told the time after every turn.
@@ -54,9 +54,9 @@ impl LiveNet {
             self.sleep(due).await;
             let now = clock::now();
             let lag = u64::try_from(now.since(due).as_nanos()).unwrap_or(u64::MAX);
-            self.stats.ticks.add(1);
-            self.stats.lag_nanos.add(lag);
-            self.stats.lag_nanos_max.raise(lag);
+            self.metrics.ticks.add(1);
+            self.metrics.lag_nanos.add(lag);
+            self.metrics.lag_nanos_max.raise(lag);
             if lag > STALL_MIN_NANOS {
                 // Data may have come in time and not been looked at yet: the sockets speak first.
                 monoio::time::sleep(STALL_REST).await;
@@ -74,8 +74,8 @@ impl LiveNet {
     }
 
     /// The figures of this shard's worker.
-    pub fn stats(&self) -> &Arc<WorkerStats> {
-        &self.stats
+    pub fn metrics(&self) -> &Arc<WorkerMetrics> {
+        &self.metrics
     }
 
     /// Takes a connected socket into this world, whatever its blocking mode was.
@@ -181,6 +181,6 @@ impl Net for LiveNet {
     }
 
     fn spawn(&self, future: impl Future<Output = ()> + 'static) {
-        task::spawn(&self.stats, future);
+        task::spawn(&self.metrics, future);
     }
 }

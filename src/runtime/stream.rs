@@ -32,14 +32,17 @@ struct Socket {
 impl Socket {
     /// A future that ends when a read would not block.
     fn wait(&self) -> impl Future<Output = io::Result<()>> + use<> {
+        self.deadlines.count_operation();
         self.descriptor().readable(false)
     }
 
     fn receive(&self, buffer: Buffer) -> impl Future<Output = (io::Result<usize>, Room)> + use<> {
+        self.deadlines.count_operation();
         self.descriptor().read(Room(buffer))
     }
 
     fn send(&self, chunk: Chunk) -> impl Future<Output = (io::Result<usize>, Chunk)> + use<> {
+        self.deadlines.count_operation();
         self.descriptor().write(chunk)
     }
 

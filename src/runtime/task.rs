@@ -8,14 +8,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::stats::WorkerStats;
+use crate::observe::WorkerMetrics;
 
 pin_project_lite::pin_project! {
     /// Ends when its task ends or panics.
     pub(super) struct Guarded<F> {
         #[pin]
         task: F,
-        stats: Arc<WorkerStats>,
+        metrics: Arc<WorkerMetrics>,
     }
 }
 
@@ -27,14 +27,14 @@ impl<F: Future<Output = ()>> Future for Guarded<F> {
         // A task that panicked is never polled again; what it shared with others is cells behind methods that never
         // await, so nothing is left half-way but by the method that panicked.
         catch_unwind(AssertUnwindSafe(|| this.task.poll(cx))).unwrap_or_else(|_| {
-            this.stats.panics.add(1);
+            this.metrics.panics.add(1);
             Poll::Ready(())
         })
     }
 }
 
 /// Runs `task` on this thread's runtime; a panic in it is counted and ends only that task.
-pub(super) fn spawn(stats: &Arc<WorkerStats>, task: impl Future<Output = ()> + 'static) {
+pub(super) fn spawn(metrics: &Arc<WorkerMetrics>, task: impl Future<Output = ()> + 'static) {
     // The handle is dropped at once: kept ones race with wakers of other threads (monoio #293).
-    drop(monoio::spawn(Guarded { task, stats: Arc::clone(stats) }));
+    drop(monoio::spawn(Guarded { task, metrics: Arc::clone(metrics) }));
 }

@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::base::{Address, Buffer, CidrSet, Timestamp};
-use crate::observe::EscapedText;
+use crate::observe::{EscapedText, WorkerMetrics};
 use crate::proxy::command::Command;
 use crate::proxy::net::{Net, Patience, Reader, Writer};
 use crate::proxy::shell::{Accepted, Shard};
@@ -23,7 +23,6 @@ use super::clock::now;
 use super::listen::SocketStore;
 use super::net::LiveNet;
 use super::probe::{Driver, DriverChoice, probe};
-use super::stats::WorkerStats;
 use super::stream::{LiveReader, LiveWriter};
 use super::{task, worker};
 
@@ -52,8 +51,8 @@ where
 {
     for driver in drivers() {
         let world = || async {
-            let net = LiveNet::new(driver, Arc::new(WorkerStats::default()));
-            task::spawn(net.stats(), net.clone().keep_time(|_| {}));
+            let net = LiveNet::new(driver, Arc::new(WorkerMetrics::default()));
+            task::spawn(net.metrics(), net.clone().keep_time(|_| {}));
             body(net).await;
         };
         let run = || worker::run(driver, world()).unwrap();
@@ -329,7 +328,7 @@ fn a_panic_ends_its_task_alone() {
         net.spawn(async move { flag.set(true) });
         net.sleep(in_millis(5)).await;
         assert!(survivor.get());
-        assert_eq!(net.stats().panics.value(), 1);
+        assert_eq!(net.metrics().panics.value(), 1);
     });
 }
 
@@ -457,7 +456,8 @@ impl Echoes {
     fn start(driver: Driver) -> Self {
         let sockets = Arc::new(SocketStore::default());
         let cpus = vec![super::allowed_cpus().unwrap()[0]; 2];
-        let fleet = Fleet { driver, cpus, sockets: Arc::clone(&sockets) };
+        let metrics = cpus.iter().map(|_| Arc::default()).collect();
+        let fleet = Fleet { driver, cpus, sockets: Arc::clone(&sockets), metrics };
         Self { workers: fleet.start(Echo::new).unwrap(), sockets }
     }
 
@@ -577,7 +577,7 @@ fn a_panic_while_serving_costs_one_connection() {
         for _ in 0..8 {
             assert_eq!(say(&mut TcpStream::connect(address).unwrap(), "x"), "x main 1");
         }
-        assert_eq!(echoes.workers.iter().map(|worker| worker.stats.panics.value()).sum::<u64>(), 1);
+        assert_eq!(echoes.workers.iter().map(|worker| worker.metrics.panics.value()).sum::<u64>(), 1);
     }
 }
 
@@ -599,7 +599,7 @@ fn accepting_pauses_at_the_maximum_of_connections() {
         drop(clients.remove(0));
         clients[1].set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         assert!(clients[1].read(&mut [0; 16]).unwrap() > 0, "a place became free");
-        assert!(echoes.workers[0].stats.accept_pauses.value() > 0);
+        assert!(echoes.workers[0].metrics.accept_pauses.value() > 0);
     }
 }
 
@@ -628,9 +628,9 @@ fn without_descriptors_it_sheds_and_recovers_alone() {
         drop(fillers);
         let last = clients.last_mut().unwrap();
         assert_eq!(say(last, "x"), "x main 1", "who waited is served");
-        let stats = &echoes.workers[0].stats;
-        assert!((1..20).contains(&stats.accept_errors.value()), "it does not spin");
-        assert!(stats.accept_shed.value() > 0);
+        let metrics = &echoes.workers[0].metrics;
+        assert!((1..20).contains(&metrics.accept_errors.value()), "it does not spin");
+        assert!(metrics.accept_shed.value() > 0);
     }
 }
 

@@ -16,6 +16,7 @@ use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use tokio::sync::mpsc;
 
 use crate::base::{Address, Timestamp, WHEEL_TICK};
+use crate::observe::WorkerMetrics;
 use crate::proxy::command::{Command, Reply};
 use crate::proxy::net::Net;
 use crate::proxy::shell::{Accepted, Shard};
@@ -27,7 +28,6 @@ use super::cpu;
 use super::listen::{BindError, SocketStore};
 use super::net::LiveNet;
 use super::probe::{Driver, ring_builder};
-use super::stats::WorkerStats;
 use super::task;
 
 /// Submission entries of a shard's ring. When they are used up in one turn, they are submitted early.
@@ -48,7 +48,7 @@ pub(super) struct Seat {
     pub cpu: Option<usize>,
     pub driver: Driver,
     pub sockets: Arc<SocketStore>,
-    pub stats: Arc<WorkerStats>,
+    pub metrics: Arc<WorkerMetrics>,
 }
 
 /// The other end of a worker's mailbox.
@@ -90,11 +90,11 @@ where
     let main = |started: &std_mpsc::SyncSender<io::Result<()>>| {
         let started = started.clone();
         async move {
-            let net = LiveNet::new(seat.driver, seat.stats);
+            let net = LiveNet::new(seat.driver, seat.metrics);
             let shard = make(net.clone(), seat.number);
             let worker = Rc::new(Worker::new(net, shard, seat.sockets));
             worker.spawn_time();
-            task::spawn(worker.net.stats(), Rc::clone(&worker).obey(commands));
+            task::spawn(worker.net.metrics(), Rc::clone(&worker).obey(commands));
             let _ = started.send(Ok(()));
             // Nothing else here: the main future is polled before sockets and timers get their turn.
             pending::<()>().await;
@@ -168,17 +168,17 @@ impl<S: Shard<Net = LiveNet>> Worker<S> {
 
     fn spawn_time(&self) {
         let shard = Rc::clone(&self.shard);
-        let stats = Arc::clone(self.net.stats());
+        let metrics = Arc::clone(self.net.metrics());
         let mut ticks = 0;
         let each_tick = move |now: Timestamp| {
             ticks += 1;
             // Time must go on whatever the shard does with it.
             let told = ticks % TICKS_PER_SHARD_TICK == 0;
             if told && catch_unwind(AssertUnwindSafe(|| shard.tick(now))).is_err() {
-                stats.panics.add(1);
+                metrics.panics.add(1);
             }
         };
-        task::spawn(self.net.stats(), self.net.clone().keep_time(each_tick));
+        task::spawn(self.net.metrics(), self.net.clone().keep_time(each_tick));
     }
 
     /// Does what the mailbox says, in order. A drain goes on in the background.
@@ -204,7 +204,7 @@ impl<S: Shard<Net = LiveNet>> Worker<S> {
     /// What `call` returns, or nothing where it panicked.
     fn guarded<T>(&self, call: impl FnOnce() -> T) -> Option<T> {
         let outcome = catch_unwind(AssertUnwindSafe(call));
-        self.net.stats().panics.add(u64::from(outcome.is_err()));
+        self.net.metrics().panics.add(u64::from(outcome.is_err()));
         outcome.ok()
     }
 

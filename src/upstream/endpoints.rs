@@ -42,6 +42,18 @@ pub struct Endpoint<C> {
     retired: Cell<bool>,
 }
 
+/// What [`UpstreamState::connections`] sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// In use and idle.
+    pub open: u64,
+    pub idle: u64,
+    /// Requests in line for one.
+    pub waiting: u64,
+    /// Closed while idle since the call before.
+    pub evicted: u64,
+}
+
 /// The endpoint of the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pick {
@@ -195,6 +207,19 @@ impl<C: Parked> UpstreamState<C> {
     /// A connect to the endpoint failed; true when that marked it down.
     pub fn connect_failed(&self, id: EndpointId, now: Timestamp, random: u64) -> bool {
         self.plan.endpoint(id).health.failed(&self.plan.mark_down, now, random)
+    }
+
+    /// The connections of all endpoints, as of now.
+    pub fn connections(&self) -> Connections {
+        let mut sum = Connections::default();
+        for endpoint in &self.endpoints {
+            let mut pool = endpoint.pool.borrow_mut();
+            sum.open += u64::from(endpoint.permits.open_count());
+            sum.idle += pool.len() as u64;
+            sum.waiting += endpoint.permits.waiting_count() as u64;
+            sum.evicted += pool.take_evicted();
+        }
+        sum
     }
 
     /// Closes ended and aged idle connections: a bounded number per call, all of them over repeated calls.

@@ -12,7 +12,7 @@ mod replay;
 
 pub use balance::{Candidate, TRIED_MAX, Tried};
 pub use budget::{Budget, BudgetPlan};
-pub use endpoints::{Acquired, Endpoint, FailedAttempt, InFlight, Pick, UpstreamState};
+pub use endpoints::{Acquired, Connections, Endpoint, FailedAttempt, InFlight, Pick, UpstreamState};
 pub use health::{EndpointHealth, MarkDown, Standing};
 pub use permit::{Permit, Permits, Turn, Waiting};
 pub use plan::{Balance, EndpointPlan, Timeouts, UpstreamPlan};

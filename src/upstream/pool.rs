@@ -108,6 +108,8 @@ pub struct Pool<C> {
     idle: VecDeque<Idle<C>>,
     limits: PoolLimits,
     counts: PoolCounts,
+    /// Of [`PoolCounts::discarded`], what was not reported yet.
+    evicted: u64,
     /// Where the next sweep goes on looking.
     cursor: usize,
 }
@@ -121,7 +123,7 @@ struct Idle<C> {
 impl<C: Parked> Pool<C> {
     /// An empty pool.
     pub fn new(limits: PoolLimits) -> Self {
-        Self { idle: VecDeque::new(), limits, counts: PoolCounts::default(), cursor: 0 }
+        Self { idle: VecDeque::new(), limits, counts: PoolCounts::default(), evicted: 0, cursor: 0 }
     }
 
     /// The newest connection that can take a request; those found unfit on the way are closed and counted.
@@ -199,6 +201,11 @@ impl<C: Parked> Pool<C> {
         self.idle.is_empty()
     }
 
+    /// Connections closed while idle since the last call.
+    pub fn take_evicted(&mut self) -> u64 {
+        std::mem::take(&mut self.evicted)
+    }
+
     /// What the pool has done so far.
     pub fn counts(&self) -> &PoolCounts {
         &self.counts
@@ -217,6 +224,7 @@ impl<C: Parked> Pool<C> {
 
     fn count(&mut self, reason: Discard) {
         self.counts.discarded[reason as usize] += 1;
+        self.evicted += 1;
     }
 }
 
@@ -305,6 +313,7 @@ mod tests {
         closed.borrow_mut().extend([2, 3]);
         assert_eq!(pool.take(at(1)).map(|c| c.name), Some(1));
         assert_eq!(pool.counts().discarded(Discard::Ended), 2);
+        assert_eq!((pool.take_evicted(), pool.take_evicted()), (2, 0), "each is reported once");
     }
 
     #[test]

@@ -50,3 +50,26 @@ fn the_counters_add_up_with_the_requests_made() {
     assert_eq!(sum("tidegate_connections_accepted_total"), 4.0);
     assert_eq!(origin.requests(), 100);
 }
+
+#[test]
+fn what_is_held_shows_in_the_gauges_and_leaves_them() {
+    let origin = Origin::start();
+    let gateway = Gateway::start(&forwarding_with(&[&origin.address], ""));
+    let sum = |name: &str| {
+        let metrics = gateway.metrics();
+        let of_name = metrics.iter().filter(|(sample, _)| sample.split('{').next() == Some(name));
+        of_name.map(|(_, value)| value).sum::<f64>()
+    };
+    let mut waiting = gateway.client();
+    waiting.send(b"GET /hang HTTP/1.1\r\nhost: a\r\n\r\n");
+    wait_until("the exchange is under way", || sum("tidegate_exchanges_in_flight") == 1.0);
+    wait_until("its attempt is", || sum("tidegate_endpoint_attempts_in_flight") == 1.0);
+    assert_eq!(gateway.get("/").status, 200);
+    wait_until("both connections are seen", || sum("tidegate_upstream_connections_open") == 2.0);
+    wait_until("one is idle", || sum("tidegate_upstream_connections_idle") == 1.0);
+    drop(waiting);
+    wait_until("nothing is under way", || sum("tidegate_exchanges_in_flight") == 0.0);
+    wait_until("the idle one is left", || sum("tidegate_upstream_connections_open") == 1.0);
+    assert_eq!(sum("tidegate_endpoint_attempts_in_flight"), 0.0);
+    assert!(sum("tidegate_shard_operations_total") >= 8.0 && sum("tidegate_shard_accepted_total") == 2.0);
+}
