@@ -17,13 +17,18 @@ pub struct RequestId(ArrayVec<u8, REQUEST_ID_BYTES_MAX>);
 
 impl RequestId {
     /// One of ours.
+    #[inline]
     pub fn new(id: [u8; REQUEST_ID_BYTES]) -> Self {
         Self::taken(&id)
     }
 
     /// A peer's, which was found acceptable; what is beyond the longest acceptable one is cut.
+    #[inline]
     pub fn taken(id: &[u8]) -> Self {
-        Self(id.iter().copied().take(REQUEST_ID_BYTES_MAX).collect())
+        let mut text = ArrayVec::new();
+        // What was cut fits.
+        let _ = text.try_extend_from_slice(id.get(..REQUEST_ID_BYTES_MAX).unwrap_or(id));
+        Self(text)
     }
 
     /// Its text; empty where ids are off.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::adopted::Adopted;
-use super::connection::Connection;
+use super::connection::{Connection, IpText};
 use super::failure::Failure;
 use super::net::Net;
 use super::shard::Shard;
@@ -241,20 +241,22 @@ impl<'a, N: Net> Exchange<'a, N> {
         let Some(format) = self.adopted.snapshot.log_format.as_ref() else { return };
         let (head, bytes) = (&self.memory.request, self.buffer.filled());
         let snapshot = &self.adopted.snapshot;
-        let client = self.connection.client_text(self.cx.client);
+        let (method, other) = (head.method_text, self.other_client());
+        let client = other.as_ref().unwrap_or(&self.connection.peer_text);
+        let protocol = if head.version == Version::Http10 { b"HTTP/1.0" } else { b"HTTP/1.1" };
         let upstream = tally.upstream.map(|id| &snapshot.upstreams[id.index()]);
         let endpoint = upstream.zip(tally.endpoint).map(|(entry, id)| &entry.endpoints[id.index()]);
         let logged = |field, name| if format.has(field) { self.field(name).unwrap_or_default() } else { b"" };
         let record = Record {
             request_id: Escaped::plain(self.cx.request_id.as_bytes()),
-            time: self.wall.plus(now.since(tally.timing.parsed.unwrap_or(now))),
+            time: self.wall.plus_nanos(now.nanos_since(tally.timing.parsed.unwrap_or(now))),
             listener: self.listener.label.as_escaped(),
             client: Escaped::plain(client.as_bytes()),
-            method: Escaped::plain(head.method_text.of(bytes)),
+            method: Escaped::front_of(bytes.get(method.start as usize..).unwrap_or_default(), method.len()),
             host: Escaped::plain(self.cx.host(bytes, &self.memory.written)),
             path: self.cx.path(head, bytes, &self.memory.written),
             query: self.cx.query(head, bytes).unwrap_or_default(),
-            protocol: Escaped::plain(if head.version == Version::Http10 { b"HTTP/1.0" } else { b"HTTP/1.1" }),
+            protocol: Escaped::plain(protocol),
             status: tally.status,
             route: self.cx.route.map_or(Escaped::default(), |id| snapshot.route(id).label.as_escaped()),
             upstream: upstream.map_or(Escaped::default(), |entry| entry.label.as_escaped()),
@@ -272,5 +274,11 @@ impl<'a, N: Net> Exchange<'a, N> {
             upstream_reused: tally.upstream_reused,
         };
         shard.log(format, &record, now);
+    }
+
+    /// The text of the client's address where the client is not the peer.
+    fn other_client(&self) -> Option<IpText> {
+        let client = self.cx.client;
+        (client != self.connection.peer.ip()).then(|| self.connection.client_text(client))
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn ends_here<N: Net>(x: &Exchange<'_, N>) -> bool {
 fn name_the_exchange<N: Net>(x: &mut Exchange<'_, N>) {
     let bytes = x.buffer.filled();
     let fields = &x.memory.request.fields;
-    x.cx.peer_is_trusted = x.listener.trusts(&x.connection.peer);
+    x.cx.peer_is_trusted = !x.listener.trusted.is_empty() && x.listener.trusts(&x.connection.peer);
     x.cx.client = client_address(x);
     let plan = &x.adopted.snapshot.gateway;
     let random = &mut *x.shard.random.borrow_mut();
