@@ -139,9 +139,15 @@ impl<C: Parked> Pool<C> {
         None
     }
 
-    /// Keeps a connection for later, or closes it at once when it is used up. A full pool closes the longest idle one.
+    /// Keeps a connection for later, or closes it at once when it is used up.
     pub fn put(&mut self, connection: C, now: Timestamp) {
-        let Some(connection) = self.admit(connection, now) else { return };
+        if let Some(connection) = self.admit(connection, now) {
+            self.keep(connection, now);
+        }
+    }
+
+    /// Keeps a connection that was just admitted. A full pool closes the longest idle one.
+    pub fn keep(&mut self, connection: C, now: Timestamp) {
         if self.limits.idle_max == 0 {
             return self.count(Discard::Room);
         }
