@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::connection::Connection;
-use super::exchange::{self, Memory, Next};
+use super::exchange::{self, Next, Scratch};
 use super::head::{self, Received};
 use super::net::{self, Net, Patience, Reader, Writer};
 use super::respond;
@@ -83,11 +83,11 @@ async fn session<N: Net>(shard: &Rc<Shard<N>>, connection: &Rc<Connection<N>>) -
 
 /// One run of requests: until the buffer is empty, or the connection must close.
 pub(super) async fn requests<N: Net>((shard, connection): (Rc<Shard<N>>, Rc<Connection<N>>)) -> Next {
-    let mut memory = shard.memory();
+    let mut scratch = shard.scratch();
     let mut buffer = connection.ahead.borrow_mut().take().unwrap_or_else(|| shard.buffers.small());
     let mut in_a_row = 0;
     let next = loop {
-        match request(&shard, &connection, &mut buffer, &mut memory).await {
+        match request(&shard, &connection, &mut buffer, &mut scratch).await {
             Next::Idle if !buffer.filled().is_empty() => {}
             Next::Idle => break Next::Idle,
             Next::Close => break Next::Close,
@@ -104,7 +104,7 @@ pub(super) async fn requests<N: Net>((shard, connection): (Rc<Shard<N>>, Rc<Conn
         }
     };
     shard.buffers.give(buffer);
-    shard.give_memory(memory);
+    shard.give_scratch(scratch);
     next
 }
 
@@ -113,14 +113,14 @@ async fn request<N: Net>(
     shard: &Rc<Shard<N>>,
     connection: &Connection<N>,
     buffer: &mut Buffer,
-    memory: &mut Memory,
+    scratch: &mut Scratch,
 ) -> Next {
     let adopted = shard.adopted();
     let listener = connection.current_listener(&adopted);
     let started = shard.net.now();
     connection.responding.set(false);
-    memory.reset();
-    let refused = match head::receive(shard, connection, &listener, buffer, memory, started).await {
+    scratch.memory.reset();
+    let refused = match head::receive(shard, connection, &listener, buffer, &mut scratch.memory, started).await {
         Received::Head => None,
         Received::Refused(failure) => Some(failure),
         Received::Nothing => return Next::Close,
@@ -130,7 +130,7 @@ async fn request<N: Net>(
         }
     };
     connection.requests.set(connection.requests.get().saturating_add(1));
-    let next = exchange::run(shard, &adopted, connection, &listener, buffer, memory, started, refused).await;
+    let next = exchange::run(shard, &adopted, connection, &listener, buffer, scratch, started, refused).await;
     if let Some(ahead) = connection.ahead.borrow_mut().take() {
         buffer.vec().extend_from_slice(ahead.filled());
         shard.buffers.give(ahead);

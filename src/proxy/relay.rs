@@ -10,9 +10,10 @@ use super::body::{BodyError, BodyReader, Pace, Progress, Relay, SinkFraming};
 use super::encode::{self, ConnectionOption, OWN_FIELDS_BYTES, ResponseFraming, ResponseParts};
 use super::exchange::{Exchange, Next};
 use super::failure::Failure;
-use super::forward::{Failed, Upload, malformed_response};
+use super::forward::{Failed, malformed_response};
 use super::lease::Halves;
 use super::net::Net;
+use super::transfer::Transfer;
 use crate::base::Buffer;
 use crate::http::h1::Hop;
 use crate::http::header::KnownName;
@@ -28,7 +29,7 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
     route: &RoutePlan,
     upstream: &Halves<N>,
     mut received: Buffer,
-    upload: &mut Upload<'_, F>,
+    upload: &mut Transfer<'_, N, F>,
 ) -> Result<bool, Failed> {
     x.tally.timing.first_byte = Some(x.shard.net.now());
     let head = &x.memory.response;
@@ -37,11 +38,11 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
     let sink = if framing == ResponseFraming::Chunked { SinkFraming::Chunked } else { SinkFraming::Plain };
     // What the head will say of the connection is what becomes of it. An answer before the end of the request's content
     // ends it too: what is left of that will not be waited for.
-    if framing == ResponseFraming::Close || !(x.body_read || upload.ended) || !x.keeps_alive() {
+    if framing == ResponseFraming::Close || !(x.body_read || upload.has_ended()) || !x.keeps_alive() {
         x.persistent = false;
         x.close_delimited = true;
     }
-    let mut body = BodyReader::new(head.body, u64::MAX, x.head_limits());
+    let mut body = BodyReader::new(head.body, u64::MAX, x.terms.head_limits());
     body.forwards_trailers = x.hop.te_trailers;
     let mut out = room_for(x, route, received.filled().len());
     encode::response(&response_parts(x, &route.policies, &hop, framing, &received), out.vec());
@@ -133,8 +134,8 @@ fn pace_of<N: Net>(x: &Exchange<'_, N>, received: &Buffer, whole: bool) -> Pace 
         && content_type().is_some_and(|value| {
             value.get(..EVENT_STREAM.len()).is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM))
         });
-    let bound = if streams { x.timeouts.lifetime } else { x.timeouts.total };
-    Pace { idle: x.timeouts.idle, until: x.cx.started.plus(bound), rate_min: 0, grace: x.timeouts.idle }
+    let bound = if streams { x.terms.lifetime() } else { x.terms.total() };
+    Pace { idle: x.terms.idle(), until: x.cx.started.plus(bound), rate_min: 0, grace: x.terms.idle() }
 }
 
 const EVENT_STREAM: &[u8] = b"text/event-stream";
@@ -153,7 +154,7 @@ async fn relay_body<N: Net, F: Future<Output = Result<(), BodyError>>>(
     sink: SinkFraming,
     pace: Pace,
     body: &mut BodyReader,
-    upload: &mut Upload<'_, F>,
+    upload: &mut Transfer<'_, N, F>,
 ) -> Result<bool, Failed> {
     let (shard, connection) = (x.shard, x.connection);
     connection.responding.set(true);
@@ -165,13 +166,15 @@ async fn relay_body<N: Net, F: Future<Output = Result<(), BodyError>>>(
         framing: sink,
         pace,
     };
-    let mut progress = Progress::default();
+    let progress = Progress::default();
     let (gate, beyond) = (Cell::new(true), Cell::new(false));
+    relay.begin(out, body, &progress);
     let event = {
         let mark = |bytes: &[u8]| beyond.set(beyond.get() || !bytes.is_empty());
-        let mut relaying = pin!(relay.run(out, body, &mut progress, &gate, mark));
+        let mut rest = pin!((!body.is_done()).then(|| relay.rest(body, &progress, &gate, mark)));
+        let mut download = Transfer::new(&relay, &progress, rest.as_mut());
         poll_fn(|cx| {
-            if let Poll::Ready(result) = relaying.as_mut().poll(cx) {
+            if let Poll::Ready(result) = download.poll(cx) {
                 return Poll::Ready(Event::Relayed(result));
             }
             // A failed upload shows in what the upstream answers; here it only ends.
@@ -182,7 +185,7 @@ async fn relay_body<N: Net, F: Future<Output = Result<(), BodyError>>>(
         })
         .await
     };
-    x.tally.bytes_out += progress.written;
+    x.tally.bytes_out += progress.written.get();
     match event {
         Event::Relayed(Ok(())) => Ok(beyond.get()),
         Event::Relayed(Err(error)) => Err(Failed::for_good(cut(x, &error))),
@@ -197,7 +200,7 @@ async fn relay_body<N: Net, F: Future<Output = Result<(), BodyError>>>(
 fn cut<N: Net>(x: &mut Exchange<'_, N>, error: &BodyError) -> Failure {
     x.next = Next::Close;
     let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
-    let late = x.shard.net.now() >= x.cx.started.plus(x.timeouts.total);
+    let late = x.shard.net.now() >= x.cx.started.plus(x.terms.total());
     match error {
         BodyError::Source(error) | BodyError::Sink(error) if timed_out(error) && late => {
             Failure::of(Reason::TotalTimeout)
