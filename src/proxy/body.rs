@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::net::{self, Net, Patience, Writer};
+use super::terms::Terms;
 use crate::base::{Buffer, BufferPool, LARGE_BUFFER_BYTES, SMALL_BUFFER_BYTES, Timestamp};
 use crate::http::Body;
 use crate::http::h1::{
@@ -75,19 +76,35 @@ struct Chunks {
 }
 
 impl BodyReader {
-    /// A reader of a body framed as `body`.
-    pub fn new(body: Body, content_max: u64, trailer_limits: HeadLimits) -> Self {
-        let remaining = match body {
-            Body::Empty => Remaining::Length(0),
-            Body::Length(length) => Remaining::Length(length),
-            Body::Chunked => {
-                let (decoder, trailers) = Default::default();
-                Remaining::Chunked(Chunks { decoder, trailers, trailer_limits })
-            }
-            Body::UntilClose => Remaining::UntilClose,
-        };
-        let is_done = matches!(body, Body::Empty | Body::Length(0));
-        Self { remaining, is_done, content: 0, content_max, forwards_trailers: false }
+    /// A reader of no body.
+    #[inline]
+    pub const fn new() -> Self {
+        Self {
+            remaining: Remaining::Length(0),
+            is_done: true,
+            content: 0,
+            content_max: u64::MAX,
+            forwards_trailers: false,
+        }
+    }
+
+    /// Makes it a reader of a body framed as `body`; in place, since what chunks take is large.
+    #[inline]
+    pub fn expect(&mut self, body: Body, content_max: u64, terms: &Terms<'_>) {
+        self.content_max = content_max;
+        self.is_done = matches!(body, Body::Empty | Body::Length(0));
+        match body {
+            Body::Empty => {}
+            Body::Length(length) => self.remaining = Remaining::Length(length),
+            Body::Chunked => self.expect_chunks(terms.head_limits()),
+            Body::UntilClose => self.remaining = Remaining::UntilClose,
+        }
+    }
+
+    #[inline(never)]
+    fn expect_chunks(&mut self, trailer_limits: HeadLimits) {
+        let (decoder, trailers) = Default::default();
+        self.remaining = Remaining::Chunked(Chunks { decoder, trailers, trailer_limits });
     }
 
     /// Whether the message has been read to its end.
@@ -99,6 +116,11 @@ impl BodyReader {
     /// Appends the content among `input` to `out`, framed for `sink`, and returns how many octets of `input` belong to
     /// this message. At the message's end the end of the sink's framing is appended too.
     pub fn take(&mut self, input: &[u8], sink: SinkFraming, out: &mut Vec<u8>) -> Result<usize, BodyError> {
+        if self.passes_through(sink) {
+            let end = self.pass(input)?;
+            out.extend_from_slice(&input[..end]);
+            return Ok(end);
+        }
         let mut used = 0;
         while used < input.len() && !self.is_done() {
             let (start, end, next) = self.step(&input[used..])?;
@@ -149,10 +171,7 @@ impl BodyReader {
     }
 
     fn append(&mut self, content: &[u8], sink: SinkFraming, out: &mut Vec<u8>) -> Result<(), BodyError> {
-        self.content += content.len() as u64;
-        if self.content > self.content_max {
-            return Err(BodyError::TooLarge);
-        }
+        self.count(content.len())?;
         match sink {
             SinkFraming::Plain => out.extend_from_slice(content),
             SinkFraming::Chunked if content.is_empty() => {}
@@ -179,14 +198,25 @@ impl BodyReader {
             && matches!(self.remaining, Remaining::Length(_) | Remaining::UntilClose)
     }
 
+    /// How many octets of `input` belong to a message that passes through.
+    fn pass(&mut self, input: &[u8]) -> Result<usize, BodyError> {
+        let (_, end, _) = self.step(input)?;
+        self.count(end)?;
+        Ok(end)
+    }
+
+    fn count(&mut self, content: usize) -> Result<(), BodyError> {
+        self.content += content as u64;
+        if self.content > self.content_max { Err(BodyError::TooLarge) } else { Ok(()) }
+    }
+
     /// [`Self::take`] in place, for a body that passes through: cuts `buffer` behind the message's last octet and
     /// returns how many octets were beyond it, which `beyond` is given.
     fn take_in_place(&mut self, buffer: &mut Buffer, beyond: impl FnOnce(&[u8])) -> Result<(), BodyError> {
         let (_, end, _) = self.step(buffer.filled())?;
         beyond(&buffer.filled()[end..]);
         buffer.vec().truncate(end);
-        self.content += end as u64;
-        if self.content > self.content_max { Err(BodyError::TooLarge) } else { Ok(()) }
+        self.count(end)
     }
 }
 
@@ -246,18 +276,17 @@ impl<N: Net> Relay<'_, N> {
     }
 
     /// The end of the write under way.
-    pub fn poll_begun(&self, cx: &mut Context<'_>, progress: &Progress) -> Poll<Result<(), BodyError>> {
+    pub fn poll_begun(&self, cx: &mut Context<'_>, progress: &Progress) -> Poll<io::Result<()>> {
         let (result, out) = ready!(self.sink.borrow_mut().poll_write(cx));
         let length = out.filled().len() as u64;
         self.buffers.give(out);
         if let Some(began) = progress.began.take() {
             progress.wrote_for(self.net.now().since(began));
         }
-        if let Err(error) = result {
-            return Poll::Ready(Err(BodyError::Sink(error)));
+        if result.is_ok() {
+            progress.written.set(progress.written.get() + length);
         }
-        progress.written.set(progress.written.get() + length);
-        Poll::Ready(Ok(()))
+        Poll::Ready(result)
     }
 
     /// Moves the rest of the body, once `gate` is open. Octets of the source beyond its end go to `beyond`. Whoever
@@ -278,7 +307,7 @@ impl<N: Net> Relay<'_, N> {
                 continue;
             }
             self.begin(out, reader, progress);
-            poll_fn(|cx| self.poll_begun(cx, progress)).await?;
+            poll_fn(|cx| self.poll_begun(cx, progress)).await.map_err(BodyError::Sink)?;
         }
         Ok(())
     }

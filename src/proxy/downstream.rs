@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::connection::Connection;
-use super::exchange::{self, Next, Scratch};
+use super::exchange::{self, Exchange, Next, Scratch};
 use super::head::{self, Received};
 use super::net::{self, Net, Patience, Reader, Writer};
 use super::respond;
@@ -130,7 +130,9 @@ async fn request<N: Net>(
         }
     };
     connection.requests.set(connection.requests.get().saturating_add(1));
-    let next = exchange::run(shard, &adopted, connection, &listener, buffer, scratch, started, refused).await;
+    let is_refused = refused.is_some();
+    let mut x = Exchange::begin(shard, &adopted, connection, &listener, buffer, scratch, started, is_refused);
+    let next = exchange::run(&mut x, refused).await;
     if let Some(ahead) = connection.ahead.borrow_mut().take() {
         buffer.vec().extend_from_slice(ahead.filled());
         shard.buffers.give(ahead);

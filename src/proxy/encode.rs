@@ -126,7 +126,7 @@ pub fn request(parts: &RequestParts<'_>, out: &mut Vec<u8>) -> Result<(), Render
     let dropped = (REQUEST_OWNED | parts.hop.strip() | known_bits(request_id, edits)) as u64;
     copy_fields(out, bytes, parts.head.fields.as_slice(), |field| match field.known {
         Some(known) => dropped & known.bit() as u64 != 0,
-        None => drops_unknown_field(field, parts, request_id) || edits.is_some_and(|edits| edits.drops(field, bytes)),
+        None => drops_unknown_field(field, parts, request_id, edits),
     });
     append_edits(edits, out);
     about_the_client(parts, out);
@@ -192,9 +192,16 @@ fn host(parts: &RequestParts<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> 
 
 /// A field we have no number for goes on unless it was listed in `Connection`, or claims to speak for a proxy, or is
 /// an alias of an owned one: CGI-style servers read `_` in a name as `-`.
-fn drops_unknown_field(field: &Field, parts: &RequestParts<'_>, request_id: Option<&HeaderName>) -> bool {
+// Apart, so that the fields that have a number are gone through in registers.
+#[inline(never)]
+fn drops_unknown_field(
+    field: &Field,
+    parts: &RequestParts<'_>,
+    request_id: Option<&HeaderName>,
+    edits: Option<&HeaderEdits>,
+) -> bool {
     let name = field.name.of(parts.bytes);
-    if parts.hop.drops(field, parts.bytes) {
+    if parts.hop.drops(field, parts.bytes) || edits.is_some_and(|edits| edits.drops(field, parts.bytes)) {
         return true;
     }
     if matches!(request_id, Some(HeaderName::Other(own)) if name.eq_ignore_ascii_case(own.as_bytes())) {
@@ -332,6 +339,7 @@ fn about_the_exchange(parts: &RequestParts<'_>, request_id: Option<&HeaderName>,
     }
 }
 
+#[inline(always)]
 fn request_id_line(name: &HeaderName, id: &[u8], out: &mut Vec<u8>) {
     match (name, <&[u8; REQUEST_ID_BYTES]>::try_from(id)) {
         // The usual name and an id of ours.
@@ -444,6 +452,7 @@ pub fn response(parts: &ResponseParts<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
+#[inline(never)]
 fn drops_unknown_response_field(
     field: &Field,
     parts: &ResponseParts<'_>,

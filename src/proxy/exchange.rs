@@ -127,57 +127,60 @@ pub(super) struct Exchange<'a, N: Net> {
     pub next: Next,
 }
 
-/// Answers one request, or refuses it for `refused`, and records it.
-#[expect(clippy::too_many_arguments, reason = "the parts of an exchange, put together here and nowhere else")]
-pub(super) async fn run<N: Net>(
-    shard: &Rc<Shard<N>>,
-    adopted: &Adopted<N>,
-    connection: &Connection<N>,
-    listener: &ListenerPlan,
-    buffer: &mut Buffer,
-    scratch: &mut Scratch,
-    started: Timestamp,
-    refused: Option<Failure>,
-) -> Next {
-    let Scratch { memory, cx, tally } = scratch;
-    cx.begin(started);
-    *tally = Tally { timing: Timing { started, ..Timing::default() }, ..Tally::default() };
-    let consumed = if refused.is_some() { buffer.filled().len() } else { memory.request.length };
-    let body_read = refused.is_none() && matches!(memory.request.body, Body::Empty | Body::Length(0));
-    let mut x = Exchange {
-        shard,
-        adopted,
-        connection,
-        listener,
-        terms: Terms::of(listener),
-        buffer,
-        memory,
-        cx,
-        hop: Hop::default(),
-        watch: Watch::Off,
-        tally,
-        consumed,
-        body_read,
-        body_gone: false,
-        close_delimited: false,
-        persistent: refused.is_none(),
-        wall: shard.net.unix_time(),
-        ended: None,
-        next: Next::Idle,
-    };
-    shard.metrics.requests.increment();
-    x.tally.timing.parsed = Some(shard.net.now());
+/// Answers the request, or refuses it for `refused`, and records it.
+pub(super) async fn run<N: Net>(x: &mut Exchange<'_, N>, refused: Option<Failure>) -> Next {
     let result = match refused {
         Some(failure) => Err(failure),
-        None => answer(&mut x).await,
+        None => answer(x).await,
     };
     if let Err(failure) = result {
-        respond::fail(&mut x, failure).await;
+        respond::fail(x, failure).await;
     }
     x.finish()
 }
 
 impl<'a, N: Net> Exchange<'a, N> {
+    /// An exchange whose request head stands in the scratch, or is refused: then all that was received belongs to it.
+    #[expect(clippy::too_many_arguments, reason = "the parts of an exchange, put together here and nowhere else")]
+    #[inline]
+    pub fn begin(
+        shard: &'a Rc<Shard<N>>,
+        adopted: &'a Adopted<N>,
+        connection: &'a Connection<N>,
+        listener: &'a ListenerPlan,
+        buffer: &'a mut Buffer,
+        scratch: &'a mut Scratch,
+        started: Timestamp,
+        is_refused: bool,
+    ) -> Self {
+        let Scratch { memory, cx, tally } = scratch;
+        cx.begin(started);
+        *tally = Tally { timing: Timing { started, ..Timing::default() }, ..Tally::default() };
+        tally.timing.parsed = Some(shard.net.now());
+        shard.metrics.requests.increment();
+        Self {
+            shard,
+            adopted,
+            connection,
+            listener,
+            terms: Terms::of(listener),
+            consumed: if is_refused { buffer.filled().len() } else { memory.request.length },
+            body_read: !is_refused && matches!(memory.request.body, Body::Empty | Body::Length(0)),
+            buffer,
+            memory,
+            cx,
+            hop: Hop::default(),
+            watch: Watch::Off,
+            tally,
+            body_gone: false,
+            close_delimited: false,
+            persistent: !is_refused,
+            wall: shard.net.unix_time(),
+            ended: None,
+            next: Next::Idle,
+        }
+    }
+
     /// The route the request takes.
     fn route(&mut self) -> Result<&'a RoutePlan, Failure> {
         let (head, bytes) = (&self.memory.request, self.buffer.filled());

@@ -12,7 +12,7 @@ use super::body::{BodyError, BodyReader, Pace, Progress, Relay, SinkFraming};
 use super::encode::{self, OWN_FIELDS_BYTES, RequestParts};
 use super::exchange::Exchange;
 use super::failure::Failure;
-use super::lease::{self, Halves};
+use super::lease::{self, Found, Halves};
 use super::net::{Net, Patience, Reader};
 use super::transfer::Transfer;
 use super::{head, relay, upgrade};
@@ -41,7 +41,13 @@ pub(super) async fn send<N: Net>(x: &mut Exchange<'_, N>, route: &RoutePlan, pla
     loop {
         tries.begin();
         x.tally.attempts += 1;
-        let failed = match lease::acquire(x, &mut choice, now, deadline).await {
+        let lease = match lease::acquire(x, &mut choice, now) {
+            Ok(Found::Idle(lease)) => Ok(lease),
+            // Boxed: rare next to reuse, and larger.
+            Ok(Found::Wanted(wanted)) => Box::pin(wanted.get(x, &mut choice, now, deadline)).await,
+            Err(failed) => Err(failed),
+        };
+        let failed = match lease {
             Ok(lease) => {
                 let outcome = attempt(x, route, plan, &lease.connection.halves, upgrade, deadline).await;
                 lease.end(x, outcome.as_ref().copied().map_err(|failed| failed.failure.reason));
@@ -89,7 +95,8 @@ async fn attempt<N: Net>(
     upgrade: Option<&str>,
     deadline: Timestamp,
 ) -> Result<bool, Failed> {
-    let mut body = BodyReader::new(x.memory.request.body, x.terms.body_bytes(), x.terms.head_limits());
+    let mut body = BodyReader::new();
+    body.expect(x.memory.request.body, x.terms.body_bytes(), &x.terms);
     let out = first_write(x, route, plan, upgrade, &mut body).map_err(Failed::for_good)?;
     let at_hand = body.content;
     let progress = Progress::default();
@@ -110,8 +117,8 @@ async fn attempt<N: Net>(
         let mut rest = pin!((!body.is_done()).then(|| relay.rest(&mut body, &progress, &gate, beyond)));
         let mut upload = Transfer::new(&relay, &progress, rest.as_mut());
         let continue_at = waits.then(|| shard.net.now().plus(CONTINUE_WAIT));
-        let waiting = Waiting { gate: &gate, deadline, head_deadline: Timestamp::NEVER, continue_at };
-        let outcome = match response_head(x, &halves.reader, &mut upload, waiting, upgrade).await {
+        let mut waiting = Waiting { gate: &gate, deadline, head_deadline: Timestamp::NEVER, continue_at };
+        let outcome = match response_head(x, &halves.reader, &mut upload, &mut waiting, upgrade.is_some()).await {
             // Nobody can have agreed to a request that has not arrived.
             Ok(received) if x.memory.response.status == 101 && !upload.was_sent() => {
                 shard.buffers.give(received);
@@ -228,7 +235,6 @@ fn upload_failure(error: &BodyError) -> Failure {
 }
 
 /// What the wait for a response head is bound by.
-#[derive(Clone, Copy)]
 struct Waiting<'w> {
     /// Opened when the body may be sent.
     gate: &'w Cell<bool>,
@@ -259,8 +265,8 @@ async fn response_head<N: Net, F: Future<Output = Result<(), BodyError>>>(
     x: &mut Exchange<'_, N>,
     reader: &RefCell<N::Reader>,
     upload: &mut Transfer<'_, N, F>,
-    mut waiting: Waiting<'_>,
-    upgrade: Option<&str>,
+    waiting: &mut Waiting<'_>,
+    upgrades: bool,
 ) -> Result<Buffer, Failed> {
     let shard = x.shard;
     let mut scanner = HeadScanner::default();
@@ -282,7 +288,7 @@ async fn response_head<N: Net, F: Future<Output = Result<(), BodyError>>>(
             x.poll_client(cx).map(|_| Event::ClientGone)
         });
         match event.await {
-            Event::Uploaded(result) => uploaded(x, &mut *reader.borrow_mut(), &result, &mut waiting)?,
+            Event::Uploaded(result) => uploaded(x, &mut *reader.borrow_mut(), &result, waiting)?,
             Event::ClientGone => return Err(Failed::for_good(Failure::client_closed())),
             Event::ContinueAnyway => {
                 waiting.continue_at = None;
@@ -290,14 +296,14 @@ async fn response_head<N: Net, F: Future<Output = Result<(), BodyError>>>(
                 send_continue(x).await?;
             }
             Event::Received(result, buffer) => {
-                let mut buffer = received(x, result, buffer, &waiting, interim > 0)?;
+                let mut buffer = received(x, result, buffer, waiting, interim > 0)?;
                 loop {
-                    match scan(x, &mut scanner, &buffer, upgrade) {
+                    match scan(x, &mut scanner, &buffer, upgrades) {
                         Ok(Scanned::Final) => return Ok(buffer),
                         Ok(Scanned::Partial) => break,
                         Ok(Scanned::Interim) if interim < x.terms.interim_responses() => {
                             interim += 1;
-                            relay_interim(x, &buffer, &mut waiting).await?;
+                            relay_interim(x, &buffer, waiting).await?;
                             buffer.consume(x.memory.response.length);
                         }
                         refused => {
@@ -382,7 +388,7 @@ fn scan<N: Net>(
     x: &mut Exchange<'_, N>,
     scanner: &mut HeadScanner,
     buffer: &Buffer,
-    upgrade: Option<&str>,
+    upgrades: bool,
 ) -> Result<Scanned, &'static str> {
     if buffer.filled().is_empty() {
         return Ok(Scanned::Partial);
@@ -395,7 +401,7 @@ fn scan<N: Net>(
         Err(error) => return Err(error.reason()),
     }
     match x.memory.response.status {
-        101 if upgrade.is_some() => Ok(Scanned::Final),
+        101 if upgrades => Ok(Scanned::Final),
         101 => Err("unasked-101"),
         100..=199 => Ok(Scanned::Interim),
         _ => Ok(Scanned::Final),

@@ -25,7 +25,8 @@ pub(super) struct Halves<N: Net> {
 
 impl<N: Net> Halves<N> {
     /// Keeps the buffer a response head came in, for the read that waits for the next one.
-    pub fn keep_buffer(&self, buffer: Buffer, shard: &Shard<N>) {
+    pub fn keep_buffer(&self, mut buffer: Buffer, shard: &Shard<N>) {
+        buffer.clear();
         if let Some(other) = self.spare.borrow_mut().replace(buffer) {
             shard.buffers.give(other);
         }
@@ -90,6 +91,13 @@ impl Choice {
         Self { upstream: plan.upstream, tried: Tried::default(), next: None, last: None }
     }
 
+    /// Notes that the attempt has its connection.
+    fn connected<N: Net>(&mut self, x: &mut Exchange<'_, N>, endpoint: EndpointId, reused: bool, now: Timestamp) {
+        self.last = Some(FailedAttempt { endpoint, reused });
+        x.tally.upstream_reused = reused;
+        x.tally.timing.connected = Some(now);
+    }
+
     /// Decides on the endpoint of another attempt, if the budget and the endpoints allow one.
     pub fn another<N: Net>(&mut self, x: &Exchange<'_, N>, failure: AttemptFailure, now: Timestamp) -> bool {
         let Some(last) = self.last else { return false };
@@ -106,13 +114,28 @@ impl Choice {
     }
 }
 
-/// A connection to the next endpoint, before `deadline`.
-pub(super) async fn acquire<'a, N: Net>(
+/// What was found at the next endpoint.
+pub(super) enum Found<'a, N: Net> {
+    /// An idle connection.
+    Idle(Lease<'a, N>),
+    /// A connection is to be opened, or waited for.
+    Wanted(Wanted<'a, N>),
+}
+
+/// A connection that is not there yet.
+pub(super) struct Wanted<'a, N: Net> {
+    acquired: Acquired<UpstreamConnection<N>>,
+    endpoint: EndpointId,
+    block: &'a EndpointBlock,
+    guard: InFlight<'a, UpstreamConnection<N>>,
+}
+
+/// Begins an attempt at the next endpoint.
+pub(super) fn acquire<'a, N: Net>(
     x: &mut Exchange<'a, N>,
     choice: &mut Choice,
     now: Timestamp,
-    deadline: Timestamp,
-) -> Result<Lease<'a, N>, Failed> {
+) -> Result<Found<'a, N>, Failed> {
     let (shard, adopted, upstream) = (x.shard, x.adopted, choice.upstream);
     x.tally.upstream = Some(upstream);
     let state = adopted.upstream(upstream);
@@ -126,26 +149,39 @@ pub(super) async fn acquire<'a, N: Net>(
     let block = adopted.endpoint_block(upstream, endpoint, shard.number);
     block.attempts_in_flight.rise();
     let guard = state.enter(endpoint);
-    let acquired = if fresh { guard.acquire_fresh() } else { guard.acquire(now) };
-    let connection = match acquired {
+    match if fresh { guard.acquire_fresh() } else { guard.acquire(now) } {
         Acquired::Reuse(connection) => {
             adopted.upstream_block(upstream, shard.number).reused.increment();
-            Ok((connection, true))
+            choice.connected(x, endpoint, true, now);
+            Ok(Found::Idle(Lease { connection, block, guard }))
         }
-        // Boxed: rare next to reuse, and larger.
-        other => Box::pin(connection(x, upstream, endpoint, other, deadline)).await,
-    };
-    choice.last = Some(FailedAttempt { endpoint, reused: matches!(&connection, Ok((_, true))) });
-    match connection {
-        Ok((connection, reused)) => {
-            x.tally.upstream_reused = reused;
-            x.tally.timing.connected = Some(if reused { now } else { shard.net.now() });
-            Ok(Lease { connection, block, guard })
-        }
-        Err(failed) => {
-            block.attempts_in_flight.fall();
-            block.failed(failed.failure.reason);
-            Err(failed)
+        acquired => Ok(Found::Wanted(Wanted { acquired, endpoint, block, guard })),
+    }
+}
+
+impl<'a, N: Net> Wanted<'a, N> {
+    /// The connection, before `deadline`.
+    pub async fn get(
+        self,
+        x: &mut Exchange<'a, N>,
+        choice: &mut Choice,
+        now: Timestamp,
+        deadline: Timestamp,
+    ) -> Result<Lease<'a, N>, Failed> {
+        let Self { acquired, endpoint, block, guard } = self;
+        let connection = connection(x, choice.upstream, endpoint, acquired, deadline).await;
+        match connection {
+            Ok((connection, reused)) => {
+                let now = if reused { now } else { x.shard.net.now() };
+                choice.connected(x, endpoint, reused, now);
+                Ok(Lease { connection, block, guard })
+            }
+            Err(failed) => {
+                choice.last = Some(FailedAttempt { endpoint, reused: false });
+                block.attempts_in_flight.fall();
+                block.failed(failed.failure.reason);
+                Err(failed)
+            }
         }
     }
 }

@@ -270,7 +270,8 @@ async fn send<N: Net>(x: &mut Exchange<'_, N>, status: u16, out: Buffer) {
 
 /// Reads the rest of a small body and forgets it.
 async fn discard<N: Net>(x: &mut Exchange<'_, N>) -> io::Result<()> {
-    let mut reader = BodyReader::new(x.memory.request.body, DISCARD_BYTES_MAX, x.terms.head_limits());
+    let mut reader = BodyReader::new();
+    reader.expect(x.memory.request.body, DISCARD_BYTES_MAX, &x.terms);
     let mut nowhere = x.shard.buffers.large();
     let invalid = |_| io::Error::from(io::ErrorKind::InvalidData);
     let arrived = &x.buffer.filled()[x.memory.request.length..];

@@ -47,11 +47,12 @@ impl<'t, N: Net, F: Future<Output = Result<(), BodyError>>> Transfer<'t, N, F> {
     }
 
     /// Its outcome, once; pending before and after.
+    #[inline]
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         if self.stage == Stage::First {
             let outcome = ready!(self.relay.poll_begun(cx, self.progress));
             if outcome.is_err() || self.rest.is_none() {
-                return Poll::Ready(self.end(outcome));
+                return Poll::Ready(self.end(outcome.map_err(BodyError::Sink)));
             }
             self.stage = Stage::Rest;
         }

@@ -228,7 +228,7 @@ impl<C: Parked> Pool<C> {
 
 impl PoolLimits {
     fn unfit<C: Parked>(&self, idle: &mut Idle<C>, now: Timestamp) -> Option<Discard> {
-        if now.since(idle.since) >= self.idle_age_max {
+        if idle.since.plus(self.idle_age_max) <= now {
             return Some(Discard::IdleAge);
         }
         // It was not used up when it was put, but it aged since, and a reload may have lowered a limit.
