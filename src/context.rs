@@ -31,6 +31,12 @@ impl RequestId {
         Self(text)
     }
 
+    /// None, again.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// Its text; empty where ids are off.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
@@ -69,6 +75,34 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
+    /// Forgets the exchange before, for one whose first octet was seen at `now`. In place, field by field: it is large,
+    /// and most of it is not looked at before it is written.
+    #[inline]
+    pub fn begin(&mut self, now: Timestamp) {
+        let Self {
+            started,
+            target,
+            authority_text,
+            authority,
+            client,
+            peer_is_trusted,
+            request_id,
+            trace,
+            default_host,
+            route,
+        } = self;
+        *started = now;
+        *target = None;
+        *authority_text = Span::default();
+        *authority = None;
+        *client = None;
+        *peer_is_trusted = false;
+        request_id.clear();
+        *trace = None;
+        *default_host = false;
+        *route = None;
+    }
+
     /// The canonical path; empty before the target was checked.
     #[inline]
     pub fn path<'a>(&self, head: &RequestHead, bytes: &'a [u8], written: &'a [u8]) -> &'a [u8] {

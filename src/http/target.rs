@@ -151,6 +151,12 @@ impl Target {
         }
     }
 
+    /// Whether the target as received is the origin-form to send.
+    #[inline]
+    pub fn is_canonical(&self) -> bool {
+        self.form == Form::Origin && matches!(self.path, Canonical::Received(_))
+    }
+
     /// Appends the path and, where there is one, `?` and the query: the origin-form to send.
     pub fn append_origin_form(&self, received: &[u8], written: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(self.path.of(received, written));

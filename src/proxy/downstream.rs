@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::connection::Connection;
-use super::exchange::{self, Memory, Next};
+use super::exchange::{self, Exchange, Next, Scratch};
 use super::head::{self, Received};
 use super::net::{self, Net, Patience, Reader, Writer};
 use super::respond;
@@ -85,11 +85,11 @@ async fn session<N: Net>(shard: &Rc<Shard<N>>, connection: &Rc<Connection<N>>) -
 
 /// One run of requests: until the buffer is empty, or the connection must close.
 pub(super) async fn requests<N: Net>((shard, connection): (Rc<Shard<N>>, Rc<Connection<N>>)) -> Next {
-    let mut memory = shard.memory();
+    let mut scratch = shard.scratch();
     let mut buffer = connection.ahead.borrow_mut().take().unwrap_or_else(|| shard.buffers.small());
     let mut in_a_row = 0;
     let next = loop {
-        match request(&shard, &connection, &mut buffer, &mut memory).await {
+        match request(&shard, &connection, &mut buffer, &mut scratch).await {
             Next::Idle if !buffer.filled().is_empty() => {}
             Next::Idle => break Next::Idle,
             Next::Close => break Next::Close,
@@ -106,7 +106,7 @@ pub(super) async fn requests<N: Net>((shard, connection): (Rc<Shard<N>>, Rc<Conn
         }
     };
     shard.buffers.give(buffer);
-    shard.give_memory(memory);
+    shard.give_scratch(scratch);
     next
 }
 
@@ -115,14 +115,14 @@ async fn request<N: Net>(
     shard: &Rc<Shard<N>>,
     connection: &Connection<N>,
     buffer: &mut Buffer,
-    memory: &mut Memory,
+    scratch: &mut Scratch,
 ) -> Next {
     let adopted = shard.adopted();
     let listener = connection.current_listener(&adopted);
     let started = shard.net.now();
     connection.responding.set(false);
-    memory.reset();
-    let refused = match head::receive(shard, connection, &listener, buffer, memory, started).await {
+    scratch.memory.reset();
+    let refused = match head::receive(shard, connection, &listener, buffer, &mut scratch.memory, started).await {
         Received::Head => None,
         Received::Refused(failure) => Some(failure),
         Received::Nothing => return Next::Close,
@@ -132,7 +132,9 @@ async fn request<N: Net>(
         }
     };
     connection.requests.set(connection.requests.get().saturating_add(1));
-    let next = exchange::run(shard, &adopted, connection, &listener, buffer, memory, started, refused).await;
+    let is_refused = refused.is_some();
+    let mut x = Exchange::begin(shard, &adopted, connection, &listener, buffer, scratch, started, is_refused);
+    let next = exchange::run(&mut x, refused).await;
     if let Some(ahead) = connection.ahead.borrow_mut().take() {
         buffer.vec().extend_from_slice(ahead.filled());
         shard.buffers.give(ahead);

@@ -20,6 +20,8 @@ mod lease;
 mod relay;
 mod respond;
 mod shard;
+mod terms;
+mod transfer;
 mod tunnel;
 mod upgrade;
 mod watch;

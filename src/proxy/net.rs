@@ -91,23 +91,27 @@ pub trait Writer: 'static {
 }
 
 /// [`Reader::poll_readable`] as a future; dropping it leaves the wait armed.
-pub async fn readable<R: Reader>(reader: &RefCell<R>, deadline: Timestamp) -> io::Result<()> {
-    poll_fn(|cx| reader.borrow_mut().poll_readable(cx, deadline)).await
+pub fn readable<R: Reader>(reader: &RefCell<R>, deadline: Timestamp) -> impl Future<Output = io::Result<()>> {
+    poll_fn(move |cx| reader.borrow_mut().poll_readable(cx, deadline))
 }
 
-/// A whole read as a future; dropping it leaves the read under way.
-pub async fn read<R: Reader>(reader: &RefCell<R>, buffer: Buffer, deadline: Timestamp) -> (io::Result<usize>, Buffer) {
+/// Begins a read; the future brings its result, and leaves the read under way when it is dropped.
+pub fn read<R: Reader>(
+    reader: &RefCell<R>,
+    buffer: Buffer,
+    deadline: Timestamp,
+) -> impl Future<Output = (io::Result<usize>, Buffer)> {
     reader.borrow_mut().begin_read(buffer, deadline);
-    poll_fn(|cx| reader.borrow_mut().poll_read(cx)).await
+    poll_fn(|cx| reader.borrow_mut().poll_read(cx))
 }
 
-/// A whole write as a future; dropping it leaves the write under way.
-pub async fn write<W: Writer>(
+/// Begins a write; the future brings its result, and leaves the write under way when it is dropped.
+pub fn write<W: Writer>(
     writer: &RefCell<W>,
     buffer: Buffer,
     from: usize,
     patience: Patience,
-) -> (io::Result<()>, Buffer) {
+) -> impl Future<Output = (io::Result<()>, Buffer)> {
     writer.borrow_mut().begin_write(buffer, from, patience);
-    poll_fn(|cx| writer.borrow_mut().poll_write(cx)).await
+    poll_fn(|cx| writer.borrow_mut().poll_write(cx))
 }

@@ -196,7 +196,7 @@ fn write_location<N: Net>(x: &Exchange<'_, N>, location: &Location, out: &mut Ve
         head: &x.memory.request,
         bytes: x.buffer.filled(),
         written: &x.memory.written,
-        cx: &x.cx,
+        cx: x.cx,
         captures: &x.memory.captures,
         scheme: Scheme::Http,
     };
@@ -261,7 +261,7 @@ async fn send<N: Net>(x: &mut Exchange<'_, N>, status: u16, out: Buffer) {
     x.persistent = x.keeps_alive();
     x.tally.status = status;
     x.tally.bytes_out += out.filled().len() as u64;
-    let sent = write_all(x.shard, x.connection, out, x.timeouts.idle).await;
+    let sent = write_all(x.shard, x.connection, out, x.terms.idle()).await;
     let usable = sent.is_ok() && (!x.persistent || x.body_read || discard(x).await.is_ok());
     if !usable {
         x.next = Next::Close;
@@ -270,13 +270,14 @@ async fn send<N: Net>(x: &mut Exchange<'_, N>, status: u16, out: Buffer) {
 
 /// Reads the rest of a small body and forgets it.
 async fn discard<N: Net>(x: &mut Exchange<'_, N>) -> io::Result<()> {
-    let mut reader = BodyReader::new(x.memory.request.body, DISCARD_BYTES_MAX, x.head_limits());
+    let mut reader = BodyReader::new();
+    reader.expect(x.memory.request.body, DISCARD_BYTES_MAX, &x.terms);
     let mut nowhere = x.shard.buffers.large();
     let invalid = |_| io::Error::from(io::ErrorKind::InvalidData);
     let arrived = &x.buffer.filled()[x.memory.request.length..];
     let used = reader.take(arrived, SinkFraming::Plain, nowhere.vec()).map_err(invalid)?;
     x.consumed = x.memory.request.length + used;
-    let deadline = x.shard.net.now().plus(x.timeouts.head);
+    let deadline = x.shard.net.now().plus(x.terms.head());
     while !reader.is_done() {
         nowhere.clear();
         net::readable(&x.connection.reader, deadline).await?;

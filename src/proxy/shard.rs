@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::adopted::Adopted;
 use super::connection::Connection;
 use super::downstream;
-use super::exchange::{Memory, Next};
+use super::exchange::{Next, Scratch};
 use super::net::{Net, Writer};
 use super::shell::{self, Accepted};
 use crate::base::{BufferPool, RouteId, Shelf, Slot, Timestamp};
@@ -21,7 +21,7 @@ use crate::snapshot::Snapshot;
 const SMALL_BUFFERS_FREE_MAX: usize = 1024;
 /// Free large buffers a shard keeps.
 const LARGE_BUFFERS_FREE_MAX: usize = 64;
-/// Free exchange places, and free scratch memories, that a shard keeps.
+/// Free exchange places, and free scratches, that a shard keeps.
 const SESSIONS_FREE_MAX: usize = 1024;
 
 /// How often idle upstream connections are looked at.
@@ -45,8 +45,7 @@ pub struct Shard<N: Net> {
     vacant: RefCell<Vec<usize>>,
     open: Cell<usize>,
     sessions: Shelf<SessionSlot<N>>,
-    /// Boxed: a memory moves as a pointer.
-    memories: Shelf<Box<Memory>>,
+    scratches: Shelf<Box<Scratch>>,
     draining: Cell<bool>,
     next_sweep: Cell<Timestamp>,
     date: RefCell<DateCache>,
@@ -86,7 +85,7 @@ impl<N: Net> Shard<N> {
             vacant: RefCell::default(),
             open: Cell::new(0),
             sessions: Shelf::new(SESSIONS_FREE_MAX),
-            memories: Shelf::new(SESSIONS_FREE_MAX),
+            scratches: Shelf::new(SESSIONS_FREE_MAX),
             draining: Cell::new(false),
             next_sweep: Cell::default(),
             date: RefCell::default(),
@@ -138,12 +137,12 @@ impl<N: Net> Shard<N> {
         self.sessions.give(slot);
     }
 
-    pub(super) fn memory(&self) -> Box<Memory> {
-        self.memories.take().unwrap_or_default()
+    pub(super) fn scratch(&self) -> Box<Scratch> {
+        self.scratches.take().unwrap_or_default()
     }
 
-    pub(super) fn give_memory(&self, memory: Box<Memory>) {
-        self.memories.give(memory);
+    pub(super) fn give_scratch(&self, scratch: Box<Scratch>) {
+        self.scratches.give(scratch);
     }
 
     fn enter(&self, connection: &Rc<Connection<N>>) -> usize {
@@ -242,7 +241,7 @@ impl<N: Net> shell::Shard for Shard<N> {
         self.log.borrow_mut().tick(now);
         self.buffers.trim();
         self.sessions.trim();
-        self.memories.trim();
+        self.scratches.trim();
         if now >= self.next_sweep.get() {
             self.next_sweep.set(now.plus(SWEEP_PERIOD));
             let adopted = self.adopted();

@@ -63,8 +63,8 @@ pub(super) async fn tunnel<N: Net>(
     x.stop_watching().await;
     let ahead = ahead_of_tunnel(x);
     x.next = Next::Close;
-    let until = x.shard.net.now().plus(x.timeouts.lifetime);
-    let patience = Patience { idle: x.timeouts.idle, until };
+    let until = x.shard.net.now().plus(x.terms.lifetime());
+    let patience = Patience { idle: x.terms.idle(), until };
     x.tally.bytes_out += out.filled().len() as u64;
     for (writer, bytes) in [(&x.connection.writer, out), (&upstream.writer, ahead)] {
         let (result, buffer) = net::write(writer, bytes, 0, patience).await;
@@ -76,7 +76,7 @@ pub(super) async fn tunnel<N: Net>(
         buffers: &x.shard.buffers,
         client: Side { reader: &x.connection.reader, writer: &x.connection.writer },
         server: Side { reader: &upstream.reader, writer: &upstream.writer },
-        idle: x.timeouts.idle,
+        idle: x.terms.idle(),
         until,
     };
     x.shard.metrics.tunnels_open.rise();
