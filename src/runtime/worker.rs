@@ -168,14 +168,17 @@ impl<S: Shard<Net = LiveNet>> Worker<S> {
 
     fn spawn_time(&self) {
         let shard = Rc::clone(&self.shard);
-        let stats = Arc::clone(self.net.stats());
+        let net = self.net.clone();
         let mut ticks = 0;
         let each_tick = move |now: Timestamp| {
             ticks += 1;
+            if ticks % TICKS_PER_SHARD_TICK != 0 {
+                return;
+            }
+            net.trim();
             // Time must go on whatever the shard does with it.
-            let told = ticks % TICKS_PER_SHARD_TICK == 0;
-            if told && catch_unwind(AssertUnwindSafe(|| shard.tick(now))).is_err() {
-                stats.panics.add(1);
+            if catch_unwind(AssertUnwindSafe(|| shard.tick(now))).is_err() {
+                net.stats().panics.add(1);
             }
         };
         task::spawn(self.net.stats(), self.net.clone().keep_time(each_tick));
@@ -293,7 +296,10 @@ impl<S: Shard<Net = LiveNet>> Worker<S> {
     }
 
     fn serve(&self, accepted: Accepted<LiveNet>, entered: Entered) {
-        self.net.spawn(Counted { serving: Rc::clone(&self.shard).serve(accepted), entered });
+        // What is made before the first poll may panic like the rest.
+        if let Some(serving) = self.guarded(|| Rc::clone(&self.shard).serve(accepted)) {
+            self.net.spawn(Counted { serving, entered });
+        }
     }
 
     fn drain(self: Rc<Self>, deadline: Duration, reply: Reply<()>) {
