@@ -50,6 +50,8 @@ pub struct Fleet {
     /// One worker for each.
     pub cpus: Vec<usize>,
     pub sockets: Arc<SocketStore>,
+    /// Has the allocator return what the calling thread has freed to the system; called now and then.
+    pub give_back: fn(),
 }
 
 /// A running worker, seen from outside. It runs until the process exits.
@@ -75,6 +77,7 @@ impl Fleet {
                 cpu: Some(*cpu),
                 driver: self.driver,
                 sockets: Arc::clone(&self.sockets),
+                give_back: self.give_back,
                 stats: Arc::clone(&stats),
             };
             let mailbox = worker::start(seat, move |net, number| make(net, number))?;

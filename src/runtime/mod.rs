@@ -24,6 +24,6 @@ pub use clock::{now, unix_time};
 pub use listen::{BindError, SocketStore};
 pub use net::LiveNet;
 pub use probe::{Driver, DriverChoice, ProbeError, Verdict, probe};
-pub use process::{own_descriptors, yield_to_shards};
+pub use process::{avoid_huge_pages, own_descriptors, yield_to_shards};
 pub use stats::{Counter, WorkerStats};
 pub use stream::{LiveReader, LiveWriter};

@@ -457,7 +457,7 @@ impl Echoes {
     fn start(driver: Driver) -> Self {
         let sockets = Arc::new(SocketStore::default());
         let cpus = vec![super::allowed_cpus().unwrap()[0]; 2];
-        let fleet = Fleet { driver, cpus, sockets: Arc::clone(&sockets) };
+        let fleet = Fleet { driver, cpus, sockets: Arc::clone(&sockets), give_back: || {} };
         Self { workers: fleet.start(Echo::new).unwrap(), sockets }
     }
 

@@ -40,6 +40,8 @@ const DRAIN_LOOK: Duration = Duration::from_millis(10);
 const STOP_REST: Duration = Duration::from_millis(100);
 /// Turns of the wheel between two calls of [`Shard::tick`].
 const TICKS_PER_SHARD_TICK: u64 = 100_000_000 / WHEEL_TICK.as_nanos() as u64;
+/// Turns of the wheel between two times that free memory is given back to the system.
+const TICKS_PER_GIVING_BACK: u64 = 1_000_000_000 / WHEEL_TICK.as_nanos() as u64;
 
 /// What a worker thread needs to know.
 pub(super) struct Seat {
@@ -48,6 +50,7 @@ pub(super) struct Seat {
     pub cpu: Option<usize>,
     pub driver: Driver,
     pub sockets: Arc<SocketStore>,
+    pub give_back: fn(),
     pub stats: Arc<WorkerStats>,
 }
 
@@ -93,7 +96,7 @@ where
             let net = LiveNet::new(seat.driver, seat.stats);
             let shard = make(net.clone(), seat.number);
             let worker = Rc::new(Worker::new(net, shard, seat.sockets));
-            worker.spawn_time();
+            worker.spawn_time(seat.give_back);
             task::spawn(worker.net.stats(), Rc::clone(&worker).obey(commands));
             let _ = started.send(Ok(()));
             // Nothing else here: the main future is polled before sockets and timers get their turn.
@@ -166,7 +169,7 @@ impl<S: Shard<Net = LiveNet>> Worker<S> {
         }
     }
 
-    fn spawn_time(&self) {
+    fn spawn_time(&self, give_back: fn()) {
         let shard = Rc::clone(&self.shard);
         let net = self.net.clone();
         let mut ticks = 0;
@@ -179,6 +182,9 @@ impl<S: Shard<Net = LiveNet>> Worker<S> {
             // Time must go on whatever the shard does with it.
             if catch_unwind(AssertUnwindSafe(|| shard.tick(now))).is_err() {
                 net.stats().panics.add(1);
+            }
+            if ticks % TICKS_PER_GIVING_BACK == 0 {
+                give_back();
             }
         };
         task::spawn(self.net.stats(), self.net.clone().keep_time(each_tick));
