@@ -62,7 +62,8 @@ fn run(listen: &str, upstream: &str) -> Result<(), String> {
 fn start(driver: Driver, upstream: Address) -> io::Result<Vec<Worker>> {
     let cpus = tidegate::runtime::allowed_cpus()?;
     let metrics = cpus.iter().map(|_| Arc::default()).collect();
-    let fleet = Fleet { driver, cpus, sockets: Arc::new(SocketStore::default()), metrics };
+    let sockets = Arc::new(SocketStore::default());
+    let fleet = Fleet { driver, cpus, sockets, metrics, give_back: || {} };
     fleet.start(move |net, _| {
         let buffers = BufferPool::new(BUFFERS_FREE_MAX, 0);
         Rc::new(Null { net, upstream: upstream.clone(), buffers, open: Cell::new(0) })

@@ -7,7 +7,6 @@ use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::task::Waker;
 
 use arrayvec::ArrayString;
 
@@ -51,8 +50,8 @@ pub(super) struct Connection<N: Net> {
     pub idle_since: Cell<Timestamp>,
     /// Why it ended, when it has.
     pub ended: Cell<Reason>,
-    idle_waker: RefCell<Option<Waker>>,
-    client: Cell<Option<(IpAddr, IpText)>>,
+    /// The client of the last request, where that was not the peer.
+    client: Cell<Option<Box<(IpAddr, IpText)>>>,
 }
 
 impl<N: Net> Connection<N> {
@@ -70,7 +69,6 @@ impl<N: Net> Connection<N> {
             ahead: RefCell::new(None),
             idle_since: Cell::new(now),
             ended: Cell::default(),
-            idle_waker: RefCell::new(None),
             client: Cell::new(None),
         }
     }
@@ -97,29 +95,15 @@ impl<N: Net> Connection<N> {
     /// The text of a client's address; the one of the last request is remembered.
     pub fn client_text(&self, client: Option<IpAddr>) -> IpText {
         let Some(ip) = client else { return IpText::default() };
-        if let Some((known, text)) = self.client.get()
-            && known == ip
-        {
-            return text;
+        if self.peer.ip().is_some_and(|peer| peer.to_canonical() == ip) {
+            return self.peer_text;
         }
-        let text = ip_text(ip);
-        self.client.set(Some((ip, text)));
+        let mut known = self.client.take().unwrap_or_else(|| Box::new((ip, ip_text(ip))));
+        if known.0 != ip {
+            *known = (ip, ip_text(ip));
+        }
+        let text = known.1;
+        self.client.set(Some(known));
         text
-    }
-
-    /// Notes who waits for the next request.
-    pub fn note_waker(&self, waker: &Waker) {
-        let mut noted = self.idle_waker.borrow_mut();
-        if !noted.as_ref().is_some_and(|noted| noted.will_wake(waker)) {
-            *noted = Some(waker.clone());
-        }
-    }
-
-    /// Wakes the connection if it waits for its next request, to look at its deadline again.
-    pub fn wake(&self) {
-        let waker = self.idle_waker.borrow().clone();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
     }
 }

@@ -53,6 +53,9 @@ pub trait Reader: 'static {
     /// same wait with the newest deadline; a wait that nobody polls stays armed and costs nothing.
     fn poll_readable(&mut self, cx: &mut Context<'_>, deadline: Timestamp) -> Poll<io::Result<()>>;
 
+    /// Has whoever waits polled again, to look at its deadline anew.
+    fn wake(&mut self);
+
     /// Begins to read into the free room of `buffer`; a wait that is still armed is given up.
     fn begin_read(&mut self, buffer: Buffer, deadline: Timestamp);
 

@@ -1,15 +1,18 @@
 //! One core's state: what has happened here, without locks. Plans live in the snapshot, shared figures in `observe`.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::adopted::Adopted;
 use super::connection::Connection;
-use super::downstream;
+use super::downstream::{self, Serving};
 use super::exchange::{Next, Scratch};
-use super::net::{Net, Writer};
+use super::net::{Net, Reader, Writer};
 use super::shell::{self, Accepted};
 use crate::base::{BufferPool, RouteId, Shelf, Slot, Timestamp};
 use crate::http::date::{DateCache, IMF_FIXDATE_BYTES};
@@ -42,7 +45,7 @@ pub struct Shard<N: Net> {
     adopted: RefCell<Rc<Adopted<N>>>,
     prepared: RefCell<Option<Arc<Snapshot>>>,
     connections: RefCell<Vec<Option<Rc<Connection<N>>>>>,
-    vacant: RefCell<Vec<usize>>,
+    vacant: RefCell<Vec<u32>>,
     open: Cell<usize>,
     sessions: Shelf<SessionSlot<N>>,
     scratches: Shelf<Box<Scratch>>,
@@ -145,23 +148,32 @@ impl<N: Net> Shard<N> {
         self.scratches.give(scratch);
     }
 
-    fn enter(&self, connection: &Rc<Connection<N>>) -> usize {
+    /// The connection on what was accepted, unless its listener is gone.
+    fn connection(&self, accepted: Accepted<N>) -> Option<Rc<Connection<N>>> {
+        let listener = self.adopted().snapshot.listener_named(&accepted.listener)?.clone();
+        let halves = (accepted.reader, accepted.writer);
+        Some(Rc::new(Connection::new(halves, accepted.peer, listener, self.net.now())))
+    }
+
+    /// Counts and lists a connection; [`Self::leave`] takes it out again.
+    pub(super) fn enter(&self, connection: &Rc<Connection<N>>) -> u32 {
         self.open.set(self.open.get() + 1);
         self.metrics.connections_accepted.increment();
         self.metrics.connections_open.rise();
         let mut connections = self.connections.borrow_mut();
         if let Some(place) = self.vacant.borrow_mut().pop() {
-            connections[place] = Some(connection.clone());
+            connections[place as usize] = Some(connection.clone());
             return place;
         }
+        let place = u32::try_from(connections.len()).expect("descriptors are bounded far below u32::MAX");
         connections.push(Some(connection.clone()));
-        connections.len() - 1
+        place
     }
 
-    fn leave(&self, place: usize) {
+    pub(super) fn leave(&self, place: u32) {
         self.open.set(self.open.get() - 1);
         self.metrics.connections_open.fall();
-        let connection = self.connections.borrow_mut()[place].take();
+        let connection = self.connections.borrow_mut()[place as usize].take();
         if let Some(connection) = connection {
             self.metrics.connections_closed.increment(connection.ended.get());
         }
@@ -175,30 +187,12 @@ impl<N: Net> Shard<N> {
     }
 }
 
-/// Leaves the list of connections however the connection ends.
-struct Place<N: Net> {
-    shard: Rc<Shard<N>>,
-    place: usize,
-}
-
-impl<N: Net> Drop for Place<N> {
-    fn drop(&mut self) {
-        self.shard.leave(self.place);
-    }
-}
-
 impl<N: Net> shell::Shard for Shard<N> {
     type Net = N;
 
-    async fn serve(self: Rc<Self>, accepted: Accepted<N>) {
-        let adopted = self.adopted();
-        let Some(listener) = adopted.snapshot.listener_named(&accepted.listener).cloned() else { return };
-        drop(adopted);
-        let halves = (accepted.reader, accepted.writer);
-        let connection = Rc::new(Connection::new(halves, accepted.peer, listener, self.net.now()));
-        let place = self.enter(&connection);
-        let _place = Place { shard: self.clone(), place };
-        downstream::serve(self, connection).await;
+    fn serve(self: Rc<Self>, accepted: Accepted<N>) -> impl Future<Output = ()> + 'static {
+        let mut serving = self.connection(accepted).map(|connection| Serving::new(self, connection));
+        poll_fn(move |cx| serving.as_mut().map_or(Poll::Ready(()), |serving| Pin::new(serving).poll(cx)))
     }
 
     fn prepare(&self, snapshot: &Arc<Snapshot>) -> Result<(), String> {
@@ -226,7 +220,8 @@ impl<N: Net> shell::Shard for Shard<N> {
     fn drain(&self) {
         self.draining.set(true);
         self.log.borrow_mut().flush();
-        self.each_connection(Connection::wake);
+        // One that waits for its next request is given less time for it.
+        self.each_connection(|connection| connection.reader.borrow_mut().wake());
     }
 
     fn stop(&self) {

@@ -4,7 +4,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tidegate::base::{Address, Buffer, Timestamp, UnixTime};
 use tidegate::proxy::net::{Net, Patience, Reader, Writer};
@@ -120,7 +120,7 @@ pub fn halves(inner: &Rc<Inner>, link: &Rc<Link>, side: Side) -> (SimReader, Sim
         read_expired: Default::default(),
         write_expired: Default::default(),
     });
-    let reader = SimReader { socket: socket.clone(), doing: Doing::Nothing, began: 0 };
+    let reader = SimReader { socket: socket.clone(), doing: Doing::Nothing, began: 0, waiter: None };
     (reader, SimWriter { socket, op: None, idle_end: 0, began: 0 })
 }
 
@@ -135,6 +135,8 @@ pub struct SimReader {
     doing: Doing,
     /// The turn in which the operation began; like a ring's, it completes in a later one.
     began: u64,
+    /// Who waits.
+    waiter: Option<Waker>,
 }
 
 impl SimReader {
@@ -162,6 +164,7 @@ impl Reader for SimReader {
             self.doing = Doing::Waiting;
             self.began = self.socket.inner.executor.turn();
         }
+        self.waiter = Some(cx.waker().clone());
         if self.is_early(cx) {
             return Poll::Pending;
         }
@@ -181,6 +184,12 @@ impl Reader for SimReader {
                 self.socket.wait(Half::Reading, cx, at.min(deadline.as_nanos()));
                 Poll::Pending
             }
+        }
+    }
+
+    fn wake(&mut self) {
+        if let Some(waiter) = self.waiter.take() {
+            waiter.wake();
         }
     }
 
