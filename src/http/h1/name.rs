@@ -14,20 +14,25 @@ const COUNT: usize = KnownName::ALL.len();
 const SLOT_BITS: u32 = 9;
 const SLOTS: usize = 1 << SLOT_BITS;
 
-/// Each known name with its colon and a space; the case of its letters does not count, nor what stands behind.
-static PATTERNS: [Pattern; COUNT] = patterns();
 /// Spreads the known names over the slots without a collision; found at compile time.
 const MULTIPLIER: u32 = find_multiplier();
-/// Maps the hash of a name to the one known name that it can be. A slot that no known name has names any.
-static TABLE: [KnownName; SLOTS] = build_table(MULTIPLIER);
+/// What is looked up, in one place.
+static NAMES: Names = Names { slots: slots(MULTIPLIER), patterns: patterns() };
+
+struct Names {
+    /// For the hash of a name the one known name that it can be. A slot that no known name has names any.
+    slots: [KnownName; SLOTS],
+    /// Each known name with its colon and a space; the case of its letters does not count, nor what stands behind.
+    patterns: [Pattern; COUNT],
+}
 
 /// The known name, in any case, that begins `block` before its first colon, if a space follows that. `length` is where
 /// the colon stands, at least at [`NAME_BYTES_MIN`].
 #[inline(always)]
 pub(super) fn known_name(vector: impl Vector, block: &Block, length: usize) -> Option<KnownName> {
     let last = *block.get(length - LAST_BYTES..)?.first_chunk()?;
-    let known = TABLE[slot(last, length, MULTIPLIER)];
-    vector.fits(block, &PATTERNS[known as usize]).then_some(known)
+    let known = NAMES.slots[slot(last, length, MULTIPLIER)];
+    vector.fits(block, &NAMES.patterns[known as usize]).then_some(known)
 }
 
 /// The slot of a name of `length` octets that ends with `last`, its colon included.
@@ -96,16 +101,16 @@ const fn collides(multiplier: u32) -> bool {
     false
 }
 
-const fn build_table(multiplier: u32) -> [KnownName; SLOTS] {
-    let mut table = [KnownName::ALL[0]; SLOTS];
+const fn slots(multiplier: u32) -> [KnownName; SLOTS] {
+    let mut slots = [KnownName::ALL[0]; SLOTS];
     let mut number = 0;
     while number < COUNT {
         if let Some(at) = slot_of(KnownName::ALL[number], multiplier) {
-            table[at] = KnownName::ALL[number];
+            slots[at] = KnownName::ALL[number];
         }
         number += 1;
     }
-    table
+    slots
 }
 
 #[cfg(test)]

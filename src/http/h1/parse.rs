@@ -371,7 +371,7 @@ fn framing(bytes: &[u8], fields: &Fields, version: Version, unsaid: Body) -> Res
         return Err(FramingError::DuplicateContentLength);
     }
     match fields.first(KnownName::ContentLength, bytes) {
-        Some(value) => Ok(Body::Length(content_length(value)?)),
+        Some(value) => content_length(value).map(Body::Length).ok_or(FramingError::InvalidContentLength),
         None => Ok(unsaid),
     }
 }
@@ -393,8 +393,9 @@ fn coding(bytes: &[u8], fields: &Fields, version: Version) -> Result<Body, Frami
     }
 }
 
+/// Digits alone, and no more than fit (RFC 9110, section 8.6).
 #[inline(never)]
-fn content_length(value: &[u8]) -> Result<u64, FramingError> {
+fn content_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > DIGITS_SURE {
         return long_content_length(value);
     }
@@ -402,19 +403,19 @@ fn content_length(value: &[u8]) -> Result<u64, FramingError> {
     for &octet in value {
         let digit = u64::from(octet.wrapping_sub(b'0'));
         if digit > 9 {
-            return Err(FramingError::InvalidContentLength);
+            return None;
         }
         length = length * 10 + digit;
     }
-    Ok(length)
+    Some(length)
 }
 
-/// A length of no digits, or of so many that they need not fit.
+/// The same for no digits, or so many that they need not fit.
 #[cold]
-fn long_content_length(value: &[u8]) -> Result<u64, FramingError> {
-    let digits = std::str::from_utf8(value).ok().filter(|digits| digits.bytes().all(|octet| octet.is_ascii_digit()));
-    match digits.and_then(|digits| digits.parse().ok()) {
-        Some(length) if length <= CONTENT_LENGTH_MAX => Ok(length),
-        _ => Err(FramingError::InvalidContentLength),
+fn long_content_length(value: &[u8]) -> Option<u64> {
+    if !value.iter().all(u8::is_ascii_digit) {
+        return None;
     }
+    let length = std::str::from_utf8(value).ok()?.parse().ok()?;
+    (length <= CONTENT_LENGTH_MAX).then_some(length)
 }

@@ -91,7 +91,8 @@ impl Work for UsualLines<'_> {
     fn run<V: Vector>(self, vector: V) -> usize {
         let Self { window, start, fields, limits } = self;
         // Within this view no line is too long.
-        let view = &window[..start + limits.field_bytes_max.min(window.len() - start)];
+        let room = limits.field_bytes_max.min(window.len().saturating_sub(start));
+        let view = window.get(..start + room).unwrap_or_default();
         let mut line = start;
         fields.fill(limits.fields_max, || {
             let (field, next) = usual_line(vector, view, line)?;

@@ -112,23 +112,23 @@ impl Fields {
             counts += 1;
             *place = field;
         }
-        (self.count, self.unknown) = (counts as u32 as usize, (counts >> 32) as usize);
-        self.index.known = known;
-        let repeats = self.count - self.unknown != known.count_ones() as usize;
-        if repeats {
-            self.find_repeated();
+        let (count, unknown) = (counts as u32 as usize, (counts >> 32) as usize);
+        if count - unknown != known.count_ones() as usize {
+            self.note_repeated(count);
         }
+        self.index.known = known;
+        (self.count, self.unknown) = (count, unknown);
     }
 
+    /// Notes which names are repeated by the fields up to `end` that are not yet counted.
     #[cold]
-    fn find_repeated(&mut self) {
-        let (mut known, mut repeated) = (0, 0);
-        for name in self.as_slice().iter().filter_map(|field| field.known) {
+    fn note_repeated(&mut self, end: usize) {
+        let mut known = self.index.known;
+        for name in self.places[self.count..end].iter().filter_map(|field| field.known) {
             let bit = name.bit() as u64;
-            repeated |= known & bit;
+            self.index.repeated |= known & bit;
             known |= bit;
         }
-        self.index.repeated = repeated;
     }
 
     /// The fields in order of arrival.
