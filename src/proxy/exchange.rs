@@ -175,6 +175,7 @@ impl<'a, N: Net> Exchange<'a, N> {
             host: self.cx.host(bytes, &self.memory.written),
             path: self.cx.path(head, bytes, &self.memory.written),
             query: self.cx.query(head, bytes),
+            known_method: head.method,
             method: head.method_text.of(bytes),
             fields: &head.fields,
             bytes,
@@ -183,8 +184,8 @@ impl<'a, N: Net> Exchange<'a, N> {
         let id = found.ok_or(Failure::of(Reason::NoRoute))?;
         self.cx.route = Some(id);
         let route: &'a RoutePlan = self.adopted.snapshot.route(id);
-        self.limits = self.listener.limits.on_route(&route.limits);
-        self.timeouts = self.listener.timeouts.on_route(&route.timeouts);
+        self.limits.settle_on(&route.limits);
+        self.timeouts.settle_on(&route.timeouts);
         self.tally.timing.routed = Some(self.shard.net.now());
         Ok(route)
     }
@@ -276,9 +277,9 @@ impl<'a, N: Net> Exchange<'a, N> {
         shard.log(format, &record, now);
     }
 
-    /// The text of the client's address where the client is not the peer.
+    /// The text of the client's address where the client may be another than the peer.
     fn other_client(&self) -> Option<IpText> {
-        let client = self.cx.client;
-        (client != self.connection.peer.ip()).then(|| self.connection.client_text(client))
+        let is_peer = !self.cx.peer_is_trusted && self.listener.client_address.is_none();
+        if is_peer { None } else { Some(self.connection.client_text(self.cx.client)) }
     }
 }

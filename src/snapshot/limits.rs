@@ -50,32 +50,31 @@ pub struct RouteTimeouts {
 }
 
 impl Limits {
-    /// What holds once the route is known.
+    /// What holds once the route is known. In place: nearly every route leaves nearly everything as it is.
     #[inline]
-    #[must_use]
-    pub fn on_route(self, route: &RouteLimits) -> Self {
-        Self {
-            body_bytes: route.body_bytes.unwrap_or(self.body_bytes),
-            body_rate_min: route.body_rate_min.unwrap_or(self.body_rate_min),
-            body_grace: route.body_grace.unwrap_or(self.body_grace),
-            interim_responses: route.interim_responses.unwrap_or(self.interim_responses),
-            ..self
-        }
+    pub fn settle_on(&mut self, route: &RouteLimits) {
+        set(&mut self.body_bytes, route.body_bytes);
+        set(&mut self.body_rate_min, route.body_rate_min);
+        set(&mut self.body_grace, route.body_grace);
+        set(&mut self.interim_responses, route.interim_responses);
     }
 }
 
 impl Timeouts {
     /// What holds once the route is known.
     #[inline]
-    #[must_use]
-    pub fn on_route(self, route: &RouteTimeouts) -> Self {
-        Self {
-            idle: route.idle.unwrap_or(self.idle),
-            exchange: route.exchange.unwrap_or(self.exchange),
-            total: route.total.unwrap_or(self.total),
-            lifetime: route.lifetime.unwrap_or(self.lifetime),
-            ..self
-        }
+    pub fn settle_on(&mut self, route: &RouteTimeouts) {
+        set(&mut self.idle, route.idle);
+        set(&mut self.exchange, route.exchange);
+        set(&mut self.total, route.total);
+        set(&mut self.lifetime, route.lifetime);
+    }
+}
+
+#[inline]
+fn set<T>(value: &mut T, decided: Option<T>) {
+    if let Some(decided) = decided {
+        *value = decided;
     }
 }
 
