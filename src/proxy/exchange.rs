@@ -231,6 +231,8 @@ impl<'a, N: Net> Exchange<'a, N> {
         }
     }
 
+    // Not inlined: what it keeps in registers must not compete with the exchange's own.
+    #[inline(never)]
     fn record(&self, now: Timestamp) {
         let (tally, shard) = (&self.tally, self.shard);
         let times = tally.timing.times(now);
