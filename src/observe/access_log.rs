@@ -42,6 +42,12 @@ macro_rules! fields {
             pub fn meaning(self) -> &'static str {
                 match self { $(Self::$name => concat!($($meaning),+).trim(),)* }
             }
+
+            /// Appends it to a line. In each arm the compiler knows the field, and thus the kind of its value.
+            #[inline(always)]
+            fn push(self, piece: &Piece, record: &Record<'_>, stamp: &mut Stamp, line: &mut Line<'_>) {
+                match self { $(Self::$name => line.push(piece, || value(Self::$name, record, stamp)),)* }
+            }
         }
     };
 }
@@ -110,13 +116,10 @@ fields! {
 impl Field {
     /// Whether its value stands in quotes.
     const fn is_text(self) -> bool {
-        match self {
-            Self::Status | Self::Attempts | Self::BytesIn | Self::BytesOut => false,
-            Self::ParseMicros | Self::RouteMicros | Self::ConnectMicros => false,
-            Self::FirstByteMicros | Self::TotalMicros => false,
-            Self::ClientReused | Self::UpstreamReused => false,
-            _ => true,
-        }
+        let count = matches!(self, Self::Status | Self::Attempts | Self::BytesIn | Self::BytesOut | Self::TotalMicros);
+        let flag = matches!(self, Self::ClientReused | Self::UpstreamReused);
+        let part = matches!(self, Self::ParseMicros | Self::RouteMicros | Self::ConnectMicros | Self::FirstByteMicros);
+        !(count | flag | part)
     }
 }
 
@@ -130,7 +133,7 @@ macro_rules! default_fields {
         #[inline(never)]
         fn write_default(record: &Record<'_>, stamp: &mut Stamp, window: &mut [u8; LINE_BYTES_MAX]) -> usize {
             let mut line = Line::begin(window);
-            $(line.push(const { &piece_of(DEFAULT_FIELDS, Field::$name) }, || value(Field::$name, record, stamp));)*
+            $(Field::$name.push(const { &piece_of(DEFAULT_FIELDS, Field::$name) }, record, stamp, &mut line);)*
             line.end(const { &last_piece(DEFAULT_FIELDS) })
         }
     };
@@ -275,7 +278,7 @@ impl LineFormat {
         for Step { piece, field } in &self.steps {
             // Opaque, or the compiler reads and converts the values of all fields before the loop, needed or not, and
             // keeps them in memory for the want of registers.
-            line.push(piece, || value(*field, std::hint::black_box(record), stamp));
+            field.push(piece, std::hint::black_box(record), stamp, &mut line);
         }
         line.end(&self.last)
     }

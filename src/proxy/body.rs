@@ -62,6 +62,10 @@ pub(super) struct BodyReader {
     pub forwards_trailers: bool,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each direction of an exchange, and a box would be an allocation"
+)]
 enum Remaining {
     Length(u64),
     Chunked(Chunks),

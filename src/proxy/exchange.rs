@@ -188,6 +188,7 @@ impl<'a, N: Net> Exchange<'a, N> {
             host: self.cx.host(bytes, &self.memory.written),
             path: self.cx.path(head, bytes, &self.memory.written),
             query: self.cx.query(head, bytes),
+            known_method: head.method,
             method: head.method_text.of(bytes),
             fields: &head.fields,
             bytes,
@@ -237,6 +238,8 @@ impl<'a, N: Net> Exchange<'a, N> {
         }
     }
 
+    // Not inlined: what it keeps in registers must not compete with the exchange's own.
+    #[inline(never)]
     fn record(&self, now: Timestamp) {
         let (tally, shard) = (&self.tally, self.shard);
         let times = tally.timing.times(now);
@@ -283,9 +286,9 @@ impl<'a, N: Net> Exchange<'a, N> {
         shard.log(format, &record, now);
     }
 
-    /// The text of the client's address where the client is not the peer.
+    /// The text of the client's address where the client may be another than the peer.
     fn other_client(&self) -> Option<IpText> {
-        let client = self.cx.client;
-        (client != self.connection.peer.ip()).then(|| self.connection.client_text(client))
+        let is_peer = !self.cx.peer_is_trusted && self.listener.client_address.is_none();
+        if is_peer { None } else { Some(self.connection.client_text(self.cx.client)) }
     }
 }

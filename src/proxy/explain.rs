@@ -122,6 +122,7 @@ impl Asked {
             host: self.cx.host(bytes, &self.written),
             path: self.cx.path(&self.head, bytes, &self.written),
             query: self.cx.query(&self.head, bytes),
+            known_method: self.head.method,
             method: self.head.method_text.of(bytes),
             fields: &self.head.fields,
             bytes,

@@ -23,6 +23,8 @@ pub struct Subject<'a> {
     pub path: &'a [u8],
     /// What stands behind `?`, as received.
     pub query: Option<&'a [u8]>,
+    /// The method, and its text.
+    pub known_method: Method,
     pub method: &'a [u8],
     pub fields: &'a Fields,
     /// The buffer that `fields` point into.
@@ -124,7 +126,7 @@ impl Table {
         if subject.path.first() != Some(&b'/') {
             return None;
         }
-        let mut lookup = Lookup { table: self, subject, method: Method::of(subject.method), scratch };
+        let mut lookup = Lookup { table: self, subject, scratch };
         lookup.any_host()
     }
 }
@@ -132,7 +134,6 @@ impl Table {
 struct Lookup<'a> {
     table: &'a Table,
     subject: &'a Subject<'a>,
-    method: Method,
     scratch: &'a mut Scratch,
 }
 
@@ -291,7 +292,7 @@ impl<'a> Lookup<'a> {
     fn pick(&mut self, slice: Slice) -> Option<RouteId> {
         let candidates: &'a [Candidate] = slice.of(&self.table.candidates);
         for candidate in candidates {
-            if candidate.methods.has(self.method) && (candidate.is_plain || self.fits(candidate)) {
+            if candidate.methods.has(self.subject.known_method) && (candidate.is_plain || self.fits(candidate)) {
                 return Some(candidate.id);
             }
         }
