@@ -141,7 +141,7 @@ pub(super) async fn fixed<N: Net>(
         for (name, value) in &plan.headers {
             write_field(out, name.text().as_bytes(), value.as_bytes());
         }
-        append_edits(route, out);
+        apply_edits(route, out);
     };
     head(x, plan.status, plan.body.len(), fields, out.vec());
     let out = with_body(x, out, &plan.body);
@@ -176,7 +176,7 @@ pub(super) async fn redirect<N: Net>(
     let mut out = x.shard.buffers.large();
     let fields = |out: &mut Vec<u8>| {
         write_field(out, b"location", location.filled());
-        append_edits(route, out);
+        apply_edits(route, out);
     };
     head(x, plan.status, 0, fields, out.vec());
     x.shard.buffers.give(location);
@@ -184,9 +184,11 @@ pub(super) async fn redirect<N: Net>(
     Ok(())
 }
 
-fn append_edits(route: &RoutePlan, out: &mut Vec<u8>) {
+/// Applies the edits to the fields behind the status line.
+fn apply_edits(route: &RoutePlan, out: &mut Vec<u8>) {
     if let Some(edits) = &route.policies.response_headers {
-        out.extend_from_slice(edits.lines());
+        let fields = out.iter().position(|octet| *octet == b'\n').map_or(out.len(), |end| end + 1);
+        edits.apply(fields, out);
     }
 }
 

@@ -15,6 +15,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use crate::base::{Address, Timestamp, UnixTime, WHEEL_TICK};
 use crate::proxy::net::Net;
 
+use super::accept::is_shortage;
 use super::clock;
 use super::deadline::Deadlines;
 use super::probe::Driver;
@@ -161,10 +162,14 @@ impl Net for LiveNet {
     }
 
     async fn connect(&self, address: &Address, deadline: Timestamp) -> io::Result<(LiveReader, LiveWriter)> {
-        match address {
+        let connected = match address {
             Address::Ip(address) => self.connect_ip(*address, deadline).await,
             Address::Unix(path) => self.connect_unix(path, deadline).await,
-        }
+        };
+        connected.map_err(|error| match is_shortage(&error) {
+            true => io::Error::new(io::ErrorKind::OutOfMemory, error),
+            false => error,
+        })
     }
 
     async fn sleep(&self, until: Timestamp) {

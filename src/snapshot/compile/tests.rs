@@ -123,6 +123,15 @@ fn a_duplicate_hides_no_mistake_of_its_own() {
 }
 
 #[test]
+fn a_gateway_that_listens_nowhere_is_a_warning() {
+    let draft = draft("admin: off\n");
+    assert!(draft.is_sound());
+    assert_eq!(draft.findings.iter().map(|finding| finding.code).collect::<Vec<_>>(), ["no-listener"]);
+    assert!(draft.render(false).contains("gate.yaml"), "{}", draft.render(false));
+    assert_eq!(findings("listener: { a: { bind: \"0.0.0.0:1\" } }\n"), ["1:1 unknown-key listener"]);
+}
+
+#[test]
 fn two_listeners_cannot_bind_one_address() {
     let text = "listeners:\n  a: { bind: \"0.0.0.0:80\" }\n  b: { bind: [\"0.0.0.0:81\", \"0.0.0.0:80\"], limts: 1 }\n";
     assert_eq!(findings(text), ["3:29 duplicate listeners.b.bind", "3:44 unknown-key listeners.b.limts"]);
