@@ -159,8 +159,9 @@ impl Writer {
     }
 
     fn reopen(&mut self) {
+        self.look();
         match Sink::open(&self.sink.target) {
-            Ok(sink) => self.replace(sink),
+            Ok(sink) => self.sink = sink,
             Err(error) => eprintln!("tidegate: the access log cannot be reopened: {error}; the old file is kept"),
         }
     }
@@ -259,10 +260,12 @@ mod tests {
         let (_reader, pipe) = io::pipe().unwrap();
         let registry = Arc::new(Registry::new(1, Bounds::default()));
         let (mut outbox, collector) = outbox(registry.shard(0));
+        let format = LineFormat::compile(&["status"]).unwrap();
         // More than a pipe takes.
         for _ in 0..6_000 {
-            write(&mut outbox);
+            outbox.write(&format, &Record { status: 200, ..Record::default() }, Default::default());
         }
+        outbox.flush();
         let sink = Sink { target: LogTarget::Stdout, file: Some(File::from(std::os::fd::OwnedFd::from(pipe))) };
         let writer = LogWriter::start(vec![collector], sink, registry).unwrap();
         assert!(!writer.finish(Duration::from_millis(200)));
