@@ -1,5 +1,10 @@
 //! The table of malformed requests in `docs/security.md`, row by row: what it promises is what a client gets.
 
+use std::time::Duration;
+
+use tidegate::snapshot::{Limits, Timeouts};
+use tidegate::upstream;
+
 use crate::world::{PLAIN, VIA_SEED, World};
 use crate::{GET, OK};
 
@@ -205,4 +210,41 @@ fn every_request_belongs_to_a_row_of_the_security_page() {
         let count = rows.iter().filter(|row| row.fragment.starts_with(start)).count();
         assert_eq!(count, 1, "rows that begin with {start:?}");
     }
+}
+
+/// The limits of the page, by their first words, and their defaults.
+fn defaults() -> Vec<(&'static str, String)> {
+    let (limits, timeouts, attempt) = (Limits::default(), Timeouts::default(), upstream::Timeouts::default());
+    let kib = |octets: u32| format!("{} KiB", octets / 1024);
+    let seconds = |time: Duration| format!("{} s", time.as_secs());
+    vec![
+        ("request head", kib(limits.head_bytes)),
+        ("one header field", kib(limits.field_bytes)),
+        ("header fields", limits.fields.to_string()),
+        ("request target", kib(limits.target_bytes)),
+        ("request body", format!("{} MiB", limits.body_bytes >> 20)),
+        ("body rate", format!("{} KiB/s, after {}", limits.body_rate_min / 1024, seconds(limits.body_grace))),
+        ("time for a request head", seconds(timeouts.head)),
+        ("time between requests", seconds(timeouts.keep_alive)),
+        ("requests on a connection", "100,000".into()),
+        ("requests in a row of one pipeline", limits.pipelined.to_string()),
+        ("interim responses", limits.interim_responses.to_string()),
+        ("connect |", seconds(attempt.connect)),
+        ("response head", seconds(attempt.response_head)),
+        ("exchange, retries included", seconds(timeouts.exchange)),
+        ("silence between bytes", seconds(timeouts.idle)),
+        ("whole exchange", format!("{} h", timeouts.total.as_secs() / 3600)),
+        ("tunnel or event stream", format!("{} h", timeouts.lifetime.as_secs() / 3600)),
+    ]
+}
+
+#[test]
+fn the_defaults_on_the_security_page_are_those_of_a_configuration_that_says_nothing() {
+    let section = PAGE.split("\n## ").find(|section| section.starts_with("Limits")).expect("the section");
+    for (limit, default) in defaults() {
+        let row = section.lines().find(|line| line.starts_with(&format!("| {limit}")));
+        let row = row.unwrap_or_else(|| panic!("no row for {limit:?}"));
+        assert_eq!(row.split('|').nth(2).map(str::trim), Some(&*default), "{limit}");
+    }
+    assert_eq!(Limits::default().requests_per_connection, 100_000);
 }
