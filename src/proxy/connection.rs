@@ -51,6 +51,9 @@ pub(super) struct Connection<N: Net> {
     pub idle_since: Cell<Timestamp>,
     /// Why it ended, when it has.
     pub ended: Cell<Reason>,
+    /// Whether it has become a tunnel, which ends by itself when it is `stopped`.
+    pub tunnels: Cell<bool>,
+    pub stopped: Cell<bool>,
     idle_waker: RefCell<Option<Waker>>,
     client: Cell<Option<(IpAddr, IpText)>>,
 }
@@ -70,6 +73,8 @@ impl<N: Net> Connection<N> {
             ahead: RefCell::new(None),
             idle_since: Cell::new(now),
             ended: Cell::default(),
+            tunnels: Cell::new(false),
+            stopped: Cell::new(false),
             idle_waker: RefCell::new(None),
             client: Cell::new(None),
         }
@@ -107,7 +112,7 @@ impl<N: Net> Connection<N> {
         text
     }
 
-    /// Notes who waits for the next request.
+    /// Notes who waits for the next request, or for the end of the tunnel.
     pub fn note_waker(&self, waker: &Waker) {
         let mut noted = self.idle_waker.borrow_mut();
         if !noted.as_ref().is_some_and(|noted| noted.will_wake(waker)) {
@@ -115,7 +120,7 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    /// Wakes the connection if it waits for its next request, to look at its deadline again.
+    /// Wakes the connection if it waits for its next request or tunnels, to look at its deadline again.
     pub fn wake(&self) {
         let waker = self.idle_waker.borrow().clone();
         if let Some(waker) = waker {

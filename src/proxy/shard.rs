@@ -229,7 +229,14 @@ impl<N: Net> shell::Shard for Shard<N> {
     }
 
     fn stop(&self) {
-        self.each_connection(|connection| connection.writer.borrow_mut().abort());
+        self.each_connection(|connection| {
+            if connection.tunnels.get() {
+                connection.stopped.set(true);
+                connection.wake();
+            } else {
+                connection.writer.borrow_mut().abort();
+            }
+        });
     }
 
     fn open_connections(&self) -> usize {
