@@ -158,7 +158,10 @@ pub(super) async fn run<N: Net>(
     shard.metrics.requests.increment();
     x.tally.timing.parsed = Some(shard.net.now());
     let result = match refused {
-        Some(failure) => Err(failure),
+        Some(failure) => {
+            identify::name_refused(&mut x);
+            Err(failure)
+        }
         None => answer(&mut x).await,
     };
     if let Err(failure) = result {

@@ -66,6 +66,17 @@ fn name_the_exchange<N: Net>(x: &mut Exchange<'_, N>) {
     });
 }
 
+/// Names an exchange whose head could not be read, so that its answer and its line in the log can be found: by an id of
+/// ours and by the peer's address, since nothing that such a head says is believed.
+#[cold]
+pub(super) fn name_refused<N: Net>(x: &mut Exchange<'_, N>) {
+    x.cx.client = x.connection.peer.ip().map(|ip| ip.to_canonical());
+    if x.adopted.snapshot.gateway.request_id.is_some() {
+        let random = &mut *x.shard.random.borrow_mut();
+        x.cx.request_id = RequestId::new(request_id::generate(x.wall, [random.u64(..), random.u64(..)]));
+    }
+}
+
 /// A listed content delivery network names the client in one field; else trusted proxies are walked from the right;
 /// else the peer is the client.
 fn client_address<N: Net>(x: &Exchange<'_, N>) -> Option<IpAddr> {

@@ -186,6 +186,8 @@ fn check(row: &Row, request: &str) {
             assert_eq!(client.response().await.status(), 200, "{what}");
         }
         let log = world.log().await;
+        assert_eq!(log[0].text("client"), "192.0.2.7", "{what}");
+        assert_eq!(response.field("x-request-id"), Some(&*log[0].text("request_id")), "{what}");
         let told = [log[0].text("detail"), log[0].reason()];
         let named = row.words.iter().any(|word| told.iter().any(|told| told == word));
         assert!(row.words.is_empty() || named, "{what}: {told:?} and not {:?}", row.words);
