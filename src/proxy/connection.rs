@@ -6,13 +6,15 @@
 use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
 use arrayvec::ArrayString;
 
 use super::adopted::Adopted;
-use super::net::Net;
+use super::net::{Net, Writer};
+use super::tunnel::Stop;
 use crate::base::{Address, Buffer, Timestamp};
 use crate::observe::Reason;
 use crate::snapshot::ListenerPlan;
@@ -45,15 +47,14 @@ pub(super) struct Connection<N: Net> {
     pub requests: Cell<u32>,
     /// Whether an octet of the current response may have left.
     pub responding: Cell<bool>,
+    /// Ends the tunnel that it has become.
+    tunnel: Cell<Option<Rc<Stop>>>,
     /// Bytes that arrived behind the message they came with: the beginning of the next request.
     pub ahead: RefCell<Option<Buffer>>,
     /// When the last exchange ended, or the connection was accepted.
     pub idle_since: Cell<Timestamp>,
     /// Why it ended, when it has.
     pub ended: Cell<Reason>,
-    /// Whether it has become a tunnel, which ends by itself when it is `stopped`.
-    pub tunnels: Cell<bool>,
-    pub stopped: Cell<bool>,
     idle_waker: RefCell<Option<Waker>>,
     client: Cell<Option<(IpAddr, IpText)>>,
 }
@@ -70,13 +71,27 @@ impl<N: Net> Connection<N> {
             generation: Cell::new(0),
             requests: Cell::new(0),
             responding: Cell::new(false),
+            tunnel: Cell::new(None),
             ahead: RefCell::new(None),
             idle_since: Cell::new(now),
             ended: Cell::default(),
-            tunnels: Cell::new(false),
-            stopped: Cell::new(false),
             idle_waker: RefCell::new(None),
             client: Cell::new(None),
+        }
+    }
+
+    /// Notes that it becomes a tunnel, which ends by what is returned.
+    pub fn become_tunnel(&self) -> Rc<Stop> {
+        let stop = Rc::<Stop>::default();
+        self.tunnel.set(Some(Rc::clone(&stop)));
+        stop
+    }
+
+    /// Ends it at once: a tunnel by itself, anything else by cutting it.
+    pub fn stop(&self) {
+        match self.tunnel.take() {
+            Some(tunnel) => tunnel.stop(),
+            None => self.writer.borrow_mut().abort(),
         }
     }
 
@@ -112,7 +127,7 @@ impl<N: Net> Connection<N> {
         text
     }
 
-    /// Notes who waits for the next request, or for the end of the tunnel.
+    /// Notes who waits for the next request.
     pub fn note_waker(&self, waker: &Waker) {
         let mut noted = self.idle_waker.borrow_mut();
         if !noted.as_ref().is_some_and(|noted| noted.will_wake(waker)) {
@@ -120,7 +135,7 @@ impl<N: Net> Connection<N> {
         }
     }
 
-    /// Wakes the connection if it waits for its next request or tunnels, to look at its deadline again.
+    /// Wakes the connection if it waits for its next request, to look at its deadline again.
     pub fn wake(&self) {
         let waker = self.idle_waker.borrow().clone();
         if let Some(waker) = waker {

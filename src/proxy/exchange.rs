@@ -158,10 +158,7 @@ pub(super) async fn run<N: Net>(
     shard.metrics.requests.increment();
     x.tally.timing.parsed = Some(shard.net.now());
     let result = match refused {
-        Some(failure) => {
-            identify::name_refused(&mut x);
-            Err(failure)
-        }
+        Some(failure) => Err(failure),
         None => answer(&mut x).await,
     };
     if let Err(failure) = result {

@@ -9,6 +9,7 @@ use super::downstream::write_all;
 use super::encode::{self, LocationParts};
 use super::exchange::{Exchange, Next};
 use super::failure::Failure;
+use super::identify;
 use super::net::{self, Net, Writer};
 use super::shard::Shard;
 use crate::base::{Buffer, SMALL_BUFFER_BYTES};
@@ -35,6 +36,9 @@ const HEAD_ROOM: usize = 2048;
 
 /// Answers for a failure; cuts the connection where a response was begun, and is silent where nobody listens.
 pub(super) async fn fail<N: Net>(x: &mut Exchange<'_, N>, failure: Failure) {
+    if x.cx.trace.is_none() {
+        identify::name_refused(x);
+    }
     x.tally.reason = failure.reason;
     x.tally.detail = failure.detail;
     count(x, &failure);

@@ -3,10 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::connection::Connection;
 use super::net::{self, Net, Patience, Reader, Writer};
 use crate::base::{BufferPool, Timestamp, join};
 use crate::http::websocket_frames::{Frames, append_going_away};
@@ -24,8 +24,7 @@ pub(super) struct Side<'a, N: Net> {
 pub(super) struct Tunnel<'a, N: Net> {
     pub net: &'a N,
     pub buffers: &'a BufferPool,
-    /// The client's, which knows whether the shard stops.
-    pub connection: &'a Connection<N>,
+    pub stop: Rc<Stop>,
     pub client: Side<'a, N>,
     pub server: Side<'a, N>,
     /// The frames that have passed before, where the protocol is WebSocket.
@@ -34,6 +33,36 @@ pub(super) struct Tunnel<'a, N: Net> {
     pub idle: Duration,
     /// However busy.
     pub until: Timestamp,
+}
+
+/// Ends a tunnel from outside.
+#[derive(Default)]
+pub(super) struct Stop {
+    told: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Stop {
+    pub fn stop(&self) {
+        self.told.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether the tunnel is to end.
+    pub fn is_told(&self) -> bool {
+        self.told.get()
+    }
+
+    /// The same; if not, `cx` is woken once it is.
+    fn poll_told(&self, cx: &Context<'_>) -> bool {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        self.told.get()
+    }
 }
 
 /// What is known of a WebSocket, so that its end can be told by a close frame.
@@ -79,7 +108,7 @@ impl<N: Net> Tunnel<'_, N> {
 
     /// Whether the tunnel ends by our will and not for anything that a side did.
     fn is_over(&self) -> bool {
-        self.connection.stopped.get() || self.net.now() >= self.until
+        self.stop.is_told() || self.net.now() >= self.until
     }
 
     async fn copy(&self, way: &mut Way<'_, '_, N>, active: &Cell<Timestamp>) -> io::Result<()> {
@@ -115,8 +144,7 @@ impl<N: Net> Tunnel<'_, N> {
         let (from, to) = (way.from, way.to);
         loop {
             poll_fn(|cx| {
-                self.connection.note_waker(cx.waker());
-                if self.connection.stopped.get() {
+                if self.stop.poll_told(cx) {
                     return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                 }
                 from.reader.borrow_mut().poll_readable(cx, deadline())

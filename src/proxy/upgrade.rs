@@ -80,14 +80,13 @@ pub(super) async fn tunnel<N: Net>(
     let tunnel = Tunnel::<N> {
         net: &x.shard.net,
         buffers: &x.shard.buffers,
-        connection: x.connection,
+        stop: x.connection.become_tunnel(),
         websocket,
         client: Side { reader: &x.connection.reader, writer: &x.connection.writer },
         server: Side { reader: &upstream.reader, writer: &upstream.writer },
         idle: x.timeouts.idle,
         until,
     };
-    x.connection.tunnels.set(true);
     x.shard.metrics.tunnels_open.rise();
     let end = tunnel.run().await;
     x.shard.metrics.tunnels_open.fall();
@@ -95,7 +94,7 @@ pub(super) async fn tunnel<N: Net>(
     x.tally.bytes_out += end.bytes_down;
     if end.error.is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut) {
         let over = x.shard.net.now() >= until;
-        x.tally.reason = match x.connection.stopped.get() {
+        x.tally.reason = match tunnel.stop.is_told() {
             true => Reason::Draining,
             false if over => Reason::Lifetime,
             false => Reason::TunnelIdle,
