@@ -15,7 +15,6 @@ pub mod target;
 pub mod trace_context;
 pub mod via;
 pub mod websocket;
-pub mod websocket_frames;
 
 pub use message::{Body, RequestHead, ResponseHead, Span, Version};
 pub use method::Method;

@@ -13,7 +13,7 @@ use std::task::Waker;
 use arrayvec::ArrayString;
 
 use super::adopted::Adopted;
-use super::net::{Net, Writer};
+use super::net::Net;
 use super::tunnel::Stop;
 use crate::base::{Address, Buffer, Timestamp};
 use crate::observe::Reason;
@@ -87,12 +87,9 @@ impl<N: Net> Connection<N> {
         stop
     }
 
-    /// Ends it at once: a tunnel by itself, anything else by cutting it.
-    pub fn stop(&self) {
-        match self.tunnel.take() {
-            Some(tunnel) => tunnel.stop(),
-            None => self.writer.borrow_mut().abort(),
-        }
+    /// Has the tunnel end by itself, if it has become one.
+    pub fn stop_tunnel(&self) -> bool {
+        self.tunnel.take().inspect(|tunnel| tunnel.stop()).is_some()
     }
 
     /// The plan of its listener: the newest one; the last one where it was removed.

@@ -9,7 +9,7 @@ use super::adopted::Adopted;
 use super::connection::Connection;
 use super::downstream;
 use super::exchange::{Memory, Next};
-use super::net::Net;
+use super::net::{Net, Writer};
 use super::shell::{self, Accepted};
 use crate::base::{BufferPool, RouteId, Shelf, Slot, Timestamp};
 use crate::http::date::{DateCache, IMF_FIXDATE_BYTES};
@@ -229,7 +229,11 @@ impl<N: Net> shell::Shard for Shard<N> {
     }
 
     fn stop(&self) {
-        self.each_connection(Connection::stop);
+        self.each_connection(|connection| {
+            if !connection.stop_tunnel() {
+                connection.writer.borrow_mut().abort();
+            }
+        });
     }
 
     fn open_connections(&self) -> usize {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::net::{self, Net, Patience, Reader, Writer};
 use crate::base::{BufferPool, Timestamp, join};
-use crate::http::websocket_frames::{Frames, append_going_away};
+use crate::http::websocket::frames::{Frames, append_going_away};
 
 /// How long a close frame of ours may take to be written.
 const LEAVE_MAX: Duration = Duration::from_secs(1);

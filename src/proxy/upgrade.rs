@@ -11,7 +11,7 @@ use super::tunnel::{Side, Tunnel, Websocket};
 use crate::base::Buffer;
 use crate::http::h1::Hop;
 use crate::http::header::KnownName;
-use crate::http::websocket_frames::Frames;
+use crate::http::websocket::frames::Frames;
 use crate::http::{Body, Method, websocket};
 use crate::observe::Reason;
 use crate::snapshot::{Forward, RoutePlan};
