@@ -46,7 +46,7 @@ impl Check for Upstream {
             report.error("too-large", surplus.span, "endpoints", "too many endpoints", hint);
         }
         self.check_duplicates(report);
-        if self.dns.refresh_min > self.dns.refresh_max {
+        if self.dns.refresh_min > self.dns.refresh_max && report.lacks(&["dns"]) {
             let hint = "`refresh_min` must not be longer than `refresh_max`";
             report.error("bad-value", report.span, "dns", "the least is more than the most", hint);
         }

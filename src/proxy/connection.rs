@@ -6,12 +6,14 @@
 use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use arrayvec::ArrayString;
 
 use super::adopted::Adopted;
 use super::net::Net;
+use super::tunnel::Stop;
 use crate::base::{Address, Buffer, Timestamp};
 use crate::observe::Reason;
 use crate::snapshot::ListenerPlan;
@@ -44,6 +46,8 @@ pub(super) struct Connection<N: Net> {
     pub requests: Cell<u32>,
     /// Whether an octet of the current response may have left.
     pub responding: Cell<bool>,
+    /// Ends the tunnel that it has become.
+    tunnel: Cell<Option<Rc<Stop>>>,
     /// Bytes that arrived behind the message they came with: the beginning of the next request.
     pub ahead: RefCell<Option<Buffer>>,
     /// When the last exchange ended, or the connection was accepted.
@@ -66,11 +70,24 @@ impl<N: Net> Connection<N> {
             generation: Cell::new(0),
             requests: Cell::new(0),
             responding: Cell::new(false),
+            tunnel: Cell::new(None),
             ahead: RefCell::new(None),
             idle_since: Cell::new(now),
             ended: Cell::default(),
             client: Cell::new(None),
         }
+    }
+
+    /// Notes that it becomes a tunnel, which ends by what is returned.
+    pub fn become_tunnel(&self) -> Rc<Stop> {
+        let stop = Rc::<Stop>::default();
+        self.tunnel.set(Some(Rc::clone(&stop)));
+        stop
+    }
+
+    /// Has the tunnel end by itself, if it has become one.
+    pub fn stop_tunnel(&self) -> bool {
+        self.tunnel.take().inspect(|tunnel| tunnel.stop()).is_some()
     }
 
     /// The plan of its listener: the newest one; the last one where it was removed.

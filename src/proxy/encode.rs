@@ -69,6 +69,20 @@ const RESPONSE_OWNED: u128 = bits(&[
     KnownName::Trailer,
 ]);
 
+/// Fields that we write ourselves and that edits may replace or remove: they have the last word, but for `Via` and the
+/// framing.
+const OWN: u128 = bits(&[
+    KnownName::XForwardedFor,
+    KnownName::XForwardedProto,
+    KnownName::XForwardedHost,
+    KnownName::Forwarded,
+    KnownName::XRequestId,
+    KnownName::Traceparent,
+    KnownName::Tracestate,
+    KnownName::Date,
+    KnownName::Server,
+]);
+
 const fn bits(names: &[KnownName]) -> u128 {
     let (mut set, mut at) = (0, 0);
     while at < names.len() {
@@ -129,8 +143,10 @@ pub fn request(parts: &RequestParts<'_>, out: &mut Vec<u8>) -> Result<(), Render
         None => drops_unknown_field(field, parts, request_id, edits),
     });
     append_edits(edits, out);
+    let own = out.len();
     about_the_client(parts, out);
     about_the_exchange(parts, request_id, out);
+    drop_own(edits, request_id, own, out);
     request_framing(parts, out);
     out.extend_from_slice(b"\r\n");
     Ok(())
@@ -244,6 +260,15 @@ fn is_alias_of_owned(name: &[u8]) -> bool {
 fn append_edits(edits: Option<&HeaderEdits>, out: &mut Vec<u8>) {
     if let Some(edits) = edits {
         out.extend_from_slice(edits.lines());
+    }
+}
+
+/// Removes what we have written from `start` on as far as the edits drop it.
+#[inline]
+fn drop_own(edits: Option<&HeaderEdits>, request_id: Option<&HeaderName>, start: usize, out: &mut Vec<u8>) {
+    let Some(edits) = edits else { return };
+    if edits.dropped_known() & OWN != 0 || matches!(request_id, Some(HeaderName::Other(_))) {
+        edits.drop_lines(start, out);
     }
 }
 
@@ -444,9 +469,11 @@ pub fn response(parts: &ResponseParts<'_>, out: &mut Vec<u8>) {
         Some(known) => dropped & known.bit() as u64 != 0,
         None => drops_unknown_response_field(field, parts, request_id, edits),
     });
+    let own = out.len();
     if head.status >= 200 || head.status == 101 {
         own_response_fields(parts, request_id, out);
     }
+    drop_own(edits, request_id, own, out);
     append_edits(edits, out);
     response_framing(parts, out);
     out.extend_from_slice(b"\r\n");

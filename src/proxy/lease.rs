@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -245,7 +246,10 @@ async fn open<N: Net>(
         }
         Err(error) => {
             block.connect_failures.increment();
-            state.connect_failed(endpoint, now, shard.random.borrow_mut().u64(..));
+            // What we lack ourselves is no fault of the endpoint.
+            if error.kind() != io::ErrorKind::OutOfMemory {
+                state.connect_failed(endpoint, now, shard.random.borrow_mut().u64(..));
+            }
             Err(Failed { failure: Failure::of_connect(&error), attempt: AttemptFailure::Connect })
         }
     }

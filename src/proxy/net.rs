@@ -33,7 +33,8 @@ pub trait Net: Sized + 'static {
     /// The wall clock, for dates and logs.
     fn unix_time(&self) -> UnixTime;
 
-    /// Opens a stream. Dropping the future is allowed.
+    /// Opens a stream. Without a descriptor or memory for it the error is [`io::ErrorKind::OutOfMemory`]. Dropping the
+    /// future is allowed.
     fn connect(
         &self,
         address: &Address,

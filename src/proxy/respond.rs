@@ -9,6 +9,7 @@ use super::downstream::write_all;
 use super::encode::{self, LocationParts};
 use super::exchange::{Exchange, Next};
 use super::failure::Failure;
+use super::identify;
 use super::net::{self, Net, Writer};
 use super::shard::Shard;
 use crate::base::{Buffer, SMALL_BUFFER_BYTES};
@@ -35,6 +36,9 @@ const HEAD_ROOM: usize = 2048;
 
 /// Answers for a failure; cuts the connection where a response was begun, and is silent where nobody listens.
 pub(super) async fn fail<N: Net>(x: &mut Exchange<'_, N>, failure: Failure) {
+    if x.cx.trace.is_none() {
+        identify::name_refused(x);
+    }
     x.tally.reason = failure.reason;
     x.tally.detail = failure.detail;
     count(x, &failure);
@@ -141,7 +145,7 @@ pub(super) async fn fixed<N: Net>(
         for (name, value) in &plan.headers {
             write_field(out, name.text().as_bytes(), value.as_bytes());
         }
-        append_edits(route, out);
+        apply_edits(route, out);
     };
     head(x, plan.status, plan.body.len(), fields, out.vec());
     let out = with_body(x, out, &plan.body);
@@ -176,7 +180,7 @@ pub(super) async fn redirect<N: Net>(
     let mut out = x.shard.buffers.large();
     let fields = |out: &mut Vec<u8>| {
         write_field(out, b"location", location.filled());
-        append_edits(route, out);
+        apply_edits(route, out);
     };
     head(x, plan.status, 0, fields, out.vec());
     x.shard.buffers.give(location);
@@ -184,9 +188,11 @@ pub(super) async fn redirect<N: Net>(
     Ok(())
 }
 
-fn append_edits(route: &RoutePlan, out: &mut Vec<u8>) {
+/// Applies the edits to the fields behind the status line.
+fn apply_edits(route: &RoutePlan, out: &mut Vec<u8>) {
     if let Some(edits) = &route.policies.response_headers {
-        out.extend_from_slice(edits.lines());
+        let fields = out.iter().position(|octet| *octet == b'\n').map_or(out.len(), |end| end + 1);
+        edits.apply(fields, out);
     }
 }
 

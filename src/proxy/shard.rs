@@ -225,7 +225,11 @@ impl<N: Net> shell::Shard for Shard<N> {
     }
 
     fn stop(&self) {
-        self.each_connection(|connection| connection.writer.borrow_mut().abort());
+        self.each_connection(|connection| {
+            if !connection.stop_tunnel() {
+                connection.writer.borrow_mut().abort();
+            }
+        });
     }
 
     fn open_connections(&self) -> usize {

@@ -16,6 +16,7 @@ use crate::base::{Address, Timestamp, UnixTime, WHEEL_TICK};
 use crate::observe::WorkerMetrics;
 use crate::proxy::net::Net;
 
+use super::accept::is_shortage;
 use super::clock;
 use super::deadline::Deadlines;
 use super::probe::Driver;
@@ -166,10 +167,14 @@ impl Net for LiveNet {
     }
 
     async fn connect(&self, address: &Address, deadline: Timestamp) -> io::Result<(LiveReader, LiveWriter)> {
-        match address {
+        let connected = match address {
             Address::Ip(address) => self.connect_ip(*address, deadline).await,
             Address::Unix(path) => self.connect_unix(path, deadline).await,
-        }
+        };
+        connected.map_err(|error| match is_shortage(&error) {
+            true => io::Error::new(io::ErrorKind::OutOfMemory, error),
+            false => error,
+        })
     }
 
     async fn sleep(&self, until: Timestamp) {

@@ -53,7 +53,11 @@ impl Net for SimNet {
                 inner.sleep(late).await;
             }
             let reply = host.reply.borrow().clone();
-            let Reply::Serve(serve) = reply else { return Err(io::ErrorKind::ConnectionRefused.into()) };
+            let serve = match reply {
+                Reply::Serve(serve) => serve,
+                Reply::Refuse => return Err(io::ErrorKind::ConnectionRefused.into()),
+                Reply::Fail(kind) => return Err(kind.into()),
+            };
             let link = Link::new(host.wire.get(), inner.random.borrow_mut().u64(..));
             for (writer, fault) in host.faults.borrow_mut().drain(..) {
                 link.fault(writer, fault);
