@@ -71,7 +71,8 @@ impl HeaderEdits {
         out.extend_from_slice(&self.lines);
     }
 
-    /// Removes the lines from `start` on whose fields are dropped.
+    /// Removes the lines from `start` on whose fields are dropped. Few messages come here.
+    #[cold]
     pub fn drop_lines(&self, start: usize, out: &mut Vec<u8>) {
         if self.dropped_known == 0 && self.dropped_others.is_empty() {
             return;
