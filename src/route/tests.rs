@@ -120,8 +120,43 @@ fn find(table: &Table, request: &Request) -> Option<u32> {
 fn captured(table: &Table, path: &str) -> Vec<String> {
     let mut scratch = table.scratch();
     get("", path).with(|subject| table.find(subject, &mut scratch)).expect("a match");
+    texts(&scratch, path)
+}
+
+fn texts(scratch: &Scratch, path: &str) -> Vec<String> {
     let captures = scratch.captures();
     (0..captures.len()).map(|index| String::from_utf8_lossy(captures.value(index, path.as_bytes())).into()).collect()
+}
+
+/// One lookup after another in one memory, as a shard does: nothing is captured but by the route that answers.
+#[test]
+fn what_an_earlier_lookup_captured_is_forgotten() {
+    let table = table([
+        route("~/r/(?<x>.*)"),
+        route("/one/{a}/{b}"),
+        route("/plain"),
+        route("/{a}/{b}/end").host("a.x"),
+        route("~/s/(?<y>.*)/(?<z>.*)"),
+        route("^/pre"),
+    ]);
+    let mut scratch = table.scratch();
+    let cases: [(&str, &str, &[&str]); 7] = [
+        ("", "/one/1/2", &["1", "2"]),
+        ("", "/r/3", &["3"]),
+        ("", "/plain", &[]),
+        ("", "/s/4/5", &["4", "5"]),
+        ("a.x", "/r/6", &["6"]),
+        ("a.x", "/s/7/8", &["7", "8"]),
+        ("a.x", "/pre", &[]),
+    ];
+    for (host, path, expected) in cases.iter().cycle().take(10 * cases.len()) {
+        get(host, path).with(|subject| table.find(subject, &mut scratch)).expect("a match");
+        assert_eq!(texts(&scratch, path), *expected, "{path}");
+    }
+    for _ in 0..2 * PARAMETERS_MAX {
+        get("", "/r/3").with(|subject| table.find(subject, &mut scratch)).expect("a match");
+        assert_eq!(texts(&scratch, "/r/3"), ["3"]);
+    }
 }
 
 #[test]
