@@ -128,6 +128,31 @@ fn texts(scratch: &Scratch, path: &str) -> Vec<String> {
     (0..captures.len()).map(|index| String::from_utf8_lossy(captures.value(index, path.as_bytes())).into()).collect()
 }
 
+#[test]
+fn captures_of_a_literal_way_that_ends_nowhere_are_forgotten() {
+    let table = table([route("/a/{x}/end"), route("/{p}/{q}/stop")]);
+    assert_eq!(captured(&table, "/a/1/end"), ["1"]);
+    assert_eq!(captured(&table, "/a/1/stop"), ["a", "1"]);
+}
+
+#[test]
+fn captures_are_taken_over_whole_and_with_nothing_of_those_before() {
+    let table = table([route("/{p}/{q}"), route("/{p}"), route("^/x/y/z"), route("/")]);
+    let (mut scratch, mut taken) = (table.scratch(), Captures::default());
+    for path in ["/1/2", "/3", "/x/y/z/rest", "/4/5", "/", "/6"] {
+        get("", path).with(|subject| table.find(subject, &mut scratch)).expect("a match");
+        taken.clone_from(scratch.captures());
+        for captures in [&taken, &taken.clone()] {
+            assert_eq!(captures.len(), scratch.captures().len());
+            assert_eq!(captures.remainder(path.as_bytes()), scratch.captures().remainder(path.as_bytes()));
+            for index in 0..captures.len() {
+                let expected = scratch.captures().value(index, path.as_bytes());
+                assert_eq!(captures.value(index, path.as_bytes()), expected, "{path}");
+            }
+        }
+    }
+}
+
 /// One lookup after another in one memory, as a shard does: nothing is captured but by the route that answers.
 #[test]
 fn what_an_earlier_lookup_captured_is_forgotten() {
@@ -156,6 +181,29 @@ fn what_an_earlier_lookup_captured_is_forgotten() {
     for _ in 0..2 * PARAMETERS_MAX {
         get("", "/r/3").with(|subject| table.find(subject, &mut scratch)).expect("a match");
         assert_eq!(texts(&scratch, "/r/3"), ["3"]);
+    }
+}
+
+#[test]
+fn a_segment_that_only_begins_like_the_one_of_a_pattern_is_another() {
+    let table = table([route("/{a}/bc/de/fg"), route("^/api/v1"), route("/x/y/z/{a}").host("a.x")]);
+    assert_eq!(find(&table, &get("", "/1/bc/de/fg")), Some(0));
+    assert_eq!(find(&table, &get("", "/api/v1/2")), Some(1));
+    assert_eq!(find(&table, &get("a.x", "/x/y/z/1")), Some(2));
+    for path in [
+        "/1/bc/de/fgh",
+        "/1/bc/dex/fg",
+        "/1/bc/de/f",
+        "/1/bcx/de/fg",
+        "/1/bc/de/fg/",
+        "/api/v1x",
+        "/api/v1x/2",
+        "/api/v",
+    ] {
+        assert_eq!(find(&table, &get("", path)), None, "{path}");
+    }
+    for path in ["/x/y/zz/1", "/x/y/z1", "/x/y/zz1", "/x/yz/1"] {
+        assert_eq!(find(&table, &get("a.x", path)), None, "{path}");
     }
 }
 
