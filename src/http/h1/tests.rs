@@ -338,6 +338,8 @@ mod rfc_9112_section_5 {
             ("A: ", "", true),
             ("A:  ", "", false),
             ("A:\t", "", false),
+            ("A:  b", "b", false),
+            ("A: \tb", "b", false),
             ("A: b c", "b c", true),
             ("A: b ", "b", false),
         ] {
