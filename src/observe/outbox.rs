@@ -323,11 +323,11 @@ mod tests {
             }
             assert_eq!(outbox.chunks, CHUNKS_MAX);
             let dropped = metrics.log_lines_dropped.value();
-            outbox.tick(at(1050));
             for round in 0..4 {
                 collector.drain_into(&mut io::sink()).expect("a sink takes all");
                 if quiet {
-                    outbox.tick(at(1100 + round));
+                    outbox.flush();
+                    outbox.tick(at(1000));
                 } else {
                     outbox.write(&format(), &record(1), at(1100 * (round + 1)));
                 }

@@ -370,7 +370,11 @@ routes:
         struct Secrets;
         impl crate::config::Environment for Secrets {
             fn variable(&self, name: &str) -> Option<String> {
-                (name == "S").then(|| "s3cret".to_owned())
+                match name {
+                    "S" => Some("s3cret".to_owned()),
+                    "METHOD" => Some("S3CRET".to_owned()),
+                    _ => None,
+                }
             }
 
             fn file(&self, _: &std::path::Path) -> std::io::Result<Vec<u8>> {
@@ -390,6 +394,9 @@ routes:
   - { match: { path: "/f", query: { key: { regex: "${S}" } } }, to: a }
   - { match: { path: "/${S}" }, to: a }
   - { match: { host: "${S}.test", path: "/f" }, to: a }
+  - { match: { path: "/m", method: "${METHOD}" }, to: a }
+  - { match: { path: "/p" }, redirect: { path: "/${S}" } }
+  - { match: { path: "/h" }, redirect: { host: "${S}.test" } }
 "#;
         let draft = Draft::alone(&Source::text("t.yaml", CONFIG), &Secrets);
         assert!(draft.is_sound(), "{}", draft.render(false));
@@ -397,9 +404,9 @@ routes:
             let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nVia: 1.1 before\r\n\r\n");
             explain(&draft.snapshot, &draft.snapshot.listeners[0], request.as_bytes())
         };
-        for path in ["/f", "/r", "/none"] {
+        for path in ["/f", "/r", "/m", "/p", "/h", "/none"] {
             let answer = serde_json::to_string(&ask(path)).unwrap();
-            assert!(!answer.contains("s3cret"), "{answer}");
+            assert!(!answer.to_ascii_lowercase().contains("s3cret"), "{answer}");
         }
         let Some(Matched { action: Outcome::Forward { request, .. }, .. }) = ask("/f").matched else { panic!() };
         assert!(request.starts_with("GET (hidden) HTTP/1.1\r\nhost: (hidden)\r\n"), "{request}");
