@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use crate::base::Address;
 use crate::control::Started;
 
-/// Tells, on standard error, what runs and what to try.
-pub(super) fn print(started: &Started<'_>, quickstart: bool) {
+/// What runs, and what to try.
+pub(super) fn of(started: &Started<'_>, quickstart: bool) -> String {
     let mut text = report(started);
     if quickstart {
         text.push_str(&to_try(started));
     }
-    eprint!("{text}");
+    text
 }
 
 fn report(started: &Started<'_>) -> String {

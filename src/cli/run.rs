@@ -87,7 +87,7 @@ impl Run {
             empty,
             via_seed: fastrand::u32(..),
             demo,
-            started: Box::new(move |started| report::print(started, quickstart)),
+            started: Box::new(move |started| report::of(started, quickstart)),
         })
         .map_err(text)
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::tell::tell;
 use crate::proxy::command::{Command, ShardHandle};
 use crate::snapshot::Snapshot;
 
@@ -83,7 +84,7 @@ async fn commit(shards: &[ShardHandle], generation: u64) {
     }
     for (shard, answer) in answers {
         if timeout(COMMIT_MAX, answer).await.is_err() {
-            eprintln!("tidegate: shard {shard} has not adopted generation {generation} within {COMMIT_MAX:?}");
+            tell(&format!("shard {shard} has not adopted generation {generation} within {COMMIT_MAX:?}"));
         }
     }
 }

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::tell::tell;
 use crate::config::{Config, EndpointAddress};
 use crate::snapshot::compile::Resolved;
 
@@ -108,7 +109,7 @@ impl<T: Copy + Ord + std::ops::Add<Duration, Output = T>> Table<T> {
                 if !std::mem::replace(&mut entry.failing, true) {
                     let reason = answer.err().unwrap_or_else(|| "no addresses".into());
                     let kept = if entry.addresses.is_empty() { "it has no endpoints" } else { "the last answer holds" };
-                    eprintln!("tidegate: `{name}` cannot be resolved: {reason}; {kept}");
+                    tell(&format!("`{name}` cannot be resolved: {reason}; {kept}"));
                 }
                 false
             }
@@ -131,7 +132,7 @@ pub(super) struct Dns {
 
 impl Dns {
     pub fn new() -> Arc<Self> {
-        let resolver = build().inspect_err(|error| eprintln!("tidegate: host names cannot be resolved: {error}")).ok();
+        let resolver = build().inspect_err(|error| tell(&format!("host names cannot be resolved: {error}"))).ok();
         Arc::new(Self { resolver, table: Mutex::new(Table::new()), wanted: Notify::new() })
     }
 

@@ -13,7 +13,8 @@ use super::log_writer::{LogWriter, Sink};
 use super::outcome::Trigger;
 use super::reload::{ReloadParts, Reloader, Reloads};
 use super::shared::{Phase, Shared};
-use super::{Parts, Started, demo, status, systemd, tell};
+use super::tell::{self, tell};
+use super::{Parts, Started, demo, status, systemd};
 use crate::config::{LogTarget, Switched};
 
 /// The process could not begin its work.
@@ -26,6 +27,9 @@ impl StartError {
         Self(error.to_string())
     }
 }
+
+/// How long the end waits for its own words.
+const TELL_MAX: Duration = Duration::from_millis(200);
 
 /// How the process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +56,7 @@ pub fn run(parts: Parts) -> Result<End, StartError> {
     let end = runtime.block_on(live(parts));
     // Tasks on the blocking pool must not hold the end.
     runtime.shutdown_background();
+    tell::settle(TELL_MAX);
     end
 }
 
@@ -97,21 +102,21 @@ async fn live(parts: Parts) -> Result<End, StartError> {
     report(&shared, parts.started);
     let end = signals.until_end(&shared, &reloads, &drain, &log).await;
     if !log.finish(end.patience()) {
-        tell("tidegate: the end of the access log could not be written: nobody takes it");
+        tell("the end of the access log could not be written: nobody takes it");
     }
     let _ = remove_socket_file(socket_file);
     Ok(end)
 }
 
-fn report(shared: &Shared, started: Box<dyn FnOnce(&Started<'_>) + Send>) {
+fn report(shared: &Shared, started: Box<dyn FnOnce(&Started<'_>) -> String + Send>) {
     let snapshot = shared.current();
     let listeners = snapshot.listeners.iter().map(|plan| (plan.name.to_string(), status::listening(shared, plan)));
-    started(&Started {
+    tell::show(started(&Started {
         facts: &shared.fleet.facts,
         snapshot: &snapshot,
         listeners: listeners.collect(),
         admin: shared.admin(),
-    });
+    }));
 }
 
 fn remove_socket_file(path: Option<PathBuf>) -> std::io::Result<()> {

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::tell::tell;
 use crate::config::{AccessLog, LogTarget};
 use crate::observe::{CHUNK_BYTES, CHUNKS_MAX, Collector, LINE_BYTES_MAX, Registry};
 
@@ -163,7 +164,7 @@ impl Writer {
     fn failed(&mut self, error: &io::Error) {
         self.registry.control().log_write_errors.increment();
         if !std::mem::replace(&mut self.failing, true) {
-            eprintln!("tidegate: the access log cannot be written: {error}; lines are kept, then dropped and counted");
+            tell(&format!("the access log cannot be written: {error}; lines are kept, then dropped and counted"));
         }
     }
 
@@ -171,7 +172,7 @@ impl Writer {
         self.look();
         match Sink::open(&self.sink.target) {
             Ok(sink) => self.sink = sink,
-            Err(error) => eprintln!("tidegate: the access log cannot be reopened: {error}; the old file is kept"),
+            Err(error) => tell(&format!("the access log cannot be reopened: {error}; the old file is kept")),
         }
     }
 

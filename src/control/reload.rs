@@ -22,6 +22,7 @@ use super::log_writer::{LogWriter, Sink};
 use super::outcome::{Outcome, Trigger};
 use super::shared::{Phase, Shared};
 use super::systemd;
+use super::tell::{self, tell};
 use super::watch::{self, FileWatch};
 use crate::config::{self, Environment, Loaded, Source, Sources};
 use crate::snapshot::compile::{Resolved, World};
@@ -304,6 +305,10 @@ impl Reloader {
         let outcome = Arc::new(outcome);
         shared.set_last_reload(Arc::clone(&outcome));
         if outcome.trigger == Trigger::Start {
+            // What refuses a start is told by who ends the process.
+            if outcome.adopted {
+                tell::show(outcome.rendered.clone());
+            }
             return outcome;
         }
         systemd::ready();
@@ -313,8 +318,8 @@ impl Reloader {
         } else {
             control.reloads_refused.increment()
         }
-        eprint!("{}", outcome.rendered);
-        eprintln!("tidegate: {}", outcome.line());
+        tell::show(outcome.rendered.clone());
+        tell(&outcome.line());
         outcome
     }
 }

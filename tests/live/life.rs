@@ -25,6 +25,19 @@ fn readiness_is_withdrawn_while_clients_are_still_served() {
 }
 
 #[test]
+fn what_is_odd_about_a_configuration_is_told_at_the_start() {
+    let origin = Origin::start();
+    let twice = forwarding_with(&[&origin.address], "").replace(
+        "upgrade: websocket }",
+        "upgrade: websocket }\n  - { name: \
+        again, match: { path: \"/{*rest}\" }, respond: { status: 204 } }",
+    );
+    let gateway = Gateway::start(&twice);
+    gateway.wait_told("warning[shadowed-route]");
+    assert_eq!(gateway.get("/").status, 200);
+}
+
+#[test]
 fn an_interrupt_drains_too() {
     let origin = Origin::start();
     let mut gateway = Gateway::start(&forwarding_with(&[&origin.address], ""));

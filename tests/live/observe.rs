@@ -24,6 +24,25 @@ fn the_access_log_is_reopened_after_a_rename() {
 }
 
 #[test]
+fn a_log_that_fails_and_an_operator_who_hangs_up_end_no_thread() {
+    let origin = Origin::start();
+    let folder = tempfile::TempDir::new().unwrap();
+    let log = folder.path().join("access.log");
+    let to =
+        |path: &str| forwarding_with(&[&origin.address], &format!("access_log: {{ to: {{ file: \"{path}\" }} }}\n"));
+    let gateway = Gateway::start_unheard(&to("/dev/full"));
+    assert_eq!(gateway.get("/first").status, 200);
+    let errors = || gateway.metrics()["tidegate_log_write_errors_total"];
+    wait_until("the failure is counted, again and again", || errors() > 1.0);
+    for (generation, path) in [(2, "/dev/full"), (3, log.to_str().unwrap())] {
+        gateway.write(&to(path));
+        assert_eq!(gateway.call("POST", "/config/reload").status, 200);
+        wait_until("the change is adopted", || gateway.generation() >= generation);
+    }
+    wait_until("the line is written", || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("/first")));
+}
+
+#[test]
 fn the_counters_add_up_with_the_requests_made() {
     let origin = Origin::start();
     let gateway = Gateway::start(&forwarding_with(&[&origin.address], ""));
