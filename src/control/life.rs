@@ -86,8 +86,13 @@ async fn live(parts: Parts) -> Result<End, StartError> {
         return Err(StartError(first.problem.clone().unwrap_or_else(|| first.rendered.clone())));
     }
     tokio::spawn(reloader.run());
-    let names_changed = reloads.clone();
-    tokio::spawn(dns.refresh(move || names_changed.ask(Trigger::Names)));
+    let (names_changed, phase) = (reloads.clone(), Arc::clone(&shared));
+    tokio::spawn(dns.refresh(move || {
+        // A process that drains keeps what it has.
+        if phase.phase() != Phase::Draining {
+            names_changed.ask(Trigger::Names);
+        }
+    }));
     tokio::spawn(systemd::watch(Arc::clone(&shared)));
     let drain = DrainSwitch::default();
     let socket_file = admin.as_ref().and_then(AdminSocket::path);

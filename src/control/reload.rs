@@ -174,8 +174,7 @@ impl Reloader {
         let mut outcome = Outcome::new(trigger, before.generation, (shared.fleet.unix_time)());
         match self.try_change(trigger, read, &before, &mut outcome).await {
             Ok(snapshot) => self.adopted(before, &snapshot, &mut outcome),
-            Err(Refused::Findings { shown, rendered }) => (outcome.findings, outcome.rendered) = (shown, rendered),
-            Err(Refused::Problem(problem)) => outcome.problem = Some(problem),
+            Err(refused) => self.refused(&before, refused, &mut outcome),
         }
         outcome.took((shared.fleet.now)().since(begin));
         self.tell(outcome)
@@ -196,11 +195,13 @@ impl Reloader {
             Trigger::Names => self.in_force(before),
             _ => self.read(read).await?,
         };
+        let names = names_of(&loaded.config);
         let resolved = match trigger {
             Trigger::Names => self.parts.dns.known(),
-            _ => self.parts.dns.resolve(&names_of(&loaded.config)).await,
+            _ => self.parts.dns.resolve(&names).await,
         };
-        let draft = self.compile(loaded, resolved, before).await?;
+        let resolved = Arc::new(resolved);
+        let draft = self.compile(loaded, Arc::clone(&resolved), before).await?;
         if trigger != Trigger::Names {
             outcome.findings = draft.to_json();
             outcome.rendered = draft.render(false);
@@ -215,6 +216,7 @@ impl Reloader {
         if let Some(sink) = sink {
             self.parts.log.replace(sink);
         }
+        self.parts.dns.adopted(&names, &resolved);
         Ok(snapshot)
     }
 
@@ -248,7 +250,7 @@ impl Reloader {
         spawn_blocking(read).await.map_err(|_| Refused::Problem("reading the configuration panicked".into()))
     }
 
-    async fn compile(&self, loaded: Loaded, resolved: Resolved, before: &Arc<Snapshot>) -> Result<Draft, Refused> {
+    async fn compile(&self, loaded: Loaded, resolved: Arc<Resolved>, before: &Arc<Snapshot>) -> Result<Draft, Refused> {
         let (registry, before) = (Arc::clone(&self.parts.shared.registry), Arc::clone(before));
         let via_seed = self.parts.via_seed;
         let compile = move || {
@@ -283,6 +285,17 @@ impl Reloader {
         outcome.needs_restart = needs_restart(first, &snapshot.config);
         self.parts.shared.replace(Arc::clone(snapshot));
         self.retire(before);
+    }
+
+    fn refused(&self, before: &Snapshot, refused: Refused, outcome: &mut Outcome) {
+        // What only names have changed is tried again as they are looked up, not at once.
+        if outcome.trigger != Trigger::Names {
+            self.parts.dns.refused(&names_of(&before.config));
+        }
+        match refused {
+            Refused::Findings { shown, rendered } => (outcome.findings, outcome.rendered) = (shown, rendered),
+            Refused::Problem(problem) => outcome.problem = Some(problem),
+        }
     }
 
     fn retire(&mut self, snapshot: Arc<Snapshot>) {
@@ -445,6 +458,31 @@ mod tests {
             assert_eq!((outcome.adopted, outcome.generation), (false, 1));
             assert_eq!(outcome.findings[0]["code"], "unknown-key");
             assert_eq!(reloader.parts.shared.current().routes.len(), 1);
+        });
+    }
+
+    #[test]
+    fn a_refused_configuration_forgets_no_name_of_the_one_in_force() {
+        let bench = Bench::new();
+        // The hosts file knows it.
+        let named = format!("{GOOD}upstreams: {{ u: {{ endpoints: [\"localhost:1\"] }} }}\n");
+        bench.write(&named);
+        bench.runtime.block_on(async {
+            let (mut reloader, _reloads) = bench.started().await;
+            let known = reloader.parts.dns.known();
+            assert!(known.contains_key("localhost"));
+            for refused in [
+                "bogus: 1\n",
+                "upstreams: {",
+                &named.replace("localhost", "127.0.0.1").replace("status: 200", "statu: 2"),
+            ] {
+                bench.write(refused);
+                assert!(!reloader.change(Trigger::File, None).await.adopted, "{refused}");
+                assert_eq!(reloader.parts.dns.known(), known, "{refused}");
+            }
+            bench.write(GOOD);
+            assert!(reloader.change(Trigger::File, None).await.adopted);
+            assert!(reloader.parts.dns.known().is_empty());
         });
     }
 
