@@ -274,7 +274,7 @@ impl Reloader {
             return Ok(None);
         }
         let sink = Sink::open(&target_after);
-        sink.map(Some).map_err(|error| Refused::Problem(format!("access_log.to: the file cannot be opened: {error}")))
+        sink.map(Some).map_err(|problem| Refused::Problem(format!("access_log.to: {problem}")))
     }
 
     fn adopted(&mut self, before: Arc<Snapshot>, snapshot: &Arc<Snapshot>, outcome: &mut Outcome) {
@@ -346,7 +346,6 @@ mod tests {
     use crate::observe::{Bounds, Registry};
     use crate::proxy::command::{Command, ShardHandle};
     use std::fs;
-    use std::path::Path;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     const GOOD: &str =
@@ -546,10 +545,12 @@ mod tests {
         let bench = Bench::new();
         bench.runtime.block_on(async {
             let (mut reloader, _reloads) = bench.started().await;
-            let nowhere = Path::new("/nonexistent/log").display();
-            bench.write(&GOOD.replace("access_log: off", &format!("access_log: {{ to: {{ file: {nowhere} }} }}")));
-            let outcome = reloader.change(Trigger::Api, None).await;
-            assert!(outcome.problem.as_ref().is_some_and(|problem| problem.starts_with("access_log.to")));
+            for (path, name) in [("/nonexistent/log", "/nonexistent/log"), ("/nonexistent/${PATH}", "(hidden)")] {
+                bench.write(&GOOD.replace("access_log: off", &format!("access_log: {{ to: {{ file: \"{path}\" }} }}")));
+                let outcome = reloader.change(Trigger::Api, None).await;
+                let expected = format!("access_log.to: {name} cannot be opened: ");
+                assert!(outcome.problem.as_ref().is_some_and(|problem| problem.starts_with(&expected)), "{outcome:?}");
+            }
         });
     }
 
