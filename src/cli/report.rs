@@ -1,4 +1,4 @@
-//! What `run` tells: the start on the terminal, and the driver among the metrics.
+//! What `run` tells of its start on the terminal.
 
 use std::fmt::Write as _;
 
@@ -49,11 +49,4 @@ fn to_try(started: &Started<'_>) -> String {
          curl -s http://{admin}/status\n\n\
          Then write your own: tidegate run -c gateway.yaml. Ctrl-C drains and ends.\n\n"
     )
-}
-
-/// Appends how workers talk to the kernel as Prometheus text.
-pub(super) fn driver_info(driver: &str, out: &mut String) {
-    out.push_str("# HELP tidegate_driver_info Always 1; how workers talk to the kernel is the label.\n");
-    // Writing to a String cannot fail.
-    let _ = write!(out, "# TYPE tidegate_driver_info gauge\ntidegate_driver_info{{driver=\"{driver}\"}} 1\n");
 }

@@ -68,6 +68,7 @@ impl Run {
         let descriptors = runtime::raise_descriptor_limit().map_err(text)?;
         let sockets = Arc::new(activated_sockets().map_err(text)?);
         let registry = Arc::new(Registry::new(cpus.len(), Bounds::default()));
+        registry.control().driver.get_or_init(|| verdict.driver.to_string());
         let empty = Arc::new(empty_snapshot());
         let (outboxes, collectors) = (0..cpus.len()).map(|number| outbox(registry.shard(number))).unzip();
         let metrics = (0..cpus.len()).map(|number| registry.worker(number)).collect();
@@ -176,14 +177,12 @@ fn fleet(workers: Vec<Worker>, sockets: Arc<SocketStore>, facts: Facts) -> Fleet
         let metrics = Arc::clone(&worker.metrics);
         Box::new(move || metrics.ticks.value()) as Box<dyn Fn() -> u64 + Send + Sync>
     };
-    let driver = facts.driver.clone();
     Fleet {
         beats: workers.iter().map(beat).collect(),
         shards: workers.into_iter().map(|worker| worker.handle).collect(),
         now: runtime::now,
         unix_time: runtime::unix_time,
         local: Box::new(move |address, ipv6_only| sockets.local(address, ipv6_only)),
-        figures: Box::new(move |out| report::driver_info(&driver, out)),
         facts,
     }
 }

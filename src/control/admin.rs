@@ -215,7 +215,6 @@ async fn metrics(State(state): State<AdminState>) -> Response {
     let render = move || {
         let mut text = String::new();
         state.shared.registry.render(&mut text);
-        (state.shared.fleet.figures)(&mut text);
         text
     };
     // Thousands of routes take a while, and a snapshot being compiled holds their names.

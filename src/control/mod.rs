@@ -42,8 +42,6 @@ pub struct Fleet {
     pub unix_time: fn() -> UnixTime,
     /// Where the process really listens for an address, when its port was left to the kernel.
     pub local: LocalAddress,
-    /// Appends the workers' own figures to an exposition.
-    pub figures: Box<dyn Fn(&mut String) + Send + Sync>,
     pub facts: Facts,
 }
 

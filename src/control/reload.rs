@@ -412,7 +412,6 @@ mod tests {
             now: Timestamp::default,
             unix_time: UnixTime::default,
             local: Box::new(|_, _| None),
-            figures: Box::new(|_| {}),
             facts,
         };
         let empty = Draft::alone(&Source::text("empty", "admin: off\n"), &config::EmptyEnvironment).snapshot;
