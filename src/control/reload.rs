@@ -90,7 +90,7 @@ struct Read {
 
 /// Why a change is refused.
 enum Refused {
-    Findings { shown: serde_json::Value, rendered: String },
+    Findings { shown: serde_json::Value, total: usize, rendered: String },
     Problem(String),
 }
 
@@ -203,7 +203,7 @@ impl Reloader {
         let resolved = Arc::new(resolved);
         let draft = self.compile(loaded, Arc::clone(&resolved), before).await?;
         if trigger != Trigger::Names {
-            outcome.findings = draft.to_json();
+            (outcome.findings, outcome.findings_total) = (draft.to_json(), draft.findings.len());
             outcome.rendered = draft.render(false);
         }
         let sink = self.sink(before, &draft.snapshot)?;
@@ -259,7 +259,8 @@ impl Reloader {
             if draft.is_sound() {
                 return Ok(draft);
             }
-            Err(Refused::Findings { shown: draft.to_json(), rendered: draft.render(false) })
+            let (shown, total) = (draft.to_json(), draft.findings.len());
+            Err(Refused::Findings { shown, total, rendered: draft.render(false) })
         };
         let compiled = spawn_blocking(compile).await;
         compiled.unwrap_or_else(|_| Err(Refused::Problem("compiling the configuration panicked".into())))
@@ -293,7 +294,9 @@ impl Reloader {
             self.parts.dns.refused(&names_of(&before.config));
         }
         match refused {
-            Refused::Findings { shown, rendered } => (outcome.findings, outcome.rendered) = (shown, rendered),
+            Refused::Findings { shown, total, rendered } => {
+                (outcome.findings, outcome.findings_total, outcome.rendered) = (shown, total, rendered);
+            }
             Refused::Problem(problem) => outcome.problem = Some(problem),
         }
     }
@@ -454,7 +457,7 @@ mod tests {
             bench.write("bogus: 1\n");
             let outcome = reloader.change(Trigger::Signal, None).await;
             assert_eq!((outcome.adopted, outcome.generation), (false, 1));
-            assert_eq!(outcome.findings[0]["code"], "unknown-key");
+            assert_eq!((&outcome.findings[0]["code"], outcome.findings_total), (&"unknown-key".into(), 1));
             assert_eq!(reloader.parts.shared.current().routes.len(), 1);
         });
     }
