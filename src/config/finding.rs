@@ -15,7 +15,7 @@ use serde::Serialize;
 const LINE_BYTES_SHOWN_MAX: usize = 4 * 1024;
 
 /// Findings of one look that are shown: of more, errors before warnings. How many more there are is said.
-pub const FINDINGS_SHOWN_MAX: usize = 100;
+const FINDINGS_SHOWN_MAX: usize = 100;
 /// A longer text of a finding, such as one that quotes a value, is cut.
 const TEXT_BYTES_SHOWN_MAX: usize = 2 * 1024;
 
@@ -142,7 +142,7 @@ impl Finding {
 }
 
 /// Renders findings for a terminal: the source line, a caret, and the hint, one block per finding. Control characters
-/// from keys and values are made visible. At most [`FINDINGS_SHOWN_MAX`] are written, and how many more there are.
+/// from keys and values are made visible. At most `FINDINGS_SHOWN_MAX` are written, and how many more there are.
 pub fn render(findings: &[&Finding], sources: &Sources, colour: bool) -> String {
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
     let renderer = renderer.decor_style(DecorStyle::Ascii);
@@ -246,7 +246,7 @@ struct ShownRelated<'a> {
     message: Cow<'a, str>,
 }
 
-/// The findings as a JSON array, for `--format json`; at most [`FINDINGS_SHOWN_MAX`].
+/// The findings as a JSON array, for `--format json`; at most `FINDINGS_SHOWN_MAX`.
 pub fn to_json(findings: &[&Finding], sources: &Sources) -> serde_json::Value {
     let shown: Vec<Shown<'_>> = selection(findings).into_iter().map(|finding| shown(finding, sources)).collect();
     serde_json::to_value(shown).unwrap_or(serde_json::Value::Null)
