@@ -18,6 +18,7 @@ use crate::proxy::shell::{Accepted, Shard};
 use crate::route::Table;
 use crate::snapshot::{GatewayPlan, Limits, ListenerPlan, Snapshot, Timeouts};
 
+use super::accept::{Gate, Listening};
 use super::boot::{Fleet, Worker};
 use super::clock::now;
 use super::listen::SocketStore;
@@ -329,6 +330,24 @@ fn a_panic_ends_its_task_alone() {
         net.sleep(in_millis(5)).await;
         assert!(survivor.get());
         assert_eq!(net.metrics().panics.value(), 1);
+    });
+}
+
+#[test]
+fn a_listener_that_can_accept_nothing_any_more_does_not_spin() {
+    on_each_driver(|net| async move {
+        let activated = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Address::Ip(activated.local_addr().unwrap());
+        let store = SocketStore::new(vec![activated.try_clone().unwrap().into()]).unwrap();
+        let bound = store.open(&address, false).unwrap();
+        let listening = Listening::new(address, false, bound, Gate::new(Arc::from("l"), 1)).unwrap();
+        let running = (net.clone(), Rc::clone(&listening));
+        net.spawn(async move { running.1.run(&running.0, |_, _| {}).await });
+        socket2::SockRef::from(&activated).shutdown(Shutdown::Both).unwrap();
+        net.sleep(in_millis(250)).await;
+        let errors = net.metrics().accept_errors.value();
+        assert!((1..400).contains(&errors), "{errors}");
+        listening.stop();
     });
 }
 
