@@ -6,15 +6,16 @@ use crate::base::Address;
 use crate::control::Started;
 
 /// What runs, and what to try.
-pub(super) fn of(started: &Started<'_>, quickstart: bool) -> String {
-    let mut text = report(started);
+pub(super) fn of(started: &Started<'_>, activated: &[Address], quickstart: bool) -> String {
+    let mut text = report(started, activated);
     if quickstart {
         text.push_str(&to_try(started));
     }
     text
 }
 
-fn report(started: &Started<'_>) -> String {
+/// `activated` are the sockets that came from outside.
+fn report(started: &Started<'_>, activated: &[Address]) -> String {
     let (facts, snapshot) = (started.facts, started.snapshot);
     let mut out = format!("tidegate {} is ready\n", env!("CARGO_PKG_VERSION"));
     let mut line = |name: &str, value: String| {
@@ -25,6 +26,13 @@ fn report(started: &Started<'_>) -> String {
     line("workers", format!("{} on CPU {}", facts.cpus.len(), list(&facts.cpus)));
     for (name, addresses) in &started.listeners {
         line("listener", format!("{name}: {}", list(addresses)));
+    }
+    let is_named = |address: &Address| started.listeners.iter().any(|(_, addresses)| addresses.contains(address));
+    for address in activated.iter().filter(|address| !is_named(address)) {
+        line(
+            "unused",
+            format!("{address}: a socket of systemd, named by no listener; who connects to it waits in vain"),
+        );
     }
     line("admin", started.admin.clone().unwrap_or_else(|| "off".into()));
     line("descriptors", format!("limit raised from {} to {}", facts.descriptors_before, facts.descriptors_max));

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -96,8 +96,14 @@ impl SocketStore {
     /// A store that listens on `activated` sockets (from socket activation, already listening) where a listener names
     /// their address.
     pub fn new(activated: Vec<OwnedFd>) -> io::Result<Self> {
-        let activated = activated.into_iter().map(|fd| Claim::activated(Socket::from(fd)).map(Arc::new));
-        Ok(Self { claims: Mutex::default(), activated: activated.collect::<io::Result<_>>()? })
+        let take = |fd: OwnedFd| {
+            let number = fd.as_raw_fd();
+            let claim = Claim::activated(Socket::from(fd)).map(Arc::new);
+            claim.map_err(|error| {
+                io::Error::new(error.kind(), format!("descriptor {number} of socket activation: {error}"))
+            })
+        };
+        Ok(Self { claims: Mutex::default(), activated: activated.into_iter().map(take).collect::<io::Result<_>>()? })
     }
 
     /// The addresses of the sockets that came from outside.
@@ -142,6 +148,10 @@ impl SocketStore {
 
 impl Claim {
     fn activated(socket: Socket) -> io::Result<Self> {
+        if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
+            let problem = "it is no listening stream socket; the unit must have ListenStream= and Accept=no";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+        }
         socket.set_nonblocking(true)?;
         let local = address_of(&socket.local_addr()?)?;
         if matches!(local, Address::Ip(_)) {
@@ -308,6 +318,19 @@ mod tests {
         for path in [&living, &plain] {
             assert!(store.open(&Address::Unix(Arc::from(path.as_path())), false).is_err());
             assert!(path.exists());
+        }
+    }
+
+    #[test]
+    fn a_descriptor_that_nobody_can_connect_to_is_refused_by_number() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let connected = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let file = fs::File::open("/dev/null").unwrap();
+        for descriptor in [OwnedFd::from(connected), datagrams.into(), file.into()] {
+            let number = descriptor.as_raw_fd();
+            let error = SocketStore::new(vec![descriptor]).map(drop).unwrap_err();
+            assert!(error.to_string().starts_with(&format!("descriptor {number} of socket activation: ")), "{error}");
         }
     }
 

@@ -10,7 +10,7 @@ use std::thread;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::process::Process;
+use super::process::{Process, run_with_stdin};
 use super::{Client, PATIENCE, Response, run, wait_until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tidegate");
@@ -59,10 +59,17 @@ impl Gateway {
 
     /// Starts what must not start: its exit status and what it told.
     pub fn refused(config: &str) -> Output {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join("gateway.yaml");
-        std::fs::write(&path, config).unwrap();
-        run(Command::new(BINARY).arg("run").arg("-c").arg(&path))
+        Self::refused_by(config, |binary| {
+            let mut command = Command::new(binary);
+            command.stdin(Stdio::null());
+            command
+        })
+    }
+
+    /// The same, with a command of the caller's making.
+    pub fn refused_by(config: &str, command: impl FnOnce(&str) -> Command) -> Output {
+        let (_folder, mut command) = Self::prepare(config, command);
+        run_with_stdin(&mut command)
     }
 
     /// Starts the embedded quickstart; what it told may be that its ports are taken.
