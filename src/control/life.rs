@@ -62,7 +62,7 @@ pub fn run(parts: Parts) -> Result<End, StartError> {
 
 async fn live(parts: Parts) -> Result<End, StartError> {
     let bind = parts.loaded.config.admin.value.as_ref().map(|admin| admin.bind.value.clone());
-    let admin = admin::bind(&bind.unwrap_or(Switched::Off)).map_err(StartError::of)?;
+    let admin = admin::bind(&bind.unwrap_or(Switched::Off)).await.map_err(StartError::of)?;
     let signals = Signals::new().map_err(StartError::of)?;
     let shared = Arc::new(Shared::new(parts.fleet, Arc::clone(&parts.registry), parts.empty));
     let nowhere = Sink::open(&LogTarget::Off).map_err(StartError::of)?;

@@ -10,7 +10,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -225,7 +224,9 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the path exists and is no socket")),
         Err(_) => return Ok(()),
     }
-    match UnixStream::connect(path) {
+    // Not the standard library's connect: it waits where somebody listens and accepts nothing.
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    match socket.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         _ => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on the path")),
     }
@@ -246,7 +247,7 @@ pub(super) fn address_of(address: &SockAddr) -> io::Result<Address> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::UnixListener;
+    use std::os::unix::net::{UnixListener, UnixStream};
 
     fn any_port() -> Address {
         Address::Ip("127.0.0.1:0".parse().unwrap())
@@ -306,6 +307,31 @@ mod tests {
         UnixStream::connect(&path).unwrap();
         drop(sockets);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_socket_file_whose_owner_accepts_nothing_is_taken_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let _clients = fill_queue(&path);
+        let error = SocketStore::default().open(&Address::Unix(Arc::from(path.as_path())), false).map(drop);
+        assert_eq!(error.unwrap_err().cause.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    /// A listening socket at `path` whose queue is full.
+    fn fill_queue(path: &Path) -> Vec<Socket> {
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        listener.bind(&SockAddr::unix(path).unwrap()).unwrap();
+        listener.listen(0).unwrap();
+        let mut sockets = vec![listener];
+        loop {
+            let client = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).unwrap();
+            let outcome = client.connect(&SockAddr::unix(path).unwrap());
+            sockets.push(client);
+            if outcome.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                return sockets;
+            }
+        }
     }
 
     #[test]
