@@ -224,6 +224,53 @@ fn a_write_to_a_peer_that_does_not_read_expires() {
 }
 
 #[test]
+fn what_has_ended_in_time_has_no_deadline_any_more() {
+    on_each_driver(|net| async move {
+        let (mut reader, mut writer, mut peer) = pair(&net).await;
+        let soon = Patience { idle: Duration::from_millis(60), until: NEVER };
+        write(&mut writer, filled(b"x"), 0, soon).await.0.unwrap();
+        peer.write_all(b"y").unwrap();
+        readable(&mut reader, in_millis(60)).await.unwrap();
+        assert_eq!(read(&mut reader, buffer(), in_millis(60)).await.0.unwrap(), 1);
+        net.sleep(in_millis(250)).await;
+        assert_eq!(net.metrics().deadlines_passed.value(), 0);
+        write(&mut writer, filled(b"z"), 0, soon).await.0.unwrap();
+        peer.write_all(b"y").unwrap();
+        assert_eq!(read(&mut reader, buffer(), in_millis(5000)).await.0.unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_stall_of_the_loop_is_counted_and_ends_nothing_that_came_in_time() {
+    on_each_driver(|net| async move {
+        let (mut reader, _writer, mut peer) = pair(&net).await;
+        reader.begin_read(buffer(), in_millis(150));
+        assert!(poll_fn(|cx| Poll::Ready(reader.poll_read(cx).is_pending())).await);
+        net.sleep(in_millis(20)).await;
+        peer.write_all(b"x").unwrap();
+        std::thread::sleep(Duration::from_millis(400));
+        assert_eq!(poll_fn(|cx| reader.poll_read(cx)).await.0.unwrap(), 1);
+        net.sleep(in_millis(60)).await;
+        let lag = net.metrics().lag_nanos_max.value();
+        assert!(lag > 200_000_000 && net.metrics().lag_nanos.value() >= lag, "{lag}");
+        peer.write_all(b"y").unwrap();
+        assert_eq!(read(&mut reader, buffer(), in_millis(5000)).await.0.unwrap(), 1);
+    });
+}
+
+#[test]
+fn an_expired_write_is_no_end_of_the_stream() {
+    on_each_driver(|net| async move {
+        let (mut reader, mut writer, _peer) = pair(&net).await;
+        reader.begin_read(buffer(), NEVER);
+        let patience = Patience { idle: Duration::from_millis(60), until: NEVER };
+        write(&mut writer, Buffer::from_vec(vec![0; 64 << 20]), 0, patience).await.0.unwrap_err();
+        let (result, _) = poll_fn(|cx| reader.poll_read(cx)).await;
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::ConnectionAborted);
+    });
+}
+
+#[test]
 fn an_abort_is_no_end_of_stream() {
     on_each_driver(|net| async move {
         let (mut reader, mut writer, _peer) = pair(&net).await;
@@ -542,6 +589,10 @@ fn snapshot(generation: u64, listeners: &[(&str, &Address)], connections_max: u3
 
 fn say(client: &mut (impl Read + Write), text: &str) -> String {
     client.write_all(text.as_bytes()).unwrap();
+    heard(client)
+}
+
+fn heard(client: &mut impl Read) -> String {
     let mut answer = [0; 256];
     let count = client.read(&mut answer).unwrap();
     String::from_utf8(answer[..count].to_vec()).unwrap()
@@ -603,22 +654,52 @@ fn a_panic_while_serving_costs_one_connection() {
 #[test]
 fn accepting_pauses_at_the_maximum_of_connections() {
     for driver in drivers() {
-        let mut echoes = Echoes::start(driver);
-        echoes.workers.truncate(1);
-        let address = any_port("127.0.0.1");
-        assert!(echoes.prepare(&snapshot(1, &[("main", &address)], 2)).iter().all(Result::is_ok));
-        echoes.ask(|reply| Command::Commit { generation: 1, reply });
-        let address = echoes.where_is(&address);
-        let mut clients: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
-        assert_eq!(say(&mut clients[0], "a"), "a main 1");
-        assert_eq!(say(&mut clients[1], "b"), "b main 1");
-        clients[2].write_all(b"c").unwrap();
-        clients[2].set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        assert_eq!(clients[2].read(&mut [0; 16]).unwrap_err().kind(), ErrorKind::WouldBlock);
-        drop(clients.remove(0));
-        clients[1].set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        assert!(clients[1].read(&mut [0; 16]).unwrap() > 0, "a place became free");
+        let (echoes, _, mut served, mut waiting) = at_the_maximum(driver);
+        served.pop();
+        assert_eq!(heard(&mut waiting), "c main 1", "a place became free");
         assert!(echoes.workers[0].metrics.accept_pauses.value() > 0);
+    }
+}
+
+/// One worker that has accepted as many connections as it may, and a client that waits and has sent `c`.
+fn at_the_maximum(driver: Driver) -> (Echoes, Address, Vec<TcpStream>, TcpStream) {
+    let mut echoes = Echoes::start(driver);
+    echoes.workers.truncate(1);
+    let address = any_port("127.0.0.1");
+    assert!(echoes.prepare(&snapshot(1, &[("main", &address)], 2)).iter().all(Result::is_ok));
+    echoes.ask(|reply| Command::Commit { generation: 1, reply });
+    let local = echoes.where_is(&address);
+    let mut served: Vec<_> = (0..2).map(|_| TcpStream::connect(local).unwrap()).collect();
+    for client in &mut served {
+        assert_eq!(say(client, "a"), "a main 1");
+    }
+    let mut waiting = TcpStream::connect(local).unwrap();
+    waiting.write_all(b"c").unwrap();
+    waiting.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    assert_eq!(waiting.read(&mut [0; 16]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    waiting.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    (echoes, address, served, waiting)
+}
+
+#[test]
+fn a_change_that_makes_room_serves_who_waits() {
+    for driver in drivers() {
+        // The same listener with a higher maximum, and another one on its address.
+        for name in ["main", "other"] {
+            let (echoes, address, _served, mut waiting) = at_the_maximum(driver);
+            echoes.adopt(2, &[(name, &address)]);
+            assert_eq!(heard(&mut waiting), format!("c {name} 2"));
+        }
+    }
+}
+
+#[test]
+fn a_drain_serves_even_what_waits_beyond_the_maximum() {
+    for driver in drivers() {
+        let (echoes, _, _served, mut waiting) = at_the_maximum(driver);
+        let hearing = std::thread::spawn(move || heard(&mut waiting));
+        echoes.drain(Duration::from_millis(500));
+        assert_eq!(hearing.join().unwrap(), "c main 1");
     }
 }
 
