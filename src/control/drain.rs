@@ -45,15 +45,15 @@ impl DrainSwitch {
         drop(snapshot);
         tell(&format!("draining: listeners close after {delay:?}, open exchanges have {deadline:?}"));
         sleep(delay).await;
-        let unfinished = drain(&shared.fleet.shards, deadline).await;
+        let unfinished = drain(&shared.fleet.shards, deadline, REST_MAX).await;
         if unfinished > 0 {
             tell(&format!("{unfinished} shards had not finished in time"));
         }
     }
 }
 
-/// Drains every shard; how many have not said that they are done.
-async fn drain(shards: &[ShardHandle], deadline: Duration) -> usize {
+/// Drains every shard; how many have not said that they are done, with `rest` after the deadline to do so.
+async fn drain(shards: &[ShardHandle], deadline: Duration, rest: Duration) -> usize {
     let mut answers = Vec::with_capacity(shards.len());
     for shard in shards {
         let (tell, answer) = oneshot::channel();
@@ -76,7 +76,7 @@ async fn drain(shards: &[ShardHandle], deadline: Duration) -> usize {
         }
     };
     // What is not done by then never will be.
-    let _ = timeout(deadline + REST_MAX, all).await;
+    let _ = timeout(deadline + rest, all).await;
     shards.len() - done
 }
 
@@ -93,10 +93,11 @@ async fn send(shard: &ShardHandle, mut command: Command) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Mutex;
 
     fn drained(shards: &[ShardHandle]) -> usize {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(drain(shards, Duration::ZERO))
+        runtime.block_on(drain(shards, Duration::ZERO, Duration::from_millis(10)))
     }
 
     fn shard(take: impl Fn(Command) -> Result<(), Command> + Send + Sync + 'static) -> ShardHandle {
@@ -112,6 +113,16 @@ mod tests {
             Ok(())
         };
         assert_eq!(drained(&[shard(obey), shard(obey)]), 0);
+    }
+
+    #[test]
+    fn a_shard_that_says_nothing_does_not_hold_the_drain_for_ever() {
+        let kept = Mutex::new(Vec::new());
+        let keep = move |command| {
+            kept.lock().unwrap().push(command);
+            Ok(())
+        };
+        assert_eq!(drained(&[shard(keep)]), 1);
     }
 
     #[test]

@@ -50,9 +50,9 @@ impl Gate {
         Rc::new(Self { name, max: Cell::new(max), open: Cell::new(0), waiting: RefCell::default() })
     }
 
+    /// To be followed by [`Listening::set_gate`], which wakes who waits.
     pub(super) fn set_max(&self, max: u32) {
         self.max.set(max);
-        self.wake();
     }
 
     fn is_full(&self) -> bool {

@@ -310,6 +310,17 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_file_of_a_successor_is_left_alone_in_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let ours = SocketStore::default().open(&Address::Unix(Arc::from(path.as_path())), false).unwrap();
+        fs::rename(&path, folder.path().join("old")).unwrap();
+        let _successor = UnixListener::bind(&path).unwrap();
+        drop(ours);
+        assert!(path.exists());
+    }
+
+    #[test]
     fn a_socket_file_whose_owner_accepts_nothing_is_taken_all_the_same() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");

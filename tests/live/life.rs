@@ -13,6 +13,16 @@ fn a_second_signal_ends_the_process_at_once() {
 }
 
 #[test]
+fn a_signal_after_a_drain_by_the_api_does_not_cut_it_short() {
+    let origin = Origin::start();
+    let mut gateway = Gateway::start(&forwarding_with(&[&origin.address], "gateway: { drain: { delay: 1s } }\n"));
+    assert_eq!(gateway.call("POST", "/drain").status, 202);
+    gateway.signal("TERM");
+    assert_eq!(gateway.get("/").status, 200);
+    assert_eq!(gateway.end().code(), Some(0));
+}
+
+#[test]
 fn readiness_is_withdrawn_while_clients_are_still_served() {
     let origin = Origin::start();
     let mut gateway = Gateway::start(&forwarding_with(&[&origin.address], "gateway: { drain: { delay: 1s } }\n"));
