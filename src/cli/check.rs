@@ -31,7 +31,10 @@ impl Check {
         let fine = if self.strict { draft.findings.is_empty() } else { draft.is_sound() };
         print(&match self.format {
             Format::Text => text(&draft),
-            Format::Json => format!("{:#}\n", json!({ "ok": fine, "findings": draft.to_json() })),
+            Format::Json => {
+                let (findings, total) = (draft.to_json(), draft.findings.len());
+                format!("{:#}\n", json!({ "ok": fine, "findings": findings, "findings_total": total }))
+            }
         });
         if fine { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) }
     }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{FINDINGS, Format, MISUSE, complain, print, source};
+use super::{FINDINGS, Format, MISUSE, complain, print, show, source};
 use crate::config::{Endpoint, ProcessEnvironment, Spanned};
 use crate::proxy::explain::{Explained, Outcome, explain};
 use crate::snapshot::{Draft, ListenerPlan, Snapshot};
@@ -42,7 +42,7 @@ impl Explain {
         };
         let draft = Draft::alone(&source(self.config), &ProcessEnvironment);
         if !draft.is_sound() {
-            eprint!("{}", draft.render(false));
+            show(&draft.render(false));
             complain("the configuration is not sound, so nothing can be said of the request");
             return ExitCode::from(FINDINGS);
         }

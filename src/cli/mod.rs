@@ -109,9 +109,14 @@ fn print(text: &str) {
     let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 
-/// Writes what is wrong.
+/// Writes what is wrong. Whom that does not reach still has the exit code.
 fn complain(text: &str) {
-    eprintln!("tidegate: {text}");
+    show(&format!("tidegate: {text}\n"));
+}
+
+/// Writes beside the result.
+fn show(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Whether standard output may be coloured.

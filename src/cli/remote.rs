@@ -227,6 +227,10 @@ fn reload_text(outcome: &Value) -> String {
         let (severity, problem) = (word(&finding["severity"]), word(&finding["problem"]));
         out.push_str(&format!("{place}: {severity}: {problem} ({})\n", word(&finding["path"])));
     }
+    let shown = list(&outcome["findings"]).count() as u64;
+    if let more @ 1.. = outcome["findings_total"].as_u64().unwrap_or(shown).saturating_sub(shown) {
+        out.push_str(&format!("{more} more findings are not shown\n"));
+    }
     out
 }
 
@@ -263,7 +267,10 @@ mod tests {
     fn a_refused_reload_lists_its_findings() {
         let finding = json!({ "file": "g.yaml", "line": 3, "column": 5, "severity": "error", "problem": "unknown key",
                               "path": "routes[0].too" });
-        let text = reload_text(&json!({ "adopted": false, "generation": 4, "findings": [finding] }));
+        let text = reload_text(&json!({ "adopted": false, "generation": 4, "findings": [&finding] }));
         assert_eq!(text, "refused; generation 4 serves on\ng.yaml:3:5: error: unknown key (routes[0].too)\n");
+        let text =
+            reload_text(&json!({ "adopted": false, "generation": 4, "findings": [finding], "findings_total": 7 }));
+        assert!(text.ends_with("(routes[0].too)\n6 more findings are not shown\n"), "{text}");
     }
 }

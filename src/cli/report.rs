@@ -1,20 +1,21 @@
-//! What `run` tells: the start on the terminal, and the driver among the metrics.
+//! What `run` tells of its start on the terminal.
 
 use std::fmt::Write as _;
 
 use crate::base::Address;
 use crate::control::Started;
 
-/// Tells, on standard error, what runs and what to try.
-pub(super) fn print(started: &Started<'_>, quickstart: bool) {
-    let mut text = report(started);
+/// What runs, and what to try.
+pub(super) fn of(started: &Started<'_>, activated: &[Address], quickstart: bool) -> String {
+    let mut text = report(started, activated);
     if quickstart {
         text.push_str(&to_try(started));
     }
-    eprint!("{text}");
+    text
 }
 
-fn report(started: &Started<'_>) -> String {
+/// `activated` are the sockets that came from outside.
+fn report(started: &Started<'_>, activated: &[Address]) -> String {
     let (facts, snapshot) = (started.facts, started.snapshot);
     let mut out = format!("tidegate {} is ready\n", env!("CARGO_PKG_VERSION"));
     let mut line = |name: &str, value: String| {
@@ -25,6 +26,13 @@ fn report(started: &Started<'_>) -> String {
     line("workers", format!("{} on CPU {}", facts.cpus.len(), list(&facts.cpus)));
     for (name, addresses) in &started.listeners {
         line("listener", format!("{name}: {}", list(addresses)));
+    }
+    let is_named = |address: &Address| started.listeners.iter().any(|(_, addresses)| addresses.contains(address));
+    for address in activated.iter().filter(|address| !is_named(address)) {
+        line(
+            "unused",
+            format!("{address}: a socket of systemd, named by no listener; who connects to it waits in vain"),
+        );
     }
     line("admin", started.admin.clone().unwrap_or_else(|| "off".into()));
     line("descriptors", format!("limit raised from {} to {}", facts.descriptors_before, facts.descriptors_max));
@@ -49,11 +57,4 @@ fn to_try(started: &Started<'_>) -> String {
          curl -s http://{admin}/status\n\n\
          Then write your own: tidegate run -c gateway.yaml. Ctrl-C drains and ends.\n\n"
     )
-}
-
-/// Appends how workers talk to the kernel as Prometheus text.
-pub(super) fn driver_info(driver: &str, out: &mut String) {
-    out.push_str("# HELP tidegate_driver_info Always 1; how workers talk to the kernel is the label.\n");
-    // Writing to a String cannot fail.
-    let _ = write!(out, "# TYPE tidegate_driver_info gauge\ntidegate_driver_info{{driver=\"{driver}\"}} 1\n");
 }

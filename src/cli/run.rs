@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::{Args, ValueEnum};
 
 use super::{FINDINGS, complain, report, source};
+use crate::base::Address;
 use crate::config::{self, Config, EmptyEnvironment, Environment, Loaded, ProcessEnvironment, Source, Workers};
 use crate::control::{self, End, Facts, Fleet, Parts};
 use crate::observe::{Bounds, Outbox, Registry, outbox};
@@ -59,21 +60,29 @@ impl Run {
         // A kernel without huge pages has none to avoid.
         let _ = runtime::avoid_huge_pages();
         let quickstart = self.config.is_none();
-        let demo = if quickstart { Some(control::demo::bind().map_err(text)?) } else { None };
+        let demo = if quickstart {
+            Some(control::demo::bind().map_err(while_doing("the demo upstream cannot be bound"))?)
+        } else {
+            None
+        };
         let environment = environment(demo.as_ref()).map_err(text)?;
         let source = source(self.config.clone());
         let loaded = load(&source, &*environment)?;
         let verdict = self.probe(&loaded.config)?;
-        let cpus = self.cpus(&loaded.config).map_err(text)?;
-        let descriptors = runtime::raise_descriptor_limit().map_err(text)?;
+        let cpus = self.cpus(&loaded.config).map_err(while_doing("the CPUs of this process cannot be told"))?;
+        let raised = runtime::raise_descriptor_limit();
+        let descriptors = raised.map_err(while_doing("the limit of open descriptors cannot be raised"))?;
         let sockets = Arc::new(activated_sockets().map_err(text)?);
+        let activated: Vec<Address> = sockets.activated().cloned().collect();
         let registry = Arc::new(Registry::new(cpus.len(), Bounds::default()));
+        registry.control().driver.get_or_init(|| verdict.driver.to_string());
         let empty = Arc::new(empty_snapshot());
         let (outboxes, collectors) = (0..cpus.len()).map(|number| outbox(registry.shard(number))).unzip();
         let metrics = (0..cpus.len()).map(|number| registry.worker(number)).collect();
         let sockets_of_all = Arc::clone(&sockets);
         let data = runtime::Fleet { driver: verdict.driver, cpus, sockets: sockets_of_all, metrics, give_back };
-        let workers = start_shards(&data, outboxes, &registry, &empty).map_err(text)?;
+        let workers =
+            start_shards(&data, outboxes, &registry, &empty).map_err(while_doing("the workers cannot be started"))?;
         // Not everybody may: then the kernel shares the CPUs evenly.
         let _ = runtime::yield_to_shards();
         let fleet = fleet(workers, sockets, facts(&data, &verdict, descriptors));
@@ -87,7 +96,7 @@ impl Run {
             empty,
             via_seed: fastrand::u32(..),
             demo,
-            started: Box::new(move |started| report::print(started, quickstart)),
+            started: Box::new(move |started| report::of(started, &activated, quickstart)),
         })
         .map_err(text)
     }
@@ -116,6 +125,11 @@ impl Run {
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
+}
+
+/// The error of a call to the system, which says by itself no more than `Operation not permitted`.
+fn while_doing(what: &str) -> impl Fn(io::Error) -> String {
+    move |error| format!("{what}: {error}")
 }
 
 /// Reads the configuration; one with errors does not even begin.
@@ -176,14 +190,12 @@ fn fleet(workers: Vec<Worker>, sockets: Arc<SocketStore>, facts: Facts) -> Fleet
         let metrics = Arc::clone(&worker.metrics);
         Box::new(move || metrics.ticks.value()) as Box<dyn Fn() -> u64 + Send + Sync>
     };
-    let driver = facts.driver.clone();
     Fleet {
         beats: workers.iter().map(beat).collect(),
         shards: workers.into_iter().map(|worker| worker.handle).collect(),
         now: runtime::now,
         unix_time: runtime::unix_time,
         local: Box::new(move |address, ipv6_only| sockets.local(address, ipv6_only)),
-        figures: Box::new(move |out| report::driver_info(&driver, out)),
         facts,
     }
 }

@@ -3,6 +3,7 @@
 //! A [`Finding`] knows its place by [`Span`]; the names and texts of the files are in [`Sources`], so that rendering
 //! needs both. A finding never holds a value that came from `${…}`: whoever builds one asks [`super::Spanned::shown`].
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt::Write as _;
 
@@ -12,6 +13,11 @@ use serde::Serialize;
 
 /// Source lines longer than this are not shown, only named.
 const LINE_BYTES_SHOWN_MAX: usize = 4 * 1024;
+
+/// Findings of one look that are shown: of more, errors before warnings. How many more there are is said.
+const FINDINGS_SHOWN_MAX: usize = 100;
+/// A longer text of a finding, such as one that quotes a value, is cut.
+const TEXT_BYTES_SHOWN_MAX: usize = 2 * 1024;
 
 /// A file of the configuration: an index into [`Sources`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,16 +142,42 @@ impl Finding {
 }
 
 /// Renders findings for a terminal: the source line, a caret, and the hint, one block per finding. Control characters
-/// from keys and values are made visible.
+/// from keys and values are made visible. At most `FINDINGS_SHOWN_MAX` are written, and how many more there are.
 pub fn render(findings: &[&Finding], sources: &Sources, colour: bool) -> String {
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
     let renderer = renderer.decor_style(DecorStyle::Ascii);
     let mut out = String::new();
-    for finding in findings {
+    for finding in selection(findings) {
         out.push_str(&renderer.render(&[group(finding, sources)]));
         out.push_str("\n\n");
     }
+    if let more @ 1.. = findings.len().saturating_sub(FINDINGS_SHOWN_MAX) {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{more} more of {} findings are not shown\n\n", findings.len());
+    }
     out
+}
+
+/// Those that are shown, in their order.
+fn selection<'a>(findings: &[&'a Finding]) -> Vec<&'a Finding> {
+    let is_error = |finding: &&Finding| finding.severity == Severity::Error;
+    let errors = findings.iter().copied().filter(is_error).count();
+    let (mut errors_left, mut warnings_left) = (FINDINGS_SHOWN_MAX, FINDINGS_SHOWN_MAX.saturating_sub(errors));
+    let has_place = |finding: &&Finding| {
+        let left = if is_error(finding) { &mut errors_left } else { &mut warnings_left };
+        let place = *left > 0;
+        *left = left.saturating_sub(1);
+        place
+    };
+    findings.iter().copied().filter(has_place).collect()
+}
+
+/// A text as it is shown.
+fn cut(text: &str) -> Cow<'_, str> {
+    match text.floor_char_boundary(TEXT_BYTES_SHOWN_MAX) {
+        end if end < text.len() => Cow::Owned(format!("{}…", &text[..end])),
+        _ => Cow::Borrowed(text),
+    }
 }
 
 fn group<'a>(finding: &'a Finding, sources: &'a Sources) -> Group<'a> {
@@ -153,13 +185,14 @@ fn group<'a>(finding: &'a Finding, sources: &'a Sources) -> Group<'a> {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut group = Group::with_title(level.primary_title(normalize_untrusted_str(&finding.problem)).id(finding.code));
+    let mut group =
+        Group::with_title(level.primary_title(normalize_untrusted_str(&cut(&finding.problem))).id(finding.code));
     group = place(group, finding.span, &finding.path, AnnotationKind::Primary, sources);
     for related in &finding.related {
         group = place(group, related.span, &related.message, AnnotationKind::Context, sources);
     }
     match &finding.hint {
-        Some(hint) => group.element(Level::HELP.message(normalize_untrusted_str(hint))),
+        Some(hint) => group.element(Level::HELP.message(normalize_untrusted_str(&cut(hint)))),
         None => group,
     }
 }
@@ -168,7 +201,7 @@ fn place<'a>(group: Group<'a>, span: Span, label: &'a str, kind: AnnotationKind,
     let name = sources.name(span.file);
     match sources.line(span.file, span.line).filter(|line| line.len() <= LINE_BYTES_SHOWN_MAX) {
         Some(line) => {
-            let caret = kind.span(bytes_in_line(line, span)).label(normalize_untrusted_str(label));
+            let caret = kind.span(bytes_in_line(line, span)).label(normalize_untrusted_str(&cut(label)));
             group.element(Snippet::source(line).line_start(span.line as usize).path(name).annotation(caret))
         }
         None if span.line == 0 => group.element(Origin::path(name)),
@@ -197,10 +230,10 @@ struct Shown<'a> {
     column: u32,
     end_line: u32,
     end_column: u32,
-    path: &'a str,
-    problem: &'a str,
+    path: Cow<'a, str>,
+    problem: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<&'a str>,
+    hint: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     related: Vec<ShownRelated<'a>>,
 }
@@ -210,12 +243,12 @@ struct ShownRelated<'a> {
     file: &'a str,
     line: u32,
     column: u32,
-    message: &'a str,
+    message: Cow<'a, str>,
 }
 
-/// The findings as a JSON array, for `--format json`.
+/// The findings as a JSON array, for `--format json`; at most `FINDINGS_SHOWN_MAX`.
 pub fn to_json(findings: &[&Finding], sources: &Sources) -> serde_json::Value {
-    let shown: Vec<Shown<'_>> = findings.iter().map(|finding| shown(finding, sources)).collect();
+    let shown: Vec<Shown<'_>> = selection(findings).into_iter().map(|finding| shown(finding, sources)).collect();
     serde_json::to_value(shown).unwrap_or(serde_json::Value::Null)
 }
 
@@ -224,7 +257,7 @@ fn shown<'a>(finding: &'a Finding, sources: &'a Sources) -> Shown<'a> {
         file: sources.name(related.span.file),
         line: related.span.line,
         column: related.span.column,
-        message: &related.message,
+        message: cut(&related.message),
     });
     Shown {
         severity: finding.severity,
@@ -234,9 +267,9 @@ fn shown<'a>(finding: &'a Finding, sources: &'a Sources) -> Shown<'a> {
         column: finding.span.column,
         end_line: finding.span.end_line,
         end_column: finding.span.end_column,
-        path: &finding.path,
-        problem: &finding.problem,
-        hint: finding.hint.as_deref(),
+        path: cut(&finding.path),
+        problem: cut(&finding.problem),
+        hint: finding.hint.as_deref().map(cut),
         related: related.collect(),
     }
 }
@@ -279,6 +312,37 @@ mod tests {
              |\n  \
              = help: did you mean `upstream`?\n\n"
         );
+    }
+
+    #[test]
+    fn of_many_findings_errors_are_shown_first_and_the_rest_is_counted() {
+        let (sources, file) = sources();
+        let span = Span::of_file(file);
+        let warnings = (0..FINDINGS_SHOWN_MAX).map(|n| Finding::warning("w", span, "", format!("warning {n}.")));
+        let errors = (0..2).map(|n| Finding::error("e", span, "", format!("error {n}.")));
+        let findings: Vec<Finding> = warnings.chain(errors).collect();
+        let findings: Vec<&Finding> = findings.iter().collect();
+        let text = render(&findings, &sources, false);
+        assert!(text.ends_with("2 more of 102 findings are not shown\n\n"), "{text}");
+        assert!(["warning 97.", "error 0.", "error 1."].iter().all(|shown| text.contains(shown)), "{text}");
+        assert!(!text.contains("warning 98."), "{text}");
+        let json = to_json(&findings, &sources);
+        assert_eq!(json.as_array().map(Vec::len), Some(FINDINGS_SHOWN_MAX));
+        assert_eq!(json[FINDINGS_SHOWN_MAX - 1]["problem"], "error 1.");
+        let fitting = render(&findings[2..], &sources, false);
+        assert!(fitting.contains("warning 2.") && !fitting.contains("not shown"), "{fitting}");
+    }
+
+    #[test]
+    fn a_long_text_of_a_finding_is_cut() {
+        let (sources, file) = sources();
+        let long = "é".repeat(1 << 20);
+        let finding =
+            Finding::error("e", Span::of_file(file), &*long, &*long).hint(&*long).related(Span::default(), &*long);
+        assert!(render(&[&finding], &sources, false).len() < 20 * TEXT_BYTES_SHOWN_MAX);
+        let json = to_json(&[&finding], &sources);
+        assert!(json.to_string().len() < 20 * TEXT_BYTES_SHOWN_MAX);
+        assert_eq!(json[0]["problem"].as_str().map(str::len), Some(TEXT_BYTES_SHOWN_MAX + "…".len()));
     }
 
     #[test]

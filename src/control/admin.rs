@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use super::bounded::Bounded;
@@ -79,11 +79,11 @@ fn hint(cause: &io::Error) -> &'static str {
 }
 
 /// Opens the socket, unless the API is off.
-pub(super) fn bind(address: &Switched<BindAddress>) -> Result<Option<AdminSocket>, AdminBindError> {
+pub(super) async fn bind(address: &Switched<BindAddress>) -> Result<Option<AdminSocket>, AdminBindError> {
     let Switched::On(address) = address else { return Ok(None) };
     let socket = match address {
         BindAddress::Ip(ip) => bind_tcp(*ip).map(AdminSocket::Tcp),
-        BindAddress::Unix(path) => bind_unix(path).map(|listener| AdminSocket::Unix(listener, path.clone())),
+        BindAddress::Unix(path) => bind_unix(path).await.map(|listener| AdminSocket::Unix(listener, path.clone())),
     };
     socket.map(Some).map_err(|cause| AdminBindError { address: address.to_string(), cause })
 }
@@ -95,11 +95,12 @@ fn bind_tcp(address: std::net::SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-fn bind_unix(path: &std::path::Path) -> io::Result<UnixListener> {
+async fn bind_unix(path: &std::path::Path) -> io::Result<UnixListener> {
     use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(refused) {
+    // Not the standard library's connect: it waits where somebody listens and accepts nothing.
+    if is_socket && UnixStream::connect(path).await.is_err_and(refused) {
         // Left behind by a process that was killed.
         std::fs::remove_file(path)?;
     }
@@ -215,7 +216,6 @@ async fn metrics(State(state): State<AdminState>) -> Response {
     let render = move || {
         let mut text = String::new();
         state.shared.registry.render(&mut text);
-        (state.shared.fleet.figures)(&mut text);
         text
     };
     // Thousands of routes take a while, and a snapshot being compiled holds their names.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::tell::tell;
 use crate::proxy::command::{Command, ShardHandle};
 use crate::snapshot::Snapshot;
 
@@ -35,7 +36,7 @@ pub(super) enum Refusal {
 /// Puts `snapshot` in force on every shard, or on none.
 pub(super) async fn adopt(shards: &[ShardHandle], snapshot: &Arc<Snapshot>) -> Result<(), Refusal> {
     let generation = snapshot.generation;
-    if let Err(refusal) = prepare(shards, snapshot).await {
+    if let Err(refusal) = prepare(shards, snapshot, PREPARE_MAX).await {
         for shard in shards {
             // A shard that does not hear this forgets what it prepared with the next preparation.
             let _ = (shard.send)(Command::Abort { generation });
@@ -46,7 +47,7 @@ pub(super) async fn adopt(shards: &[ShardHandle], snapshot: &Arc<Snapshot>) -> R
     Ok(())
 }
 
-async fn prepare(shards: &[ShardHandle], snapshot: &Arc<Snapshot>) -> Result<(), Refusal> {
+async fn prepare(shards: &[ShardHandle], snapshot: &Arc<Snapshot>, time: Duration) -> Result<(), Refusal> {
     let mut answers = Vec::with_capacity(shards.len());
     for shard in shards {
         let (tell, answer) = oneshot::channel();
@@ -57,7 +58,7 @@ async fn prepare(shards: &[ShardHandle], snapshot: &Arc<Snapshot>) -> Result<(),
     }
     let mut first = Ok(());
     for (shard, answer) in answers {
-        let outcome = match timeout(PREPARE_MAX, answer).await {
+        let outcome = match timeout(time, answer).await {
             Ok(Ok(outcome)) => outcome.map_err(|reason| Refusal::Refused { reason }),
             Ok(Err(_)) => Err(Refusal::Unreachable { shard }),
             Err(_) => Err(Refusal::Silent { shard }),
@@ -83,7 +84,7 @@ async fn commit(shards: &[ShardHandle], generation: u64) {
     }
     for (shard, answer) in answers {
         if timeout(COMMIT_MAX, answer).await.is_err() {
-            eprintln!("tidegate: shard {shard} has not adopted generation {generation} within {COMMIT_MAX:?}");
+            tell(&format!("shard {shard} has not adopted generation {generation} within {COMMIT_MAX:?}"));
         }
     }
 }
@@ -175,6 +176,19 @@ mod tests {
         };
         assert_eq!(run(&[shard(0, Ok(()), &log), dropping]), Err(Refusal::Unreachable { shard: 1 }));
         assert_eq!(log.lock().unwrap().last().unwrap(), "0 abort 1");
+    }
+
+    #[test]
+    fn a_shard_that_does_not_answer_in_time_refuses() {
+        let kept = Mutex::new(Vec::new());
+        let keeping = move |command| {
+            kept.lock().unwrap().push(command);
+            Ok(())
+        };
+        let shards = [ShardHandle { number: 0, send: Box::new(keeping) }, shard(1, Ok(()), &Log::default())];
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let prepared = runtime.block_on(prepare(&shards, &snapshot(), Duration::from_millis(10)));
+        assert_eq!(prepared, Err(Refusal::Silent { shard: 0 }));
     }
 
     #[test]

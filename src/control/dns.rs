@@ -1,7 +1,8 @@
 //! Host names of endpoints: resolved before a snapshot is compiled and again as their records expire.
 //!
-//! A name that cannot be resolved keeps its last good answer. An answer that differs asks for a recompilation, which is
-//! adopted like any other change.
+//! A name that cannot be resolved keeps its last good answer. As long as answers differ from what is in force, each
+//! look-up asks for a recompilation, which is adopted like any other change. What a refused configuration wants takes
+//! nothing away from the one in force.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::tell::tell;
 use crate::config::{Config, EndpointAddress};
 use crate::snapshot::compile::Resolved;
 
@@ -54,6 +56,8 @@ pub(super) type Answer = Result<(Vec<IpAddr>, Duration), String>;
 #[derive(Debug)]
 pub(super) struct Table<T> {
     names: BTreeMap<String, Entry<T>>,
+    /// What the names of the configuration in force stand for there.
+    in_force: Resolved,
 }
 
 #[derive(Debug)]
@@ -67,12 +71,12 @@ struct Entry<T> {
 
 impl<T: Copy + Ord + std::ops::Add<Duration, Output = T>> Table<T> {
     pub fn new() -> Self {
-        Self { names: BTreeMap::new() }
+        Self { names: BTreeMap::new(), in_force: Resolved::new() }
     }
 
-    /// Keeps these names and forgets all others; new ones are due at once.
+    /// Keeps these names and those in force, and forgets all others; new ones are due at once.
     pub fn want(&mut self, wanted: &BTreeMap<String, Refresh>, now: T) {
-        self.names.retain(|name, _| wanted.contains_key(name));
+        self.names.retain(|name, _| wanted.contains_key(name) || self.in_force.contains_key(name));
         for (name, refresh) in wanted {
             let fresh = || Entry { refresh: *refresh, addresses: Vec::new(), due: now, failing: false };
             self.names.entry(name.clone()).or_insert_with(fresh).refresh = *refresh;
@@ -89,9 +93,23 @@ impl<T: Copy + Ord + std::ops::Add<Duration, Output = T>> Table<T> {
         self.names.values().map(|entry| entry.due).min()
     }
 
-    /// Takes an answer; whether it changes what the name stands for.
-    pub fn answered(&mut self, name: &str, answer: Answer, now: T) -> bool {
-        let Some(entry) = self.names.get_mut(name) else { return false };
+    /// Remembers that a configuration with these names, compiled with `resolved`, is in force.
+    pub fn adopted(&mut self, names: &BTreeMap<String, Refresh>, resolved: &Resolved, now: T) {
+        let known = |name: &String| (name.clone(), resolved.get(name).cloned().unwrap_or_default());
+        self.in_force = names.keys().map(known).collect();
+        self.want(names, now);
+    }
+
+    /// Whether a name in force stands for other addresses by now.
+    pub fn is_stale(&self) -> bool {
+        let differs =
+            |(name, used): (&String, &Vec<IpAddr>)| self.names.get(name).is_some_and(|entry| entry.addresses != *used);
+        self.in_force.iter().any(differs)
+    }
+
+    /// Takes an answer.
+    pub fn answered(&mut self, name: &str, answer: Answer, now: T) {
+        let Some(entry) = self.names.get_mut(name) else { return };
         match answer {
             Ok((mut addresses, lives)) if !addresses.is_empty() => {
                 addresses.sort_unstable();
@@ -99,18 +117,15 @@ impl<T: Copy + Ord + std::ops::Add<Duration, Output = T>> Table<T> {
                 addresses.truncate(ADDRESSES_MAX);
                 entry.due = now + lives.clamp(entry.refresh.min, entry.refresh.max);
                 entry.failing = false;
-                let changed = entry.addresses != addresses;
                 entry.addresses = addresses;
-                changed
             }
             answer => {
                 entry.due = now + entry.refresh.min.max(Duration::from_millis(1));
                 if !std::mem::replace(&mut entry.failing, true) {
                     let reason = answer.err().unwrap_or_else(|| "no addresses".into());
                     let kept = if entry.addresses.is_empty() { "it has no endpoints" } else { "the last answer holds" };
-                    eprintln!("tidegate: `{name}` cannot be resolved: {reason}; {kept}");
+                    tell(&format!("`{name}` cannot be resolved: {reason}; {kept}"));
                 }
-                false
             }
         }
     }
@@ -131,15 +146,15 @@ pub(super) struct Dns {
 
 impl Dns {
     pub fn new() -> Arc<Self> {
-        let resolver = build().inspect_err(|error| eprintln!("tidegate: host names cannot be resolved: {error}")).ok();
+        let resolver = build().inspect_err(|error| tell(&format!("host names cannot be resolved: {error}"))).ok();
         Arc::new(Self { resolver, table: Mutex::new(Table::new()), wanted: Notify::new() })
     }
 
-    /// The addresses of the names of a configuration; unknown ones are looked up first.
+    /// The addresses of the names of a configuration; unknown ones are looked up first. To be followed by
+    /// [`Self::adopted`] or [`Self::refused`].
     pub async fn resolve(&self, names: &BTreeMap<String, Refresh>) -> Resolved {
         self.table().want(names, Instant::now());
         self.look_up_due().await;
-        self.wanted.notify_one();
         self.table().resolved()
     }
 
@@ -148,25 +163,36 @@ impl Dns {
         self.table().resolved()
     }
 
-    /// Looks names up as they are due, for ever; calls `changed` when one stands for other addresses.
+    /// Remembers that a configuration with these names, compiled with `resolved`, is in force.
+    pub fn adopted(&self, names: &BTreeMap<String, Refresh>, resolved: &Resolved) {
+        self.table().adopted(names, resolved, Instant::now());
+        self.wanted.notify_one();
+    }
+
+    /// Forgets what only a configuration wanted that was refused.
+    pub fn refused(&self, names_in_force: &BTreeMap<String, Refresh>) {
+        self.table().want(names_in_force, Instant::now());
+        self.wanted.notify_one();
+    }
+
+    /// Looks names up as they are due, for ever; calls `changed` when one in force stands for other addresses.
     pub async fn refresh(self: Arc<Self>, changed: impl Fn()) {
         loop {
             let due = self.table().next_due();
             tokio::select! {
-                () = self.wanted.notified() => continue,
-                () = sleep(due) => {}
+                () = self.wanted.notified() => {}
+                () = sleep(due) => self.look_up_due().await,
             }
-            if self.look_up_due().await {
+            if self.table().is_stale() {
                 changed();
             }
         }
     }
 
-    /// Looks up all that is due; whether anything changed.
-    async fn look_up_due(&self) -> bool {
+    /// Looks up all that is due.
+    async fn look_up_due(&self) {
         let mut waiting = self.table().due(Instant::now()).into_iter();
         let mut under_way = JoinSet::new();
-        let mut changed = false;
         loop {
             while under_way.len() < LOOKUPS_AT_ONCE_MAX
                 && let Some(name) = waiting.next()
@@ -174,9 +200,9 @@ impl Dns {
                 let resolver = self.resolver.clone();
                 under_way.spawn(async move { (look_up(resolver, &name).await, name) });
             }
-            let Some(done) = under_way.join_next().await else { return changed };
+            let Some(done) = under_way.join_next().await else { return };
             if let Ok((answer, name)) = done {
-                changed |= self.table().answered(&name, answer, Instant::now());
+                self.table().answered(&name, answer, Instant::now());
             }
         }
     }
@@ -224,7 +250,20 @@ mod tests {
 
     fn table() -> Table<Duration> {
         let mut table = Table::new();
-        table.want(&BTreeMap::from([("a".to_owned(), REFRESH)]), Duration::ZERO);
+        table.want(&names(&["a"]), Duration::ZERO);
+        table
+    }
+
+    fn names(names: &[&str]) -> BTreeMap<String, Refresh> {
+        names.iter().map(|name| ((*name).to_owned(), REFRESH)).collect()
+    }
+
+    /// One whose name is in force with all that is known of it.
+    fn table_in_force(answers: &[&str]) -> Table<Duration> {
+        let mut table = table();
+        table.answered("a", answer(answers, 60), Duration::ZERO);
+        let resolved = table.resolved();
+        table.adopted(&names(&["a"]), &resolved, Duration::ZERO);
         table
     }
 
@@ -236,7 +275,7 @@ mod tests {
     fn a_new_name_is_due_at_once_and_then_when_its_records_expire() {
         let mut table = table();
         assert_eq!(table.due(Duration::ZERO), ["a"]);
-        assert!(table.answered("a", answer(&["10.0.0.1"], 60), Duration::ZERO));
+        table.answered("a", answer(&["10.0.0.1"], 60), Duration::ZERO);
         assert_eq!(table.next_due(), Some(Duration::from_secs(60)));
     }
 
@@ -251,10 +290,10 @@ mod tests {
 
     #[test]
     fn a_failure_keeps_the_last_good_answer_and_tries_again_soon() {
-        let mut table = table();
-        table.answered("a", answer(&["10.0.0.1"], 60), Duration::ZERO);
+        let mut table = table_in_force(&["10.0.0.1"]);
         for bad in [Err("refused".to_owned()), answer(&[], 60)] {
-            assert!(!table.answered("a", bad, Duration::from_secs(60)));
+            table.answered("a", bad, Duration::from_secs(60));
+            assert!(!table.is_stale());
             assert_eq!(table.resolved()["a"], ["10.0.0.1".parse::<IpAddr>().unwrap()]);
             assert_eq!(table.next_due(), Some(Duration::from_secs(65)));
         }
@@ -262,18 +301,42 @@ mod tests {
 
     #[test]
     fn a_mere_rotation_is_no_change() {
-        let mut table = table();
-        assert!(table.answered("a", answer(&["10.0.0.1", "10.0.0.2"], 60), Duration::ZERO));
-        assert!(!table.answered("a", answer(&["10.0.0.2", "10.0.0.1"], 60), Duration::ZERO));
-        assert!(table.answered("a", answer(&["10.0.0.2"], 60), Duration::ZERO));
+        let mut table = table_in_force(&["10.0.0.1", "10.0.0.2"]);
+        table.answered("a", answer(&["10.0.0.2", "10.0.0.1"], 60), Duration::ZERO);
+        assert!(!table.is_stale());
+        table.answered("a", answer(&["10.0.0.2"], 60), Duration::ZERO);
+        assert!(table.is_stale());
+    }
+
+    #[test]
+    fn a_change_asks_to_be_adopted_until_it_is() {
+        let mut table = table_in_force(&["10.0.0.1"]);
+        for _ in 0..2 {
+            table.answered("a", answer(&["10.0.0.2"], 60), Duration::ZERO);
+            assert!(table.is_stale(), "the same answer again does not hide that it is not in force");
+        }
+        let resolved = table.resolved();
+        table.adopted(&names(&["a"]), &resolved, Duration::ZERO);
+        assert!(!table.is_stale());
+    }
+
+    #[test]
+    fn a_configuration_that_is_only_read_takes_no_name_from_the_one_in_force() {
+        let mut table = table_in_force(&["10.0.0.1"]);
+        table.want(&names(&["b"]), Duration::ZERO);
+        assert_eq!(table.due(Duration::from_secs(60)), ["a", "b"]);
+        assert_eq!(table.resolved()["a"], ["10.0.0.1".parse::<IpAddr>().unwrap()]);
+        table.want(&names(&["a"]), Duration::ZERO);
+        assert_eq!(table.due(Duration::from_secs(60)), ["a"], "what was refused is forgotten");
     }
 
     #[test]
     fn names_nobody_uses_any_more_are_forgotten() {
-        let mut table = table();
-        table.want(&BTreeMap::new(), Duration::ZERO);
+        let mut table = table_in_force(&["10.0.0.1"]);
+        table.adopted(&BTreeMap::new(), &Resolved::new(), Duration::ZERO);
         assert_eq!(table.next_due(), None);
-        assert!(!table.answered("a", answer(&["10.0.0.1"], 60), Duration::ZERO));
+        table.answered("a", answer(&["10.0.0.2"], 60), Duration::ZERO);
+        assert!(!table.is_stale() && table.resolved().is_empty());
     }
 
     #[test]

@@ -12,7 +12,8 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::shared::{Phase, Shared};
-use super::{systemd, tell};
+use super::systemd;
+use super::tell::tell;
 use crate::proxy::command::{Command, ShardHandle};
 
 /// How much longer than their deadline the shards have to say that they are done.
@@ -42,17 +43,17 @@ impl DrainSwitch {
         let snapshot = shared.current();
         let (delay, deadline) = (snapshot.gateway.drain_delay, snapshot.gateway.drain_deadline);
         drop(snapshot);
-        tell(&format!("tidegate: draining: listeners close after {delay:?}, open exchanges have {deadline:?}"));
+        tell(&format!("draining: listeners close after {delay:?}, open exchanges have {deadline:?}"));
         sleep(delay).await;
-        let unfinished = drain(&shared.fleet.shards, deadline).await;
+        let unfinished = drain(&shared.fleet.shards, deadline, REST_MAX).await;
         if unfinished > 0 {
-            tell(&format!("tidegate: {unfinished} shards had not finished in time"));
+            tell(&format!("{unfinished} shards had not finished in time"));
         }
     }
 }
 
-/// Drains every shard; how many have not said that they are done.
-async fn drain(shards: &[ShardHandle], deadline: Duration) -> usize {
+/// Drains every shard; how many have not said that they are done, with `rest` after the deadline to do so.
+async fn drain(shards: &[ShardHandle], deadline: Duration, rest: Duration) -> usize {
     let mut answers = Vec::with_capacity(shards.len());
     for shard in shards {
         let (tell, answer) = oneshot::channel();
@@ -75,7 +76,7 @@ async fn drain(shards: &[ShardHandle], deadline: Duration) -> usize {
         }
     };
     // What is not done by then never will be.
-    let _ = timeout(deadline + REST_MAX, all).await;
+    let _ = timeout(deadline + rest, all).await;
     shards.len() - done
 }
 
@@ -92,10 +93,11 @@ async fn send(shard: &ShardHandle, mut command: Command) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Mutex;
 
     fn drained(shards: &[ShardHandle]) -> usize {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(drain(shards, Duration::ZERO))
+        runtime.block_on(drain(shards, Duration::ZERO, Duration::from_millis(10)))
     }
 
     fn shard(take: impl Fn(Command) -> Result<(), Command> + Send + Sync + 'static) -> ShardHandle {
@@ -111,6 +113,16 @@ mod tests {
             Ok(())
         };
         assert_eq!(drained(&[shard(obey), shard(obey)]), 0);
+    }
+
+    #[test]
+    fn a_shard_that_says_nothing_does_not_hold_the_drain_for_ever() {
+        let kept = Mutex::new(Vec::new());
+        let keep = move |command| {
+            kept.lock().unwrap().push(command);
+            Ok(())
+        };
+        assert_eq!(drained(&[shard(keep)]), 1);
     }
 
     #[test]

@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
 use ahash::RandomState;
 
 /// Symbolic links followed on the way to one file, as the kernel counts them.
 const LINKS_MAX: usize = 40;
+/// As much as a configuration may hold; of a larger file only this is looked at, and its length.
+const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Entries of a folder that are looked at.
 const ENTRIES_MAX: usize = 10_000;
 
@@ -24,14 +27,21 @@ impl Fingerprints {
         let mut hasher = self.state.build_hasher();
         for file in files {
             file.hash(&mut hasher);
-            if file.is_dir() {
-                yaml_files(file).hash(&mut hasher);
-            } else {
-                fs::read(file).ok().hash(&mut hasher);
+            match fs::metadata(file) {
+                Ok(found) if found.is_dir() => yaml_files(file).hash(&mut hasher),
+                Ok(found) if found.is_file() => (found.len(), read(file).ok()).hash(&mut hasher),
+                // A device has no end, and a pipe may have no beginning.
+                _ => {}
             }
         }
         hasher.finish()
     }
+}
+
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(file)?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The names in a folder that a configuration is made of. Their contents count where they are named themselves.
@@ -100,6 +110,20 @@ mod tests {
         fs::write(&file, "one").unwrap();
         assert_eq!(fingerprints.of(&files), first);
         fs::write(&file, "two").unwrap();
+        assert_ne!(fingerprints.of(&files), first);
+    }
+
+    #[test]
+    fn what_has_no_end_or_no_writer_is_not_read_and_a_huge_file_only_in_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pipe, huge) = (folder.path().join("pipe"), folder.path().join("huge"));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        fs::File::create(&huge).unwrap().set_len(1 << 40).unwrap();
+        let fingerprints = Fingerprints::default();
+        let files = [pipe, PathBuf::from("/dev/zero"), huge.clone()];
+        let first = fingerprints.of(&files);
+        assert_eq!(fingerprints.of(&files), first);
+        fs::File::create(&huge).unwrap().set_len(1 << 39).unwrap();
         assert_ne!(fingerprints.of(&files), first);
     }
 

@@ -13,7 +13,8 @@ use super::log_writer::{LogWriter, Sink};
 use super::outcome::Trigger;
 use super::reload::{ReloadParts, Reloader, Reloads};
 use super::shared::{Phase, Shared};
-use super::{Parts, Started, demo, status, systemd, tell};
+use super::tell::{self, tell};
+use super::{Parts, Started, demo, status, systemd};
 use crate::config::{LogTarget, Switched};
 
 /// The process could not begin its work.
@@ -26,6 +27,9 @@ impl StartError {
         Self(error.to_string())
     }
 }
+
+/// How long the end waits for its own words.
+const TELL_MAX: Duration = Duration::from_millis(200);
 
 /// How the process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +56,13 @@ pub fn run(parts: Parts) -> Result<End, StartError> {
     let end = runtime.block_on(live(parts));
     // Tasks on the blocking pool must not hold the end.
     runtime.shutdown_background();
+    tell::settle(TELL_MAX);
     end
 }
 
 async fn live(parts: Parts) -> Result<End, StartError> {
     let bind = parts.loaded.config.admin.value.as_ref().map(|admin| admin.bind.value.clone());
-    let admin = admin::bind(&bind.unwrap_or(Switched::Off)).map_err(StartError::of)?;
+    let admin = admin::bind(&bind.unwrap_or(Switched::Off)).await.map_err(StartError::of)?;
     let signals = Signals::new().map_err(StartError::of)?;
     let shared = Arc::new(Shared::new(parts.fleet, Arc::clone(&parts.registry), parts.empty));
     let nowhere = Sink::open(&LogTarget::Off).map_err(StartError::of)?;
@@ -81,8 +86,13 @@ async fn live(parts: Parts) -> Result<End, StartError> {
         return Err(StartError(first.problem.clone().unwrap_or_else(|| first.rendered.clone())));
     }
     tokio::spawn(reloader.run());
-    let names_changed = reloads.clone();
-    tokio::spawn(dns.refresh(move || names_changed.ask(Trigger::Names)));
+    let (names_changed, phase) = (reloads.clone(), Arc::clone(&shared));
+    tokio::spawn(dns.refresh(move || {
+        // A process that drains keeps what it has.
+        if phase.phase() != Phase::Draining {
+            names_changed.ask(Trigger::Names);
+        }
+    }));
     tokio::spawn(systemd::watch(Arc::clone(&shared)));
     let drain = DrainSwitch::default();
     let socket_file = admin.as_ref().and_then(AdminSocket::path);
@@ -97,21 +107,21 @@ async fn live(parts: Parts) -> Result<End, StartError> {
     report(&shared, parts.started);
     let end = signals.until_end(&shared, &reloads, &drain, &log).await;
     if !log.finish(end.patience()) {
-        tell("tidegate: the end of the access log could not be written: nobody takes it");
+        tell("the end of the access log could not be written: nobody takes it");
     }
     let _ = remove_socket_file(socket_file);
     Ok(end)
 }
 
-fn report(shared: &Shared, started: Box<dyn FnOnce(&Started<'_>) + Send>) {
+fn report(shared: &Shared, started: Box<dyn FnOnce(&Started<'_>) -> String + Send>) {
     let snapshot = shared.current();
     let listeners = snapshot.listeners.iter().map(|plan| (plan.name.to_string(), status::listening(shared, plan)));
-    started(&Started {
+    tell::show(started(&Started {
         facts: &shared.fleet.facts,
         snapshot: &snapshot,
         listeners: listeners.collect(),
         admin: shared.admin(),
-    });
+    }));
 }
 
 fn remove_socket_file(path: Option<PathBuf>) -> std::io::Result<()> {

@@ -3,14 +3,17 @@
 //! It looks at the shards at intervals instead of being woken for every chunk; under load a look finds many. No shard
 //! ever waits for it: one that it leaves behind drops lines and counts them.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::fmt::Display;
+use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::tell::tell;
 use crate::config::{AccessLog, LogTarget};
 use crate::observe::{CHUNK_BYTES, CHUNKS_MAX, Collector, LINE_BYTES_MAX, Registry};
 
@@ -18,6 +21,10 @@ use crate::observe::{CHUNK_BYTES, CHUNKS_MAX, Collector, LINE_BYTES_MAX, Registr
 const LOOK: Duration = Duration::from_millis(50);
 /// Between two looks when much is written.
 const LOOK_BUSY: Duration = Duration::from_millis(10);
+/// Between two looks when a pipe is full, but is read.
+const LOOK_FULL: Duration = Duration::from_millis(1);
+/// Looks in which a full pipe took nothing, after which it counts as one that nobody reads: a second.
+const FULL_LOOKS_MAX: u32 = 20;
 /// A look that found more than this from one shard was late.
 const BUSY_BYTES: usize = CHUNK_BYTES * 4;
 /// What a shard writes that saturates its CPU with short exchanges: 46 MB, and some room.
@@ -30,10 +37,12 @@ const _: () = {
     let room = CHUNKS_MAX * (CHUNK_BYTES - LINE_BYTES_MAX);
     assert!(kept <= room as u128, "a shard keeps what it writes until the writer has its turn");
 };
-/// Tries to write what is left at the end, where each fails at once.
+/// Tries to write what is left at the end, where nothing is taken.
 const FINAL_TRIES_MAX: usize = 100;
 /// The log may hold what is not for everybody.
 const FILE_MODE: u32 = 0o640;
+/// Neither to open a pipe nor to write to it waits; as Linux has it on x86 and ARM.
+const O_NONBLOCK: i32 = 0o4000;
 
 /// Where lines go.
 pub(super) struct Sink {
@@ -44,24 +53,51 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    /// Opens the target, for appending; a file is created if it is not there.
-    pub fn open(target: &LogTarget) -> io::Result<Self> {
+    /// Opens the target, for appending; a file is created if it is not there. The error names the file, unless its name is
+    /// hidden.
+    pub fn open(target: &LogTarget) -> Result<Self, String> {
+        let name = || match target {
+            LogTarget::File(path) => path.shown().to_string(),
+            _ => "the standard output".to_owned(),
+        };
+        Self::try_open(target).map_err(|error| format!("{} cannot be opened: {error}", name()))
+    }
+
+    fn try_open(target: &LogTarget) -> io::Result<Self> {
         let file = match target {
             LogTarget::Off => None,
             // Duplicates, as the standard library's own handles write line by line.
             LogTarget::Stdout => Some(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
             LogTarget::Stderr => Some(File::from(io::stderr().as_fd().try_clone_to_owned()?)),
-            LogTarget::File(path) => {
-                Some(OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path.as_str())?)
-            }
+            LogTarget::File(path) => Some(open(Path::new(path.as_str()))?),
         };
         Ok(Self { target: target.clone(), file, taken: 0 })
+    }
+
+    /// Whether what is written goes to the same file.
+    fn is_same(&self, other: &Self) -> bool {
+        let identity = |sink: &Self| {
+            let found = sink.file.as_ref()?.metadata().ok()?;
+            Some((found.dev(), found.ino()))
+        };
+        identity(self).is_some_and(|ours| identity(other) == Some(ours))
     }
 
     /// Where the lines of this configuration go.
     pub fn target_of(log: Option<&AccessLog>) -> LogTarget {
         log.map_or(LogTarget::Off, |log| log.to.value.clone())
     }
+}
+
+/// A named pipe is opened for reading as well. So it need not be read yet: it keeps what it has room for until somebody
+/// does, and no reader that comes and goes costs more than the lines it took.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true);
+    if fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
+        return options.read(true).custom_flags(O_NONBLOCK).open(path);
+    }
+    options.create(true).mode(FILE_MODE).open(path)
 }
 
 impl io::Write for Sink {
@@ -97,7 +133,7 @@ impl LogWriter {
     pub fn start(collectors: Vec<Collector>, sink: Sink, registry: Arc<Registry>) -> io::Result<Self> {
         let (orders, told) = channel();
         let (end, ended) = channel();
-        let writer = Writer { collectors, sink, registry, failing: false };
+        let writer = Writer { collectors, sink, registry, full_looks: 0, failing: false };
         std::thread::Builder::new().name("access-log".into()).spawn(move || {
             writer.run(&told);
             drop(end);
@@ -129,8 +165,22 @@ struct Writer {
     collectors: Vec<Collector>,
     sink: Sink,
     registry: Arc<Registry>,
+    /// Looks since a pipe took something.
+    full_looks: u32,
     /// Whether the last write failed; only the first of a row is told.
     failing: bool,
+}
+
+/// What a look came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// Everything was taken: so much from the shard that wrote the most.
+    All(usize),
+    /// The pipe is full, after it `took` something or not.
+    Full {
+        took: bool,
+    },
+    Failed,
 }
 
 impl Writer {
@@ -147,56 +197,84 @@ impl Writer {
         }
     }
 
-    /// Writes what has arrived; returns how much that was from the shard that wrote the most.
-    fn look(&mut self) -> usize {
+    /// Writes what has arrived.
+    fn look(&mut self) -> Look {
         let mut most = 0;
         let mut drain = |collector: &mut Collector| collector.drain_into(&mut self.sink).map(|n| most = most.max(n));
         let outcome = self.collectors.iter_mut().try_for_each(&mut drain);
-        self.registry.control().log_bytes.add(std::mem::take(&mut self.sink.taken));
+        let taken = std::mem::take(&mut self.sink.taken);
+        self.registry.control().log_bytes.add(taken);
         match outcome {
-            Ok(()) => self.failing = false,
+            Ok(()) => {
+                (self.full_looks, self.failing) = (0, false);
+                Look::All(most)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.full(taken > 0),
             Err(error) => self.failed(&error),
         }
-        most
     }
 
-    fn failed(&mut self, error: &io::Error) {
+    /// That a pipe is full for a moment is how it says that its reader is slower, and no failure.
+    fn full(&mut self, took: bool) -> Look {
+        self.full_looks = if took { 0 } else { self.full_looks.saturating_add(1) };
+        if self.full_looks < FULL_LOOKS_MAX {
+            return Look::Full { took };
+        }
+        self.failed(&"the pipe is full and nobody reads it")
+    }
+
+    fn failed(&mut self, error: &dyn Display) -> Look {
         self.registry.control().log_write_errors.increment();
         if !std::mem::replace(&mut self.failing, true) {
-            eprintln!("tidegate: the access log cannot be written: {error}; lines are kept, then dropped and counted");
+            tell(&format!("the access log cannot be written: {error}; lines are kept, then dropped and counted"));
         }
+        Look::Failed
     }
 
     fn reopen(&mut self) {
         self.look();
         match Sink::open(&self.sink.target) {
-            Ok(sink) => self.sink = sink,
-            Err(error) => eprintln!("tidegate: the access log cannot be reopened: {error}; the old file is kept"),
+            Ok(sink) => self.turn_to(sink),
+            Err(problem) => tell(&format!("the access log goes on in the old file: {problem}")),
         }
     }
 
     /// What came before goes to the old sink.
     fn replace(&mut self, sink: Sink) {
         self.look();
+        self.turn_to(sink);
+    }
+
+    fn turn_to(&mut self, sink: Sink) {
+        if !sink.is_same(&self.sink) {
+            self.collectors.iter_mut().for_each(Collector::begin_line_again);
+        }
         self.sink = sink;
     }
 
     fn finish(mut self) {
-        for _ in 0..FINAL_TRIES_MAX {
-            if self.look() == 0 && !self.failing {
-                break;
-            }
-            if self.failing {
-                std::thread::sleep(LOOK_BUSY);
+        let mut tries = 0;
+        while tries < FINAL_TRIES_MAX {
+            match self.look() {
+                Look::All(0) => return,
+                Look::All(_) => {}
+                Look::Full { took: true } => std::thread::sleep(LOOK_FULL),
+                Look::Full { took: false } | Look::Failed => {
+                    tries += 1;
+                    std::thread::sleep(LOOK_BUSY);
+                }
             }
         }
-        let _ = self.sink.flush();
     }
 }
 
-/// How long until the next look, after one that found so much from one shard.
-fn pause_after(most: usize) -> Duration {
-    if most > BUSY_BYTES { LOOK_BUSY } else { LOOK }
+/// How long until the next look.
+fn pause_after(look: Look) -> Duration {
+    match look {
+        Look::All(most) if most > BUSY_BYTES => LOOK_BUSY,
+        Look::Full { took: true } => LOOK_FULL,
+        _ => LOOK,
+    }
 }
 
 #[cfg(test)]
@@ -205,7 +283,7 @@ mod tests {
     use crate::base::Timestamp;
     use crate::config::Text;
     use crate::observe::{Bounds, LineFormat, Outbox, Record, outbox};
-    use std::io::Read as _;
+    use std::io::{Read as _, Write as _};
     use std::os::fd::OwnedFd;
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixStream;
@@ -227,6 +305,23 @@ mod tests {
 
     fn to_descriptor(end: impl Into<OwnedFd>) -> Sink {
         Sink { target: LogTarget::Stdout, file: Some(File::from(end.into())), taken: 0 }
+    }
+
+    fn to_sink(collectors: Vec<Collector>, sink: Sink, registry: Arc<Registry>) -> Writer {
+        Writer { collectors, sink, registry, full_looks: 0, failing: false }
+    }
+
+    /// A writer to a named pipe that nobody reads yet, and a shard that has written more than a pipe holds.
+    fn to_pipe(path: &Path) -> (Writer, String) {
+        assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+        let registry = Arc::new(Registry::new(1, Bounds::default()));
+        let (mut outbox, collector) = outbox(registry.shard(0));
+        let format = LineFormat::compile(&["path"]).unwrap();
+        for _ in 0..4000 {
+            outbox.write(&format, &Record { path: &[b'a'; 1000], ..Record::default() }, Default::default());
+        }
+        let sink = Sink::open(&file(path)).unwrap();
+        (to_sink(vec![collector], sink, registry), format!("{{\"path\":\"{}\"}}\n", "a".repeat(1000)).repeat(4000))
     }
 
     fn write(outbox: &mut Outbox) {
@@ -295,8 +390,8 @@ mod tests {
 
     #[test]
     fn the_next_look_is_sooner_once_a_shard_has_written_much() {
-        assert_eq!((pause_after(0), pause_after(BUSY_BYTES)), (LOOK, LOOK));
-        assert_eq!(pause_after(BUSY_BYTES + 1), LOOK_BUSY);
+        assert_eq!((pause_after(Look::All(0)), pause_after(Look::All(BUSY_BYTES))), (LOOK, LOOK));
+        assert_eq!(pause_after(Look::All(BUSY_BYTES + 1)), LOOK_BUSY);
     }
 
     #[test]
@@ -307,7 +402,7 @@ mod tests {
         for _ in 0..2 * BUSY_BYTES / 1000 {
             outboxes[7].write(&format, &Record { path: &[b'a'; 1000], ..Record::default() }, Default::default());
         }
-        let mut writer = Writer { collectors, sink: Sink::open(&LogTarget::Off).unwrap(), registry, failing: false };
+        let mut writer = to_sink(collectors, Sink::open(&LogTarget::Off).unwrap(), registry);
         assert_eq!(pause_after(writer.look()), LOOK_BUSY);
         assert_eq!(pause_after(writer.look()), LOOK);
     }
@@ -325,7 +420,8 @@ mod tests {
             outbox.write(&format, &record, at(now));
             now += Duration::from_nanos(nanos_per_line);
             if now >= next_look {
-                next_look = now + pause_after(collector.drain_into(&mut io::sink()).unwrap()) + TURN_MAX;
+                let look = Look::All(collector.drain_into(&mut io::sink()).unwrap());
+                next_look = now + pause_after(look) + TURN_MAX;
             }
         }
         assert_eq!(registry.shard(0).log_lines_dropped.value(), 0);
@@ -344,14 +440,72 @@ mod tests {
         for _ in 0..4000 {
             outbox.write(&format, &Record { path: &[b'a'; 1000], ..Record::default() }, Default::default());
         }
-        let mut writer = Writer { collectors: vec![collector], sink: to_descriptor(end), registry, failing: false };
-        writer.look();
-        assert!(writer.failing);
+        let mut writer = to_sink(vec![collector], to_descriptor(end), registry);
+        assert_eq!(writer.look(), Look::Full { took: true });
         let mut taken = Vec::new();
         // It ends with an error as well: nothing more is there yet.
         let _ = reader.read_to_end(&mut taken);
         assert_eq!(writer.registry.control().log_bytes.value(), taken.len() as u64);
         assert!(!taken.is_empty());
+    }
+
+    #[test]
+    fn a_named_pipe_is_opened_before_anybody_reads_and_loses_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        let (mut writer, lines) = to_pipe(&path);
+        assert_eq!(writer.look(), Look::Full { took: true });
+        assert_eq!(writer.look(), Look::Full { took: false });
+        let mut reader = File::open(&path).unwrap();
+        let reading = std::thread::spawn(move || {
+            let mut read = vec![0; lines.len()];
+            reader.read_exact(&mut read).unwrap();
+            read == lines.as_bytes()
+        });
+        writer.finish();
+        assert!(reading.join().unwrap());
+    }
+
+    #[test]
+    fn a_pipe_that_is_full_for_a_second_is_a_failure_and_one_that_is_read_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        let (mut writer, _) = to_pipe(&path);
+        let mut reader = File::open(&path).unwrap();
+        for _ in 0..3 {
+            assert_eq!(pause_after(writer.look()), LOOK_FULL);
+            for _ in 1..FULL_LOOKS_MAX {
+                assert_eq!(pause_after(writer.look()), LOOK);
+            }
+            assert!(!writer.failing);
+            reader.read_exact(&mut [0; 8192]).unwrap();
+        }
+        let errors = writer.registry.control().log_write_errors.value();
+        writer.look();
+        (0..FULL_LOOKS_MAX).for_each(|_| assert_ne!(writer.look(), Look::Full { took: true }));
+        assert_eq!((errors, writer.failing), (0, true));
+        assert_eq!(writer.registry.control().log_write_errors.value(), 1);
+    }
+
+    #[test]
+    fn another_file_gets_the_line_whole_that_the_one_before_took_in_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("pipe"), folder.path().join("log"));
+        let (mut writer, lines) = to_pipe(&path);
+        let pipe = File::open(&path).unwrap();
+        let mut first = vec![0; 60_000];
+        writer.look();
+        (&pipe).read_exact(&mut first[..30_000]).unwrap();
+        writer.reopen();
+        (&pipe).read_exact(&mut first[30_000..]).unwrap();
+        writer.replace(Sink::open(&file(&other)).unwrap());
+        writer.finish();
+        let rest = fs::read_to_string(&other).unwrap();
+        assert!(rest.starts_with("{\"path\"") && lines.ends_with(&rest), "{}", &rest[..80]);
+        (&pipe).read_to_end(&mut first).unwrap();
+        let torn = first.len() + rest.len() - lines.len();
+        assert!(lines.as_bytes().starts_with(&first), "the same pipe, opened again, went on at the same octet");
+        assert!(torn > 0 && torn < 1100, "{torn}");
     }
 
     #[test]

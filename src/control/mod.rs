@@ -20,11 +20,10 @@ mod reload;
 mod shared;
 mod status;
 pub mod systemd;
+mod tell;
 mod watch;
 
 use std::sync::Arc;
-use std::sync::mpsc::channel;
-use std::time::Duration;
 
 use crate::base::{Address, Timestamp, UnixTime};
 use crate::config::{Environment, Loaded, Source};
@@ -43,8 +42,6 @@ pub struct Fleet {
     pub unix_time: fn() -> UnixTime,
     /// Where the process really listens for an address, when its port was left to the kernel.
     pub local: LocalAddress,
-    /// Appends the workers' own figures to an exposition.
-    pub figures: Box<dyn Fn(&mut String) + Send + Sync>,
     pub facts: Facts,
 }
 
@@ -81,8 +78,8 @@ pub struct Parts {
     pub via_seed: u32,
     /// The upstream of the quickstart.
     pub demo: Option<std::net::TcpListener>,
-    /// Told once, when the first snapshot is in force: the report for the terminal.
-    pub started: Box<dyn FnOnce(&Started<'_>) + Send>,
+    /// Asked once, when the first snapshot is in force: the report for the terminal.
+    pub started: Box<dyn FnOnce(&Started<'_>) -> String + Send>,
 }
 
 /// What can be reported once the first snapshot is in force.
@@ -93,20 +90,4 @@ pub struct Started<'a> {
     pub listeners: Vec<(String, Vec<Address>)>,
     /// Where the admin API is, if it is on.
     pub admin: Option<String>,
-}
-
-/// How long the end waits for its own words.
-const TELL_MAX: Duration = Duration::from_millis(200);
-
-/// Tells the operator that, and how, the process ends. Whoever takes nothing from the pipe does not hold it.
-fn tell(text: &str) {
-    let (done, told) = channel::<()>();
-    let text = text.to_owned();
-    let teller = std::thread::Builder::new().spawn(move || {
-        eprintln!("{text}");
-        drop(done);
-    });
-    if teller.is_ok() {
-        let _ = told.recv_timeout(TELL_MAX);
-    }
 }

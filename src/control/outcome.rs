@@ -45,7 +45,9 @@ pub(super) struct Outcome {
     /// Keys whose new value waits for a restart.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub needs_restart: Vec<&'static str>,
+    /// Those that are shown.
     pub findings: serde_json::Value,
+    pub findings_total: usize,
     /// What else was in the way, such as an address that cannot be bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -65,6 +67,7 @@ impl Outcome {
             changes: None,
             needs_restart: Vec::new(),
             findings: serde_json::Value::Array(Vec::new()),
+            findings_total: 0,
             problem: None,
             rendered: String::new(),
         }
@@ -78,7 +81,7 @@ impl Outcome {
     pub fn line(&self) -> String {
         let (trigger, generation, took) = (self.trigger.text(), self.generation, self.duration_ms);
         let Some(changes) = self.changes.as_ref().filter(|_| self.adopted) else {
-            let count = self.findings.as_array().map_or(0, Vec::len);
+            let count = self.findings_total;
             let why = self
                 .problem
                 .clone()

@@ -22,6 +22,7 @@ use super::log_writer::{LogWriter, Sink};
 use super::outcome::{Outcome, Trigger};
 use super::shared::{Phase, Shared};
 use super::systemd;
+use super::tell::{self, tell};
 use super::watch::{self, FileWatch};
 use crate::config::{self, Environment, Loaded, Source, Sources};
 use crate::snapshot::compile::{Resolved, World};
@@ -89,7 +90,7 @@ struct Read {
 
 /// Why a change is refused.
 enum Refused {
-    Findings { shown: serde_json::Value, rendered: String },
+    Findings { shown: serde_json::Value, total: usize, rendered: String },
     Problem(String),
 }
 
@@ -173,8 +174,7 @@ impl Reloader {
         let mut outcome = Outcome::new(trigger, before.generation, (shared.fleet.unix_time)());
         match self.try_change(trigger, read, &before, &mut outcome).await {
             Ok(snapshot) => self.adopted(before, &snapshot, &mut outcome),
-            Err(Refused::Findings { shown, rendered }) => (outcome.findings, outcome.rendered) = (shown, rendered),
-            Err(Refused::Problem(problem)) => outcome.problem = Some(problem),
+            Err(refused) => self.refused(&before, refused, &mut outcome),
         }
         outcome.took((shared.fleet.now)().since(begin));
         self.tell(outcome)
@@ -195,13 +195,15 @@ impl Reloader {
             Trigger::Names => self.in_force(before),
             _ => self.read(read).await?,
         };
+        let names = names_of(&loaded.config);
         let resolved = match trigger {
             Trigger::Names => self.parts.dns.known(),
-            _ => self.parts.dns.resolve(&names_of(&loaded.config)).await,
+            _ => self.parts.dns.resolve(&names).await,
         };
-        let draft = self.compile(loaded, resolved, before).await?;
+        let resolved = Arc::new(resolved);
+        let draft = self.compile(loaded, Arc::clone(&resolved), before).await?;
         if trigger != Trigger::Names {
-            outcome.findings = draft.to_json();
+            (outcome.findings, outcome.findings_total) = (draft.to_json(), draft.findings.len());
             outcome.rendered = draft.render(false);
         }
         let sink = self.sink(before, &draft.snapshot)?;
@@ -214,6 +216,7 @@ impl Reloader {
         if let Some(sink) = sink {
             self.parts.log.replace(sink);
         }
+        self.parts.dns.adopted(&names, &resolved);
         Ok(snapshot)
     }
 
@@ -247,7 +250,7 @@ impl Reloader {
         spawn_blocking(read).await.map_err(|_| Refused::Problem("reading the configuration panicked".into()))
     }
 
-    async fn compile(&self, loaded: Loaded, resolved: Resolved, before: &Arc<Snapshot>) -> Result<Draft, Refused> {
+    async fn compile(&self, loaded: Loaded, resolved: Arc<Resolved>, before: &Arc<Snapshot>) -> Result<Draft, Refused> {
         let (registry, before) = (Arc::clone(&self.parts.shared.registry), Arc::clone(before));
         let via_seed = self.parts.via_seed;
         let compile = move || {
@@ -256,7 +259,8 @@ impl Reloader {
             if draft.is_sound() {
                 return Ok(draft);
             }
-            Err(Refused::Findings { shown: draft.to_json(), rendered: draft.render(false) })
+            let (shown, total) = (draft.to_json(), draft.findings.len());
+            Err(Refused::Findings { shown, total, rendered: draft.render(false) })
         };
         let compiled = spawn_blocking(compile).await;
         compiled.unwrap_or_else(|_| Err(Refused::Problem("compiling the configuration panicked".into())))
@@ -271,7 +275,7 @@ impl Reloader {
             return Ok(None);
         }
         let sink = Sink::open(&target_after);
-        sink.map(Some).map_err(|error| Refused::Problem(format!("access_log.to: the file cannot be opened: {error}")))
+        sink.map(Some).map_err(|problem| Refused::Problem(format!("access_log.to: {problem}")))
     }
 
     fn adopted(&mut self, before: Arc<Snapshot>, snapshot: &Arc<Snapshot>, outcome: &mut Outcome) {
@@ -282,6 +286,19 @@ impl Reloader {
         outcome.needs_restart = needs_restart(first, &snapshot.config);
         self.parts.shared.replace(Arc::clone(snapshot));
         self.retire(before);
+    }
+
+    fn refused(&self, before: &Snapshot, refused: Refused, outcome: &mut Outcome) {
+        // What only names have changed is tried again as they are looked up, not at once.
+        if outcome.trigger != Trigger::Names {
+            self.parts.dns.refused(&names_of(&before.config));
+        }
+        match refused {
+            Refused::Findings { shown, total, rendered } => {
+                (outcome.findings, outcome.findings_total, outcome.rendered) = (shown, total, rendered);
+            }
+            Refused::Problem(problem) => outcome.problem = Some(problem),
+        }
     }
 
     fn retire(&mut self, snapshot: Arc<Snapshot>) {
@@ -304,6 +321,10 @@ impl Reloader {
         let outcome = Arc::new(outcome);
         shared.set_last_reload(Arc::clone(&outcome));
         if outcome.trigger == Trigger::Start {
+            // What refuses a start is told by who ends the process.
+            if outcome.adopted {
+                tell::show(outcome.rendered.clone());
+            }
             return outcome;
         }
         systemd::ready();
@@ -313,8 +334,8 @@ impl Reloader {
         } else {
             control.reloads_refused.increment()
         }
-        eprint!("{}", outcome.rendered);
-        eprintln!("tidegate: {}", outcome.line());
+        tell::show(outcome.rendered.clone());
+        tell(&outcome.line());
         outcome
     }
 }
@@ -328,7 +349,6 @@ mod tests {
     use crate::observe::{Bounds, Registry};
     use crate::proxy::command::{Command, ShardHandle};
     use std::fs;
-    use std::path::Path;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     const GOOD: &str =
@@ -395,7 +415,6 @@ mod tests {
             now: Timestamp::default,
             unix_time: UnixTime::default,
             local: Box::new(|_, _| None),
-            figures: Box::new(|_| {}),
             facts,
         };
         let empty = Draft::alone(&Source::text("empty", "admin: off\n"), &config::EmptyEnvironment).snapshot;
@@ -438,8 +457,33 @@ mod tests {
             bench.write("bogus: 1\n");
             let outcome = reloader.change(Trigger::Signal, None).await;
             assert_eq!((outcome.adopted, outcome.generation), (false, 1));
-            assert_eq!(outcome.findings[0]["code"], "unknown-key");
+            assert_eq!((&outcome.findings[0]["code"], outcome.findings_total), (&"unknown-key".into(), 1));
             assert_eq!(reloader.parts.shared.current().routes.len(), 1);
+        });
+    }
+
+    #[test]
+    fn a_refused_configuration_forgets_no_name_of_the_one_in_force() {
+        let bench = Bench::new();
+        // The hosts file knows it.
+        let named = format!("{GOOD}upstreams: {{ u: {{ endpoints: [\"localhost:1\"] }} }}\n");
+        bench.write(&named);
+        bench.runtime.block_on(async {
+            let (mut reloader, _reloads) = bench.started().await;
+            let known = reloader.parts.dns.known();
+            assert!(known.contains_key("localhost"));
+            for refused in [
+                "bogus: 1\n",
+                "upstreams: {",
+                &named.replace("localhost", "127.0.0.1").replace("status: 200", "statu: 2"),
+            ] {
+                bench.write(refused);
+                assert!(!reloader.change(Trigger::File, None).await.adopted, "{refused}");
+                assert_eq!(reloader.parts.dns.known(), known, "{refused}");
+            }
+            bench.write(GOOD);
+            assert!(reloader.change(Trigger::File, None).await.adopted);
+            assert!(reloader.parts.dns.known().is_empty());
         });
     }
 
@@ -503,10 +547,12 @@ mod tests {
         let bench = Bench::new();
         bench.runtime.block_on(async {
             let (mut reloader, _reloads) = bench.started().await;
-            let nowhere = Path::new("/nonexistent/log").display();
-            bench.write(&GOOD.replace("access_log: off", &format!("access_log: {{ to: {{ file: {nowhere} }} }}")));
-            let outcome = reloader.change(Trigger::Api, None).await;
-            assert!(outcome.problem.as_ref().is_some_and(|problem| problem.starts_with("access_log.to")));
+            for (path, name) in [("/nonexistent/log", "/nonexistent/log"), ("/nonexistent/${PATH}", "(hidden)")] {
+                bench.write(&GOOD.replace("access_log: off", &format!("access_log: {{ to: {{ file: \"{path}\" }} }}")));
+                let outcome = reloader.change(Trigger::Api, None).await;
+                let expected = format!("access_log.to: {name} cannot be opened: ");
+                assert!(outcome.problem.as_ref().is_some_and(|problem| problem.starts_with(&expected)), "{outcome:?}");
+            }
         });
     }
 

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::fingerprint::{folders_to_watch, is_yaml};
+use super::tell::tell;
 
 /// Editors write in several steps; this long after the last one they are done.
 const QUIET: Duration = Duration::from_millis(200);
@@ -38,7 +39,7 @@ impl FileWatch {
             }
         };
         let watcher = notify::recommended_watcher(on_event)
-            .inspect_err(|error| eprintln!("tidegate: files are not watched: {error}; reload by SIGHUP"));
+            .inspect_err(|error| tell(&format!("files are not watched: {error}; reload by SIGHUP")));
         Self { watcher: watcher.ok(), folders: BTreeSet::new(), files, stirred }
     }
 
@@ -59,7 +60,7 @@ impl FileWatch {
         for folder in &folders {
             // Again for those watched already: one that was replaced is another folder under the same name.
             if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
-                eprintln!("tidegate: {} is not watched: {error}; reload by SIGHUP", folder.display());
+                tell(&format!("{} is not watched: {error}; reload by SIGHUP", folder.display()));
             }
         }
         self.folders = folders;

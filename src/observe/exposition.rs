@@ -39,6 +39,16 @@ pub(super) enum Read<B: 'static> {
     Gauge(fn(&B) -> u64),
     /// A gauge whose lowest figure counts, not the sum.
     Lowest(fn(&B) -> u64),
+    /// A figure in nanoseconds, written as seconds.
+    Nanos {
+        kind: Kind,
+        of: fn(&B) -> u64,
+    },
+    /// Always 1: what is to be known is the label's value, of the program's text; nothing where it is not known.
+    Info {
+        label: &'static str,
+        of: fn(&B) -> Option<&str>,
+    },
     /// One figure for each word of a closed set.
     Labelled {
         kind: Kind,
@@ -60,8 +70,8 @@ impl<B> Spec<B> {
     pub fn kind(&self) -> Kind {
         match self.read {
             Read::Counter(_) | Read::Reasons { .. } | Read::Words(_) => Kind::Counter,
-            Read::Gauge(_) | Read::Lowest(_) => Kind::Gauge,
-            Read::Labelled { kind, .. } => kind,
+            Read::Gauge(_) | Read::Lowest(_) | Read::Info { .. } => Kind::Gauge,
+            Read::Labelled { kind, .. } | Read::Nanos { kind, .. } => kind,
             Read::Histogram(_) => Kind::Histogram,
         }
     }
@@ -69,11 +79,11 @@ impl<B> Spec<B> {
     /// The label that the metric adds to those of its blocks.
     pub fn label(&self) -> Option<&'static str> {
         match self.read {
-            Read::Labelled { label, .. } => Some(label),
+            Read::Labelled { label, .. } | Read::Info { label, .. } => Some(label),
             Read::Reasons { .. } => Some("reason"),
             Read::Words(_) => Some("detail"),
             Read::Histogram(_) => Some("le"),
-            Read::Counter(_) | Read::Gauge(_) | Read::Lowest(_) => None,
+            Read::Counter(_) | Read::Gauge(_) | Read::Lowest(_) | Read::Nanos { .. } => None,
         }
     }
 }
@@ -137,6 +147,16 @@ fn render_series<B>(spec: &Spec<B>, series: &Series<'_, B>, zeros: Zeros, out: &
             let lowest = series.blocks.iter().map(|block| read(block)).min().unwrap_or(0);
             sample(name, "", series.labels, None, lowest, out);
         }
+        Read::Nanos { of, .. } => {
+            name_and_labels(name, "", series.labels, None, out);
+            push_seconds(series.total(of), 1_000_000_000, out);
+            out.push('\n');
+        }
+        Read::Info { label, of } => {
+            if let Some(value) = series.blocks.first().and_then(|block| of(block)) {
+                sample(name, "", series.labels, Some((label, value)), 1, out);
+            }
+        }
         Read::Labelled { label, words, of, .. } => {
             for (at, word) in words.iter().enumerate() {
                 let total = series.total(|block| of(block, at));
@@ -171,12 +191,12 @@ fn render_histogram(name: &str, labels: &str, sum: &Sum, out: &mut String) {
         bound.clear();
         match bucket {
             BOUNDS => bound.push_str("+Inf"),
-            _ => push_seconds(bound_micros(bucket), &mut bound),
+            _ => push_seconds(bound_micros(bucket), 1_000_000, &mut bound),
         }
         sample(name, "_bucket", labels, Some(("le", &bound)), cumulative, out);
     }
     name_and_labels(name, "_sum", labels, None, out);
-    push_seconds(sum.micros, out);
+    push_seconds(sum.micros, 1_000_000, out);
     out.push('\n');
     sample(name, "_count", labels, None, cumulative, out);
 }
@@ -205,13 +225,14 @@ fn name_and_labels(name: &str, suffix: &str, labels: &str, own: Option<(&str, &s
     out.push(' ');
 }
 
-/// Microseconds as seconds, exactly and without trailing zeros.
-fn push_seconds(micros: u64, out: &mut String) {
-    out.push_str(itoa::Buffer::new().format(micros / 1_000_000));
-    let fraction = micros % 1_000_000;
+/// A time in parts of a second, of which there is a power of ten, as seconds: exactly and without trailing zeros.
+fn push_seconds(parts: u64, parts_per_second: u64, out: &mut String) {
+    out.push_str(itoa::Buffer::new().format(parts / parts_per_second));
+    let fraction = parts % parts_per_second;
     if fraction > 0 {
+        let digits = parts_per_second.ilog10() as usize;
         // Writing to a string cannot fail.
-        let _ = write!(out, ".{fraction:06}");
+        let _ = write!(out, ".{fraction:0digits$}");
         out.truncate(out.trim_end_matches('0').len());
     }
 }
@@ -239,13 +260,16 @@ mod tests {
 
     #[test]
     fn seconds_are_exact_and_short() {
-        let seconds = |micros| {
+        let of = |parts, parts_per_second| {
             let mut out = String::new();
-            push_seconds(micros, &mut out);
+            push_seconds(parts, parts_per_second, &mut out);
             out
         };
+        let (seconds, seconds_of_nanos) = (|micros| of(micros, 1_000_000), |nanos| of(nanos, 1_000_000_000));
         assert_eq!([seconds(0), seconds(50), seconds(1_500_000)], ["0", "0.00005", "1.5"]);
         assert_eq!([seconds(20_000_000), seconds(78_643_200)], ["20", "78.6432"]);
+        let nanos = [0, 1, 50_000_000, 1_000_000_001, u64::MAX].map(seconds_of_nanos);
+        assert_eq!(nanos, ["0", "0.000000001", "0.05", "1.000000001", "18446744073.709551615"]);
     }
 
     #[test]

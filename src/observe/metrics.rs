@@ -2,6 +2,8 @@
 //!
 //! Blocks are aligned to cache lines, so that shards never write to the same one.
 
+use std::sync::OnceLock;
+
 use super::exposition::{Kind, Read, Spec};
 use super::{ByReason, Counter, Gauge, Histogram, Reason, Side, Words};
 
@@ -168,7 +170,7 @@ pub struct WorkerMetrics {
     pub ticks: Counter,
     /// By how much those turns were late, altogether: the loop's lag.
     pub lag_nanos: Counter,
-    /// By how much the latest of them was.
+    /// By how much the latest of them was, since the start.
     pub lag_nanos_max: Gauge,
 }
 
@@ -215,14 +217,14 @@ pub(super) static WORKER: &[Spec<WorkerMetrics>] = &[
         read: Read::Counter(|b| b.ticks.value()),
     },
     Spec {
-        name: "tidegate_shard_lag_nanoseconds_total",
+        name: "tidegate_shard_lag_seconds_total",
         help: "Time by which those turns were late.",
-        read: Read::Counter(|b| b.lag_nanos.value()),
+        read: Read::Nanos { kind: Kind::Counter, of: |b| b.lag_nanos.value() },
     },
     Spec {
-        name: "tidegate_shard_lag_nanoseconds_max",
-        help: "The most by which one of them was late.",
-        read: Read::Gauge(|b| b.lag_nanos_max.value()),
+        name: "tidegate_shard_lag_max_seconds",
+        help: "The most by which one of them was late since the start.",
+        read: Read::Nanos { kind: Kind::Gauge, of: |b| b.lag_nanos_max.value() },
     },
 ];
 
@@ -407,6 +409,8 @@ pub(super) static ENDPOINT: &[Spec<EndpointBlock>] = &[
 /// What the control side counts; each figure is written by one of its threads.
 #[derive(Debug, Default)]
 pub struct ControlMetrics {
+    /// How workers talk to the kernel: known once they have begun.
+    pub driver: OnceLock<String>,
     pub reloads_adopted: Counter,
     pub reloads_refused: Counter,
     /// 1 while new traffic is welcome.
@@ -420,6 +424,11 @@ pub(super) static CONTROL: &[Spec<ControlMetrics>] = &[
         name: "tidegate_build_info",
         help: "Always 1; the version is the label.",
         read: Read::Labelled { kind: Kind::Gauge, label: "version", words: &[env!("CARGO_PKG_VERSION")], of: |_, _| 1 },
+    },
+    Spec {
+        name: "tidegate_driver_info",
+        help: "Always 1; how workers talk to the kernel is the label.",
+        read: Read::Info { label: "driver", of: |b| b.driver.get().map(String::as_str) },
     },
     Spec {
         name: "tidegate_reloads_total",

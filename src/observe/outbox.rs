@@ -191,6 +191,13 @@ impl Collector {
         Ok(total)
     }
 
+    /// Has a line that was only begun be written anew, and whole: what is written next goes elsewhere.
+    pub fn begin_line_again(&mut self) {
+        if let Some((chunk, at)) = &mut self.pending {
+            *at = chunk.room[..*at].iter().rposition(|octet| *octet == b'\n').map_or(0, |end| end + 1);
+        }
+    }
+
     fn write_chunk(&mut self, mut chunk: Chunk, from: usize, sink: &mut impl Write) -> io::Result<usize> {
         let mut at = from;
         while at < chunk.length {
@@ -362,6 +369,23 @@ mod tests {
         let text = String::from_utf8(sink.taken).expect("a log is UTF-8");
         let numbers: Vec<_> = text.lines().map(|l| l.rsplit([':', '}']).nth(1).map(str::to_owned)).collect();
         assert_eq!(numbers, (0..100).map(|n| Some(n.to_string())).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_line_that_a_sink_took_in_part_goes_whole_to_the_next() {
+        let line = format!("{{\"path\":\"{}\",\"attempts\":7}}\n", "/a/path/of/some/length/so/that/chunks/fill/up");
+        // Within the first line, at the end of it, and within the second.
+        for (credit, lines_left) in [(10, 3), (line.len(), 2), (line.len() + 1, 2)] {
+            let (mut outbox, mut collector, _) = ends();
+            (0..3).for_each(|_| outbox.write(&format(), &record(7), at(1000)));
+            outbox.flush();
+            let mut full = Sluggish { taken: Vec::new(), step: usize::MAX, credit };
+            collector.drain_into(&mut full).expect_err("it takes no more than that");
+            collector.begin_line_again();
+            let mut next = Vec::new();
+            collector.drain_into(&mut next).expect("a vector takes all");
+            assert_eq!(String::from_utf8(next).expect("a log is UTF-8"), line.repeat(lines_left), "{credit}");
+        }
     }
 
     #[test]

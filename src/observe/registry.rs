@@ -400,6 +400,19 @@ mod tests {
     }
 
     #[test]
+    fn times_are_written_in_seconds_and_the_driver_once_it_is_known() {
+        let registry = small();
+        assert!(!render(&registry).contains("tidegate_driver_info{"));
+        registry.worker(1).lag_nanos.add(1_250_000_000);
+        registry.worker(1).lag_nanos_max.raise(50_000_000);
+        registry.control().driver.get_or_init(|| "epoll".to_owned());
+        let samples = check(&render(&registry));
+        assert_eq!(samples["tidegate_shard_lag_seconds_total{shard=\"1\"}"], 1.25);
+        assert_eq!(samples["tidegate_shard_lag_max_seconds{shard=\"1\"}"], 0.05);
+        assert_eq!(samples["tidegate_driver_info{driver=\"epoll\"}"], 1.0);
+    }
+
+    #[test]
     fn names_that_no_snapshot_holds_make_room_for_new_ones() {
         let registry = small();
         let held = registry.register().route("kept");

@@ -30,7 +30,7 @@ const BATCH_MAX: usize = 64;
 const SWEEP_BATCHES_MAX: usize = 4096 / BATCH_MAX;
 /// The pause after a full batch, which lets the loop see to its sockets and timers.
 const BATCH_REST: Duration = Duration::from_millis(1);
-/// The pause when descriptors or memory have run out.
+/// The pause when descriptors or memory have run out, or nothing can be accepted.
 const SHORTAGE_REST: Duration = Duration::from_millis(100);
 /// How long handshakes under way may take to finish once newcomers are refused.
 const SETTLE_REST: Duration = Duration::from_millis(20);
@@ -50,9 +50,9 @@ impl Gate {
         Rc::new(Self { name, max: Cell::new(max), open: Cell::new(0), waiting: RefCell::default() })
     }
 
+    /// To be followed by [`Listening::set_gate`], which wakes who waits.
     pub(super) fn set_max(&self, max: u32) {
         self.max.set(max);
-        self.wake();
     }
 
     fn is_full(&self) -> bool {
@@ -222,6 +222,7 @@ impl Listening {
         let bound = self.bound.borrow();
         let Some(bound) = &*bound else { return Turn::Empty };
         let gate = Rc::clone(&self.gate.borrow());
+        let mut turn = Turn::Short;
         for _ in 0..BATCH_MAX {
             // What is in the queue when we stop is served, whatever the maximum.
             if gate.is_full() && !self.stopped.get() {
@@ -231,6 +232,7 @@ impl Listening {
                 Ok(accepted) => {
                     net.metrics().accepted.add(1);
                     serve(accepted, gate.enter());
+                    turn = Turn::Full;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Empty,
                 Err(error) => {
@@ -242,7 +244,8 @@ impl Listening {
                 }
             }
         }
-        Turn::Full
+        // Where nothing but errors came, more of them would.
+        turn
     }
 
     /// Gives the reserved descriptor up for a moment, to close one waiting connection instead of letting it hang.

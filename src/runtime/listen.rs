@@ -8,9 +8,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -96,8 +95,14 @@ impl SocketStore {
     /// A store that listens on `activated` sockets (from socket activation, already listening) where a listener names
     /// their address.
     pub fn new(activated: Vec<OwnedFd>) -> io::Result<Self> {
-        let activated = activated.into_iter().map(|fd| Claim::activated(Socket::from(fd)).map(Arc::new));
-        Ok(Self { claims: Mutex::default(), activated: activated.collect::<io::Result<_>>()? })
+        let take = |fd: OwnedFd| {
+            let number = fd.as_raw_fd();
+            let claim = Claim::activated(Socket::from(fd)).map(Arc::new);
+            claim.map_err(|error| {
+                io::Error::new(error.kind(), format!("descriptor {number} of socket activation: {error}"))
+            })
+        };
+        Ok(Self { claims: Mutex::default(), activated: activated.into_iter().map(take).collect::<io::Result<_>>()? })
     }
 
     /// The addresses of the sockets that came from outside.
@@ -142,6 +147,10 @@ impl SocketStore {
 
 impl Claim {
     fn activated(socket: Socket) -> io::Result<Self> {
+        if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
+            let problem = "it is no listening stream socket; the unit must have ListenStream= and Accept=no";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+        }
         socket.set_nonblocking(true)?;
         let local = address_of(&socket.local_addr()?)?;
         if matches!(local, Address::Ip(_)) {
@@ -215,7 +224,9 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the path exists and is no socket")),
         Err(_) => return Ok(()),
     }
-    match UnixStream::connect(path) {
+    // Not the standard library's connect: it waits where somebody listens and accepts nothing.
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    match socket.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         _ => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on the path")),
     }
@@ -236,7 +247,7 @@ pub(super) fn address_of(address: &SockAddr) -> io::Result<Address> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::UnixListener;
+    use std::os::unix::net::{UnixListener, UnixStream};
 
     fn any_port() -> Address {
         Address::Ip("127.0.0.1:0".parse().unwrap())
@@ -299,6 +310,42 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_file_of_a_successor_is_left_alone_in_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let ours = SocketStore::default().open(&Address::Unix(Arc::from(path.as_path())), false).unwrap();
+        fs::rename(&path, folder.path().join("old")).unwrap();
+        let _successor = UnixListener::bind(&path).unwrap();
+        drop(ours);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_socket_file_whose_owner_accepts_nothing_is_taken_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let _clients = fill_queue(&path);
+        let error = SocketStore::default().open(&Address::Unix(Arc::from(path.as_path())), false).map(drop);
+        assert_eq!(error.unwrap_err().cause.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    /// A listening socket at `path` whose queue is full.
+    fn fill_queue(path: &Path) -> Vec<Socket> {
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        listener.bind(&SockAddr::unix(path).unwrap()).unwrap();
+        listener.listen(0).unwrap();
+        let mut sockets = vec![listener];
+        loop {
+            let client = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).unwrap();
+            let outcome = client.connect(&SockAddr::unix(path).unwrap());
+            sockets.push(client);
+            if outcome.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                return sockets;
+            }
+        }
+    }
+
+    #[test]
     fn a_living_socket_file_and_a_plain_file_are_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let (living, plain) = (folder.path().join("living"), folder.path().join("plain"));
@@ -308,6 +355,19 @@ mod tests {
         for path in [&living, &plain] {
             assert!(store.open(&Address::Unix(Arc::from(path.as_path())), false).is_err());
             assert!(path.exists());
+        }
+    }
+
+    #[test]
+    fn a_descriptor_that_nobody_can_connect_to_is_refused_by_number() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let connected = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let file = fs::File::open("/dev/null").unwrap();
+        for descriptor in [OwnedFd::from(connected), datagrams.into(), file.into()] {
+            let number = descriptor.as_raw_fd();
+            let error = SocketStore::new(vec![descriptor]).map(drop).unwrap_err();
+            assert!(error.to_string().starts_with(&format!("descriptor {number} of socket activation: ")), "{error}");
         }
     }
 

@@ -18,7 +18,7 @@ use crate::proxy::net::Net;
 
 use super::accept::is_shortage;
 use super::clock;
-use super::deadline::Deadlines;
+use super::deadline::{Deadlines, reset_on_close};
 use super::probe::Driver;
 use super::stream::{Common, LiveReader, LiveWriter, halves};
 use super::task;
@@ -120,6 +120,11 @@ impl LiveNet {
         if let Some(error) = socket.take_error()? {
             return Err(error);
         }
+        if is_its_own_peer(&socket, address)? {
+            // At once, for as long as it is there nobody can listen on the port.
+            reset_on_close(descriptor.as_raw_fd());
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
         self.set_mode(&socket)?;
         Ok(halves(descriptor, &self.common))
     }
@@ -150,6 +155,12 @@ impl LiveNet {
         let left = deadline.since(clock::now());
         monoio::time::timeout(left, future).await.map_err(|_| io::ErrorKind::TimedOut.into())
     }
+}
+
+/// Whether a socket has connected to itself: where nobody listens on a port of this host from which the kernel also takes
+/// ports for clients, in time it takes that very one, and the two ends meet (RFC 9293, section 3.5, simultaneous open).
+fn is_its_own_peer(socket: &Socket, peer: SocketAddr) -> io::Result<bool> {
+    Ok(socket.local_addr()?.as_socket() == Some(peer))
 }
 
 impl Net for LiveNet {
@@ -192,5 +203,23 @@ impl Net for LiveNet {
 
     fn spawn(&self, future: impl Future<Output = ()> + 'static) {
         task::spawn(&self.metrics, future);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_met_itself_is_known_from_one_that_met_a_listener() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let socket = Socket::from(std::net::TcpStream::connect(address).unwrap());
+        assert!(!is_its_own_peer(&socket, address).unwrap());
+        let alone = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        alone.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let address = alone.local_addr().unwrap();
+        alone.connect(&address).unwrap();
+        assert!(is_its_own_peer(&alone, address.as_socket().unwrap()).unwrap());
     }
 }

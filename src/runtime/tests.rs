@@ -18,6 +18,7 @@ use crate::proxy::shell::{Accepted, Shard};
 use crate::route::Table;
 use crate::snapshot::{GatewayPlan, Limits, ListenerPlan, Snapshot, Timeouts};
 
+use super::accept::{Gate, Listening};
 use super::boot::{Fleet, Worker};
 use super::clock::now;
 use super::listen::SocketStore;
@@ -138,6 +139,26 @@ fn an_expired_read_returns_its_buffer() {
 }
 
 #[test]
+fn a_read_after_a_wait_expires_too() {
+    on_each_driver(|net| async move {
+        for begin_waiting in [true, false] {
+            let (mut reader, _writer, mut peer) = pair(&net).await;
+            if begin_waiting {
+                assert!(poll_fn(|cx| Poll::Ready(reader.poll_readable(cx, NEVER).is_pending())).await);
+            } else {
+                peer.write_all(b"x").unwrap();
+                readable(&mut reader, in_millis(5000)).await.unwrap();
+                assert_eq!(read(&mut reader, buffer(), in_millis(5000)).await.0.unwrap(), 1);
+            }
+            reader.begin_read(buffer(), in_millis(80));
+            let expiring = monoio::time::timeout(Duration::from_secs(5), poll_fn(|cx| reader.poll_read(cx)));
+            let (result, _) = expiring.await.expect("the read never ends");
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::TimedOut);
+        }
+    });
+}
+
+#[test]
 fn an_expired_wait_leaves_the_stream_alone() {
     on_each_driver(|net| async move {
         let (mut reader, _writer, mut peer) = pair(&net).await;
@@ -223,6 +244,59 @@ fn a_write_to_a_peer_that_does_not_read_expires() {
 }
 
 #[test]
+fn what_has_ended_in_time_has_no_deadline_any_more() {
+    on_each_driver(|net| async move {
+        let (mut reader, mut writer, mut peer) = pair(&net).await;
+        let soon = Patience { idle: Duration::from_millis(60), until: NEVER };
+        write(&mut writer, filled(b"x"), 0, soon).await.0.unwrap();
+        peer.write_all(b"y").unwrap();
+        readable(&mut reader, in_millis(60)).await.unwrap();
+        net.sleep(in_millis(250)).await;
+        assert_eq!(read(&mut reader, buffer(), in_millis(60)).await.0.unwrap(), 1);
+        net.sleep(in_millis(250)).await;
+        assert_eq!(net.metrics().deadlines_passed.value(), 0);
+        write(&mut writer, filled(b"z"), 0, soon).await.0.unwrap();
+        peer.write_all(b"y").unwrap();
+        assert_eq!(read(&mut reader, buffer(), in_millis(5000)).await.0.unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_stall_of_the_loop_is_counted_and_ends_nothing_that_came_in_time() {
+    on_each_driver(|net| async move {
+        let (mut reader, _writer, mut peer) = pair(&net).await;
+        let deadline = in_millis(150);
+        assert!(poll_fn(|cx| Poll::Ready(reader.poll_readable(cx, deadline).is_pending())).await);
+        net.sleep(in_millis(20)).await;
+        peer.write_all(b"x").unwrap();
+        std::thread::sleep(Duration::from_millis(400));
+        readable(&mut reader, deadline).await.unwrap();
+        assert_eq!(read(&mut reader, buffer(), deadline).await.0.unwrap(), 1);
+        net.sleep(in_millis(60)).await;
+        let lag = net.metrics().lag_nanos_max.value();
+        let all = net.metrics().lag_nanos.value();
+        assert!(lag > 200_000_000 && (lag..lag + 200_000_000).contains(&all), "{lag} {all}");
+        reader.begin_read(buffer(), in_millis(5000));
+        assert!(poll_fn(|cx| Poll::Ready(reader.poll_read(cx).is_pending())).await);
+        net.sleep(in_millis(20)).await;
+        peer.write_all(b"y").unwrap();
+        assert_eq!(poll_fn(|cx| reader.poll_read(cx)).await.0.unwrap(), 1);
+    });
+}
+
+#[test]
+fn an_expired_write_is_no_end_of_the_stream() {
+    on_each_driver(|net| async move {
+        let (mut reader, mut writer, _peer) = pair(&net).await;
+        reader.begin_read(buffer(), NEVER);
+        let patience = Patience { idle: Duration::from_millis(60), until: NEVER };
+        write(&mut writer, Buffer::from_vec(vec![0; 64 << 20]), 0, patience).await.0.unwrap_err();
+        let (result, _) = poll_fn(|cx| reader.poll_read(cx)).await;
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::ConnectionAborted);
+    });
+}
+
+#[test]
 fn an_abort_is_no_end_of_stream() {
     on_each_driver(|net| async move {
         let (mut reader, mut writer, _peer) = pair(&net).await;
@@ -230,6 +304,23 @@ fn an_abort_is_no_end_of_stream() {
         writer.abort();
         let (result, _) = poll_fn(|cx| reader.poll_read(cx)).await;
         assert_eq!(result.unwrap_err().kind(), ErrorKind::ConnectionAborted);
+    });
+}
+
+#[test]
+fn a_reset_is_no_orderly_end_for_the_peer() {
+    on_each_driver(|net| async move {
+        for reading in [false, true] {
+            let (mut reader, mut writer, mut peer) = pair(&net).await;
+            if reading {
+                reader.begin_read(buffer(), NEVER);
+            }
+            writer.reset();
+            drop((reader, writer));
+            net.sleep(in_millis(10)).await;
+            peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            assert_eq!(peer.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+        }
     });
 }
 
@@ -329,6 +420,24 @@ fn a_panic_ends_its_task_alone() {
         net.sleep(in_millis(5)).await;
         assert!(survivor.get());
         assert_eq!(net.metrics().panics.value(), 1);
+    });
+}
+
+#[test]
+fn a_listener_that_can_accept_nothing_any_more_does_not_spin() {
+    on_each_driver(|net| async move {
+        let activated = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Address::Ip(activated.local_addr().unwrap());
+        let store = SocketStore::new(vec![activated.try_clone().unwrap().into()]).unwrap();
+        let bound = store.open(&address, false).unwrap();
+        let listening = Listening::new(address, false, bound, Gate::new(Arc::from("l"), 1)).unwrap();
+        let running = (net.clone(), Rc::clone(&listening));
+        net.spawn(async move { running.1.run(&running.0, |_, _| {}).await });
+        socket2::SockRef::from(&activated).shutdown(Shutdown::Both).unwrap();
+        net.sleep(in_millis(250)).await;
+        let errors = net.metrics().accept_errors.value();
+        assert!((1..400).contains(&errors), "{errors}");
+        listening.stop();
     });
 }
 
@@ -523,6 +632,10 @@ fn snapshot(generation: u64, listeners: &[(&str, &Address)], connections_max: u3
 
 fn say(client: &mut (impl Read + Write), text: &str) -> String {
     client.write_all(text.as_bytes()).unwrap();
+    heard(client)
+}
+
+fn heard(client: &mut impl Read) -> String {
     let mut answer = [0; 256];
     let count = client.read(&mut answer).unwrap();
     String::from_utf8(answer[..count].to_vec()).unwrap()
@@ -584,22 +697,66 @@ fn a_panic_while_serving_costs_one_connection() {
 #[test]
 fn accepting_pauses_at_the_maximum_of_connections() {
     for driver in drivers() {
-        let mut echoes = Echoes::start(driver);
-        echoes.workers.truncate(1);
-        let address = any_port("127.0.0.1");
-        assert!(echoes.prepare(&snapshot(1, &[("main", &address)], 2)).iter().all(Result::is_ok));
-        echoes.ask(|reply| Command::Commit { generation: 1, reply });
-        let address = echoes.where_is(&address);
-        let mut clients: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
-        assert_eq!(say(&mut clients[0], "a"), "a main 1");
-        assert_eq!(say(&mut clients[1], "b"), "b main 1");
-        clients[2].write_all(b"c").unwrap();
-        clients[2].set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        assert_eq!(clients[2].read(&mut [0; 16]).unwrap_err().kind(), ErrorKind::WouldBlock);
-        drop(clients.remove(0));
-        clients[1].set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        assert!(clients[1].read(&mut [0; 16]).unwrap() > 0, "a place became free");
+        let (echoes, _, mut served, mut waiting) = at_the_maximum(driver);
+        served.pop();
+        assert_eq!(heard(&mut waiting), "c main 1", "a place became free");
         assert!(echoes.workers[0].metrics.accept_pauses.value() > 0);
+    }
+}
+
+/// One worker that has accepted as many connections as it may, and a client that waits and has sent `c`.
+fn at_the_maximum(driver: Driver) -> (Echoes, Address, Vec<TcpStream>, TcpStream) {
+    let mut echoes = Echoes::start(driver);
+    echoes.workers.truncate(1);
+    let address = any_port("127.0.0.1");
+    assert!(echoes.prepare(&snapshot(1, &[("main", &address)], 2)).iter().all(Result::is_ok));
+    echoes.ask(|reply| Command::Commit { generation: 1, reply });
+    let local = echoes.where_is(&address);
+    let mut served: Vec<_> = (0..2).map(|_| TcpStream::connect(local).unwrap()).collect();
+    for client in &mut served {
+        assert_eq!(say(client, "a"), "a main 1");
+    }
+    let mut waiting = TcpStream::connect(local).unwrap();
+    waiting.write_all(b"c").unwrap();
+    waiting.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    assert_eq!(waiting.read(&mut [0; 16]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    waiting.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    (echoes, address, served, waiting)
+}
+
+#[test]
+fn a_change_that_makes_room_serves_who_waits() {
+    for driver in drivers() {
+        // The same listener with a higher maximum, and another one on its address.
+        for name in ["main", "other"] {
+            let (echoes, address, _served, mut waiting) = at_the_maximum(driver);
+            echoes.adopt(2, &[(name, &address)]);
+            assert_eq!(heard(&mut waiting), format!("c {name} 2"));
+        }
+    }
+}
+
+#[test]
+fn a_change_of_something_else_keeps_what_a_listener_has_counted() {
+    for driver in drivers() {
+        let (echoes, address, served, mut waiting) = at_the_maximum(driver);
+        assert!(echoes.prepare(&snapshot(2, &[("main", &address)], 2)).iter().all(Result::is_ok));
+        echoes.ask(|reply| Command::Commit { generation: 2, reply });
+        waiting.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        assert_eq!(waiting.read(&mut [0; 16]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        drop(served);
+        waiting.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert_eq!(heard(&mut waiting), "c main 2");
+    }
+}
+
+#[test]
+fn a_drain_serves_even_what_waits_beyond_the_maximum() {
+    for driver in drivers() {
+        let (echoes, _, _served, mut waiting) = at_the_maximum(driver);
+        let hearing = std::thread::spawn(move || heard(&mut waiting));
+        echoes.drain(Duration::from_millis(500));
+        assert_eq!(hearing.join().unwrap(), "c main 1");
     }
 }
 
@@ -664,6 +821,22 @@ fn a_drain_serves_what_waits_and_then_refuses() {
             assert!(served > 0);
             assert_eq!(end, ErrorKind::ConnectionRefused);
         }
+    }
+}
+
+#[test]
+fn a_worker_that_drains_takes_no_change_not_even_one_that_it_has_prepared() {
+    for driver in drivers() {
+        let echoes = Echoes::start(driver);
+        let (first, second) = (any_port("127.0.0.1"), any_port("127.0.0.2"));
+        echoes.adopt(1, &[("main", &first)]);
+        assert!(echoes.prepare(&snapshot(2, &[("other", &second)], 100)).iter().all(Result::is_ok));
+        let prepared = echoes.where_is(&second);
+        echoes.drain(Duration::from_secs(5));
+        echoes.ask(|reply| Command::Commit { generation: 2, reply });
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(TcpStream::connect(prepared).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        assert!(echoes.prepare(&snapshot(3, &[("main", &first)], 100)).iter().all(Result::is_err));
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending};
-use std::io;
+use std::io::{self, Write};
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -71,7 +71,8 @@ where
         let life = catch_unwind(AssertUnwindSafe(|| live(seat, make, commands, started)));
         if life.is_err() {
             // Half of the listeners of a process that cannot be trusted any more: let whoever supervises it start anew.
-            eprintln!("tidegate: shard {number} died of a panic outside of its tasks");
+            // Not `eprintln!`: it panics where nobody reads, and the process would live on without the shard.
+            let _ = writeln!(io::stderr(), "tidegate: shard {number} died of a panic outside of its tasks");
             std::process::abort();
         }
     })?;

@@ -1,6 +1,8 @@
 //! What the gateway tells of its work.
 
-use crate::stage::{Gateway, Origin, forwarding_with, wait_until};
+use std::io::BufRead;
+
+use crate::stage::{Gateway, Origin, forwarding_with, run, wait_until};
 
 #[test]
 fn the_access_log_is_reopened_after_a_rename() {
@@ -21,6 +23,44 @@ fn the_access_log_is_reopened_after_a_rename() {
     let line: serde_json::Value = serde_json::from_str(lines(&log).lines().last().unwrap()).unwrap();
     assert_eq!(line["status"], 200);
     assert_eq!(line["route"], "all");
+}
+
+#[test]
+fn a_log_that_fails_and_an_operator_who_hangs_up_end_no_thread() {
+    let origin = Origin::start();
+    let folder = tempfile::TempDir::new().unwrap();
+    let log = folder.path().join("access.log");
+    let to =
+        |path: &str| forwarding_with(&[&origin.address], &format!("access_log: {{ to: {{ file: \"{path}\" }} }}\n"));
+    let gateway = Gateway::start_unheard(&to("/dev/full"));
+    assert_eq!(gateway.get("/first").status, 200);
+    let errors = || gateway.metrics()["tidegate_log_write_errors_total"];
+    wait_until("the failure is counted, again and again", || errors() > 1.0);
+    for (generation, path) in [(2, "/dev/full"), (3, log.to_str().unwrap())] {
+        gateway.write(&to(path));
+        assert_eq!(gateway.call("POST", "/config/reload").status, 200);
+        wait_until("the change is adopted", || gateway.generation() >= generation);
+    }
+    wait_until("the line is written", || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("/first")));
+}
+
+#[test]
+fn a_named_pipe_that_nobody_reads_yet_holds_neither_the_start_nor_the_end() {
+    let origin = Origin::start();
+    let folder = tempfile::TempDir::new().unwrap();
+    let pipe = folder.path().join("pipe");
+    run(std::process::Command::new("mkfifo").arg(&pipe));
+    let more = format!("access_log: {{ to: {{ file: \"{}\" }} }}\n", pipe.display());
+    let mut gateway = Gateway::start(&forwarding_with(&[&origin.address], &more));
+    assert_eq!(gateway.get("/first").status, 200);
+    gateway.signal("USR1");
+    let written = || gateway.metrics()["tidegate_log_written_bytes_total"];
+    wait_until("the pipe keeps the line", || written() > 0.0);
+    let mut line = String::new();
+    std::io::BufReader::new(std::fs::File::open(&pipe).unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("/first"), "{line}");
+    gateway.signal("TERM");
+    assert_eq!(gateway.end().code(), Some(0));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What systemd is told, and the sockets that it gives.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
@@ -44,12 +44,7 @@ fn systemd_hears_of_readiness_and_of_the_end() {
 fn a_socket_of_systemd_is_used_and_stays_open_after_the_end() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap().to_string();
-    let given: OwnedFd = socket.try_clone().unwrap().into();
-    let mut gateway = Gateway::start_by(&config(&address), |binary| {
-        let mut command = Command::new("sh");
-        command.stdin(given).args(["-c", ACTIVATE, binary]);
-        command
-    });
+    let mut gateway = Gateway::start_by(&config(&address), given(socket.try_clone().unwrap().into()));
     assert_eq!(gateway.address(), address);
     for _ in 0..20 {
         assert_eq!(gateway.get("/").text(), "hello");
@@ -57,4 +52,32 @@ fn a_socket_of_systemd_is_used_and_stays_open_after_the_end() {
     gateway.signal("TERM");
     assert_eq!(gateway.end().code(), Some(0));
     assert!(Client::try_connect(&address).is_ok(), "the socket queues for the next process");
+}
+
+/// What becomes of a gateway that is given `descriptor`.
+fn given(descriptor: OwnedFd) -> impl FnOnce(&str) -> Command {
+    move |binary| {
+        let mut command = Command::new("sh");
+        command.stdin(descriptor).args(["-c", ACTIVATE, binary]);
+        command
+    }
+}
+
+#[test]
+fn a_socket_that_no_listener_names_is_told() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    let gateway = Gateway::start_by(&config("127.0.0.1:0"), given(socket.into()));
+    assert!(gateway.told().contains(&format!("unused      {address}: ")), "{}", gateway.told());
+    assert_ne!(gateway.address(), address);
+}
+
+#[test]
+fn a_descriptor_that_is_no_listening_socket_ends_the_start_by_name() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connected = TcpStream::connect(socket.local_addr().unwrap()).unwrap();
+    let output = Gateway::refused_by(&config("127.0.0.1:0"), given(connected.into()));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told.contains("descriptor 3 of socket activation") && told.contains("ListenStream="), "{told}");
 }

@@ -10,10 +10,12 @@ use std::thread;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::process::Process;
+use super::process::{Process, run_with_stdin};
 use super::{Client, PATIENCE, Response, run, wait_until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tidegate");
+/// Begins the last line of the start-up report.
+const READY: &str = "  config      ";
 
 pub struct Gateway {
     process: Process,
@@ -32,29 +34,49 @@ impl Gateway {
 
     /// The same, with a command of the caller's making.
     pub fn start_by(config: &str, command: impl FnOnce(&str) -> Command) -> Self {
+        let (folder, mut command) = Self::prepare(config, command);
+        let mut gateway = Self::launch(folder, &mut command, None);
+        gateway.wait_ready();
+        gateway
+    }
+
+    fn prepare(config: &str, command: impl FnOnce(&str) -> Command) -> (TempDir, Command) {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("gateway.yaml");
         std::fs::write(&path, config).unwrap();
         let mut command = command(BINARY);
         command.arg("run").arg("-c").arg(&path).args(["--driver", &driver()]);
-        let mut gateway = Self::launch(folder, &mut command);
+        (folder, command)
+    }
+
+    /// The same, but once it is ready nobody holds the other end of its standard error.
+    pub fn start_unheard(config: &str) -> Self {
+        let (folder, mut command) = Self::prepare(config, |binary| Command::new(binary));
+        let mut gateway = Self::launch(folder, &mut command, Some(READY));
         gateway.wait_ready();
         gateway
     }
 
     /// Starts what must not start: its exit status and what it told.
     pub fn refused(config: &str) -> Output {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join("gateway.yaml");
-        std::fs::write(&path, config).unwrap();
-        run(Command::new(BINARY).arg("run").arg("-c").arg(&path))
+        Self::refused_by(config, |binary| {
+            let mut command = Command::new(binary);
+            command.stdin(Stdio::null());
+            command
+        })
+    }
+
+    /// The same, with a command of the caller's making.
+    pub fn refused_by(config: &str, command: impl FnOnce(&str) -> Command) -> Output {
+        let (_folder, mut command) = Self::prepare(config, command);
+        run_with_stdin(&mut command)
     }
 
     /// Starts the embedded quickstart; what it told may be that its ports are taken.
     pub fn quickstart() -> Result<Self, String> {
         let mut command = Command::new(BINARY);
         command.args(["run", "--driver", &driver()]);
-        let mut gateway = Self::launch(TempDir::new().unwrap(), &mut command);
+        let mut gateway = Self::launch(TempDir::new().unwrap(), &mut command, None);
         wait_until("the quickstart starts or ends", || {
             gateway.is_ready() || gateway.process.child().try_wait().unwrap().is_some()
         });
@@ -66,17 +88,18 @@ impl Gateway {
         Ok(gateway)
     }
 
-    fn launch(folder: TempDir, command: &mut Command) -> Self {
+    /// Starts the process and listens to it, to its standard error until a line with `last` at most.
+    fn launch(folder: TempDir, command: &mut Command, last: Option<&'static str>) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Process::spawn(command);
         let told = Arc::new(Mutex::new(String::new()));
-        listen(process.child().stderr.take().unwrap(), &told);
-        listen(process.child().stdout.take().unwrap(), &told);
+        listen(process.child().stderr.take().unwrap(), &told, last);
+        listen(process.child().stdout.take().unwrap(), &told, None);
         Self { process, folder, told, addresses: Vec::new(), admin: String::new() }
     }
 
     fn is_ready(&self) -> bool {
-        self.told().contains("\n  config      ")
+        self.told().contains(READY)
     }
 
     /// Reads the start-up report.
@@ -197,13 +220,16 @@ impl Gateway {
     }
 }
 
-fn listen(pipe: impl Read + Send + 'static, told: &Arc<Mutex<String>>) {
+fn listen(pipe: impl Read + Send + 'static, told: &Arc<Mutex<String>>, last: Option<&'static str>) {
     let told = Arc::clone(told);
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             let mut told = told.lock().unwrap();
             told.push_str(&line);
             told.push('\n');
+            if last.is_some_and(|last| line.contains(last)) {
+                return;
+            }
         }
     });
 }

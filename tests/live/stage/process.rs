@@ -54,7 +54,12 @@ impl Drop for Process {
 
 /// Runs a command to its end, at most 60 seconds.
 pub fn run(command: &mut Command) -> Output {
-    let mut process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()));
+    run_with_stdin(command.stdin(Stdio::null()))
+}
+
+/// The same, with the standard input that the command has.
+pub fn run_with_stdin(command: &mut Command) -> Output {
+    let mut process = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
     let out = drain(process.child().stdout.take().unwrap());
     let err = drain(process.child().stderr.take().unwrap());
     let status = process.end_within(4 * PATIENCE).unwrap_or_else(|| panic!("{command:?} does not end"));
