@@ -102,8 +102,12 @@ fn client_address<N: Net>(x: &Exchange<'_, N>) -> Option<IpAddr> {
 }
 
 fn check_target<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
-    let head = &x.memory.request;
-    let target = Target::parse(head.method, head.target.of(x.buffer.filled()), &mut x.memory.written);
+    let (head, bytes) = (&x.memory.request, x.buffer.filled());
+    if let Some(target) = Target::plain_at(head.method, bytes, head.target) {
+        x.cx.target = Some(target);
+        return Ok(());
+    }
+    let target = Target::parse(head.method, head.target.of(bytes), &mut x.memory.written);
     let target = target.map_err(|error| Failure::of(Reason::TargetRefused).detail(error.reason()))?;
     x.cx.target = Some(target);
     Ok(())
@@ -119,7 +123,10 @@ fn check_authority<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
         authority.map_err(|error| Failure::malformed(400, error.reason()))
     };
     if let Some(host) = head.fields.all(KnownName::Host).next().map(|field| field.value) {
-        x.cx.authority = Some(check(host)?);
+        x.cx.authority = match Authority::plain_at(bytes, host) {
+            Some(authority) => Some(authority),
+            None => Some(check(host)?),
+        };
         x.cx.authority_text = host;
     }
     if let Some(span) = target.and_then(|target| target.authority) {

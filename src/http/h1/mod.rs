@@ -8,7 +8,7 @@ mod name;
 mod parse;
 mod scan;
 mod section;
-mod simd;
+pub(super) mod simd;
 #[cfg(test)]
 mod tests;
 
