@@ -6,7 +6,6 @@
 
 mod access_log;
 mod counter;
-mod decimal;
 mod exposition;
 mod histogram;
 mod json;

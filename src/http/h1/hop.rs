@@ -182,6 +182,12 @@ impl Hop {
         }
     }
 
+    /// Whether `Connection` lists any name without a number.
+    #[inline]
+    pub fn lists_any(&self) -> bool {
+        self.listed_count > 0
+    }
+
     /// Whether `Connection` lists this name, one without a number; for names that configuration protects.
     pub fn lists(&self, name: &[u8], bytes: &[u8]) -> bool {
         self.listed.iter().take(usize::from(self.listed_count)).any(|&place| {
