@@ -293,6 +293,7 @@ fn port_number(digits: &[u8]) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::h1::simd::{Baseline, Words};
     use proptest::prelude::*;
 
     fn parse(value: &str) -> Result<(String, Option<u16>, bool), AuthorityError> {
@@ -321,6 +322,9 @@ mod tests {
             if let Some(found) = Authority::plain_at(head.as_bytes(), Span::new(6, 6 + value.len())) {
                 assert_eq!(Ok(found), parsed, "{value:?}");
             }
+            let plain = || PlainName { text: &head.as_bytes()[6..], length: value.len() };
+            let found = [plain().run(Baseline), plain().run(Words)];
+            assert_eq!(found, [with_widest(plain()); 2], "{value:?}");
         }
     }
 

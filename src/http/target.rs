@@ -450,6 +450,7 @@ fn merge_slashes(out: &mut Vec<u8>, start: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::h1::simd::{Baseline, Words};
     use proptest::prelude::*;
 
     fn parse(target: &str) -> Result<(String, Target), TargetError> {
@@ -471,6 +472,9 @@ mod tests {
             if let Some(found) = Target::plain_at(Method::Get, &head, Span::new(4, 4 + target.len())) {
                 assert_eq!(Ok(found), parsed, "{target:?}");
             }
+            let plain = || PlainTarget { text: &head[4..], length: target.len() };
+            let ends = [plain().run(Baseline), plain().run(Words)];
+            assert_eq!(ends, [with_widest(plain()); 2], "{target:?}");
         }
     }
 

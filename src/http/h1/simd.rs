@@ -101,11 +101,11 @@ pub(in crate::http) fn with_widest<W: Work>(work: W) -> W::Output {
 
 /// What every processor of the architecture has: for what is not worth a choice.
 #[cfg(target_arch = "x86_64")]
-pub(super) use sse2::Sse2 as Baseline;
+pub(in crate::http) use sse2::Sse2 as Baseline;
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) use words::Words as Baseline;
+pub(in crate::http) use words::Words as Baseline;
 #[cfg(test)]
-pub(super) use words::Words;
+pub(in crate::http) use words::Words;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
@@ -244,7 +244,7 @@ mod sse2 {
 
     /// Two vectors for a block.
     #[derive(Clone, Copy)]
-    pub(in crate::http::h1) struct Sse2;
+    pub(in crate::http) struct Sse2;
 
     impl Vector for Sse2 {
         #[inline(always)]
@@ -335,7 +335,7 @@ mod words {
 
     /// Four words for a block.
     #[derive(Clone, Copy)]
-    pub(in crate::http::h1) struct Words;
+    pub(in crate::http) struct Words;
 
     impl Vector for Words {
         #[inline(always)]
