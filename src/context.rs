@@ -16,12 +16,6 @@ use crate::http::{RequestHead, Span};
 pub struct RequestId(ArrayVec<u8, REQUEST_ID_BYTES_MAX>);
 
 impl RequestId {
-    /// One of ours.
-    #[inline]
-    pub fn new(id: [u8; REQUEST_ID_BYTES]) -> Self {
-        Self::taken(&id)
-    }
-
     /// A peer's, which was found acceptable; what is beyond the longest acceptable one is cut.
     #[inline]
     pub fn taken(id: &[u8]) -> Self {
@@ -29,6 +23,14 @@ impl RequestId {
         // What was cut fits.
         let _ = text.try_extend_from_slice(id.get(..REQUEST_ID_BYTES_MAX).unwrap_or(id));
         Self(text)
+    }
+
+    /// Becomes one of ours. In place: the room for a peer's is large.
+    #[inline]
+    pub fn renew(&mut self, id: &[u8; REQUEST_ID_BYTES]) {
+        self.0.clear();
+        // The longest one of a peer is longer.
+        let _ = self.0.try_extend_from_slice(id);
     }
 
     /// None, again.

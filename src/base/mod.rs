@@ -3,6 +3,7 @@
 mod address;
 mod buffer;
 mod cidr;
+pub(crate) mod decimal;
 pub(crate) mod hex;
 mod id;
 mod join;

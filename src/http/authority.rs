@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::Span;
+use super::h1::simd::{BLOCK_BYTES, Class, Vector, Work, first_octets, with_widest};
 use super::target::Canonical;
 use super::window::every_pair;
 
@@ -74,6 +75,15 @@ impl Authority {
         Self::parse_any(value, default_port, written)
     }
 
+    /// The value at `at` as [`Self::parse`] reads it, if it is a canonical name without a port at first sight. What stands
+    /// behind it helps to look at it at once, and decides nothing.
+    #[inline]
+    pub fn plain_at(bytes: &[u8], at: Span) -> Option<Self> {
+        let text = bytes.get(at.start as usize..)?;
+        let host = Canonical::Received(Span::new(0, at.len()));
+        with_widest(PlainName { text, length: at.len() }).then_some(Self { host, port: None })
+    }
+
     fn parse_any(value: &[u8], default_port: u16, written: &mut Vec<u8>) -> Result<Self, AuthorityError> {
         if value.len() > AUTHORITY_BYTES_MAX {
             return Err(AuthorityError::TooLong);
@@ -111,6 +121,30 @@ fn is_plain(value: &[u8]) -> bool {
     };
     let ends = matches!((value.first(), value.last()), (Some(first), Some(b'a'..=b'z')) if *first != b'.');
     ends && value.len() <= LABEL_BYTES_MAX && every_pair(value, b'a', fits)
+}
+
+/// Octets of a name that [`is_plain`] takes.
+static PLAIN: Class = Class::of(&[(b'a', b'z'), (b'0', b'9'), (b'-', b'.'), (b'_', b'_')]);
+
+/// A value that begins `text`: whether [`is_plain`] would take it, where it fits a block that is there.
+struct PlainName<'a> {
+    text: &'a [u8],
+    length: usize,
+}
+
+impl Work for PlainName<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<V: Vector>(self, vector: V) -> bool {
+        let Self { text, length } = self;
+        let Some(block) = text.first_chunk().filter(|_| (1..=BLOCK_BYTES).contains(&length)) else { return false };
+        let dots = vector.equal(block, b'.');
+        // A dot at the start, or behind another one.
+        let doubtful = dots & (dots << 1 | 1);
+        let wrong = doubtful | vector.outside_class(block, &PLAIN);
+        block[length - 1].is_ascii_lowercase() && wrong & first_octets(length) == 0
+    }
 }
 
 /// What an octet means in a name.
@@ -259,11 +293,14 @@ fn port_number(digits: &[u8]) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::h1::simd::{Baseline, Words};
     use proptest::prelude::*;
 
     fn parse(value: &str) -> Result<(String, Option<u16>, bool), AuthorityError> {
         let mut written = b"before".to_vec();
-        let authority = Authority::parse(value.as_bytes(), 80, &mut written)?;
+        let authority = Authority::parse(value.as_bytes(), 80, &mut written);
+        in_a_head(value, authority);
+        let authority = authority?;
         let host = String::from_utf8(authority.host.of(value.as_bytes(), &written).to_vec()).unwrap();
         Ok((host, authority.port, matches!(authority.host, Canonical::Received(_))))
     }
@@ -271,9 +308,48 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_plain_at_first_sight_is_so_the_long_way(value in "[a-cA-C0-9._:@\\[%/ é-]{0,40}[a-z]?|[a-cX0-9.-]{1,8}[a-z]") {
-            let (mut written, mut long) = (Vec::new(), Vec::new());
+            let (mut written, mut long) = (b"before".to_vec(), b"before".to_vec());
             let authority = Authority::parse(value.as_bytes(), 80, &mut written);
             prop_assert_eq!(authority, Authority::parse_any(value.as_bytes(), 80, &mut long));
+            in_a_head(&value, authority);
+        }
+    }
+
+    /// Checks that what is found at first sight is the same, whatever stands around the value.
+    fn in_a_head(value: &str, parsed: Result<Authority, AuthorityError>) {
+        for behind in ["", "\r\n", "..@:/\r\naccept: text/html\r\nvia: a.example\r\n\r\n"] {
+            let head = format!("host: {value}{behind}");
+            if let Some(found) = Authority::plain_at(head.as_bytes(), Span::new(6, 6 + value.len())) {
+                assert_eq!(Ok(found), parsed, "{value:?}");
+            }
+            let plain = || PlainName { text: &head.as_bytes()[6..], length: value.len() };
+            let found = [plain().run(Baseline), plain().run(Words)];
+            assert_eq!(found, [with_widest(plain()); 2], "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_plain_name_is_found_at_first_sight() {
+        for length in 1..=32 {
+            let name: String = (0..length).map(|at| ['a', 'b', '0', '-', '_', 'c', '.'][at % 7]).chain(['z']).collect();
+            let name = &name[name.len() - length..];
+            let head = format!("{name}\r\naccept: text/html, text/plain\r\n\r\n");
+            let found = Authority::plain_at(head.as_bytes(), Span::new(0, length));
+            let parsed = Authority::parse(name.as_bytes(), 80, &mut Vec::new());
+            assert_eq!(found.is_some(), !name.starts_with('.'), "{name}");
+            in_a_head(name, parsed);
+        }
+    }
+
+    #[test]
+    fn every_octet_and_pair_is_judged_at_first_sight_as_the_long_way() {
+        for (first, second) in (0..128).flat_map(|first| [b'.', b'a', b':', b'Z'].map(|second| (first, second))) {
+            for place in [0, 1, 14, 15, 16, 29] {
+                let mut value = [b'a'; 31];
+                (value[place], value[place + 1]) = (first, second);
+                let value = str::from_utf8(&value).unwrap();
+                in_a_head(value, Authority::parse(value.as_bytes(), 80, &mut b"before".to_vec()));
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 //! Routing, authorisation, cache key, logs and the forwarded request all use the canonical form, so that no rule is
 //! evaluated on one spelling while the upstream acts on another. Nothing is ever decoded twice. Knows no routes.
 
+use super::h1::simd::{BLOCK_BYTES, Class, Vector, Work, first_octets, lowest, with_widest};
 use super::window::{every, every_pair};
 use super::{Method, Span};
 use crate::base::word::position;
@@ -151,6 +152,19 @@ impl Target {
         }
     }
 
+    /// The target at `at` as [`Self::parse`] reads it, if it is sound and canonical at first sight. What stands behind it
+    /// helps to look at it in blocks, and decides nothing.
+    #[inline]
+    pub fn plain_at(method: Method, bytes: &[u8], at: Span) -> Option<Self> {
+        if method == Method::Connect {
+            return None;
+        }
+        let text = bytes.get(at.start as usize..)?;
+        let end = with_widest(PlainTarget { text, length: at.len() })?;
+        let query = (end < at.len()).then(|| Span::new(end + 1, at.len()));
+        Some(origin_form(Canonical::Received(Span::new(0, end)), query, false))
+    }
+
     /// Whether the target as received is the origin-form to send.
     #[inline]
     pub fn is_canonical(&self) -> bool {
@@ -228,7 +242,59 @@ fn with_path(target: &[u8], start: usize, written: &mut Vec<u8>) -> Result<Targe
         true => (Canonical::Received(at), false),
         false => canonical_path(target, at, written)?,
     };
-    Ok(Target { form: Form::Origin, scheme: None, authority: None, path, query, encoded_slash })
+    Ok(origin_form(path, query, encoded_slash))
+}
+
+#[inline]
+fn origin_form(path: Canonical, query: Option<Span>, encoded_slash: bool) -> Target {
+    Target { form: Form::Origin, scheme: None, authority: None, path, query, encoded_slash }
+}
+
+/// What [`is_common`] says.
+static COMMON: Class = Class::of(&[(b'a', b'z'), (b'@', b'Z'), (b'&', b';'), (b'_', b'_'), (b'=', b'='), (b'~', b'~')]);
+
+/// A target that begins `text`, to be found plain: a path as [`is_plain`] has it, and a query that [`check_query`] takes.
+struct PlainTarget<'a> {
+    text: &'a [u8],
+    length: usize,
+}
+
+impl Work for PlainTarget<'_> {
+    /// Where the path ends, if it is plain and whole blocks of text were there to see it.
+    type Output = Option<usize>;
+
+    #[inline(always)]
+    fn run<V: Vector>(self, vector: V) -> Option<usize> {
+        let Self { text, length } = self;
+        let (mut path_end, mut slash_before, mut at) = (None, 0, 0);
+        if length == 0 || text.first() != Some(&b'/') {
+            return None;
+        }
+        while at < length {
+            let block = text.get(at..)?.first_chunk()?;
+            let within = first_octets(length - at);
+            let question = match path_end {
+                None => lowest(vector.equal(block, b'?') & within),
+                Some(_) => 0,
+            };
+            // Below the question mark; all, where it did not come.
+            let path = if path_end.is_none() { within & question.wrapping_sub(1) } else { 0 };
+            let query = within & !path & !question;
+            let slashes = vector.equal(block, b'/');
+            let doubtful = (slashes << 1 | slash_before) & (slashes | vector.equal(block, b'.'));
+            let bad_path = path & (doubtful | vector.outside_class(block, &COMMON));
+            let bad_query = query & (vector.outside(block, b'!') | vector.equal(block, b'#'));
+            if bad_path | bad_query != 0 {
+                return None;
+            }
+            if question != 0 {
+                path_end = Some(at + question.trailing_zeros() as usize);
+            }
+            slash_before = slashes >> (BLOCK_BYTES - 1);
+            at += BLOCK_BYTES;
+        }
+        Some(path_end.unwrap_or(length))
+    }
 }
 
 /// No octet of the query may end the request line early or be read differently by the next hop.
@@ -384,6 +450,7 @@ fn merge_slashes(out: &mut Vec<u8>, start: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::h1::simd::{Baseline, Words};
     use proptest::prelude::*;
 
     fn parse(target: &str) -> Result<(String, Target), TargetError> {
@@ -392,8 +459,56 @@ mod tests {
 
     fn parse_bytes(target: &[u8]) -> Result<(String, Target), TargetError> {
         let mut written = b"before".to_vec();
-        let parsed = Target::parse(Method::Get, target, &mut written)?;
+        let parsed = Target::parse(Method::Get, target, &mut written);
+        in_a_head(target, parsed);
+        let parsed = parsed?;
         Ok((String::from_utf8(parsed.path.of(target, &written).to_vec()).unwrap(), parsed))
+    }
+
+    /// Checks that what is found at first sight is the same, whatever stands around the target.
+    fn in_a_head(target: &[u8], parsed: Result<Target, TargetError>) {
+        for behind in ["", " HTTP/1.1\r\n", "?#//%\0 HTTP/1.1\r\nhost: a.example\r\n\r\n"] {
+            let head = [b"GET ", target, behind.as_bytes()].concat();
+            if let Some(found) = Target::plain_at(Method::Get, &head, Span::new(4, 4 + target.len())) {
+                assert_eq!(Ok(found), parsed, "{target:?}");
+            }
+            let plain = || PlainTarget { text: &head[4..], length: target.len() };
+            let ends = [plain().run(Baseline), plain().run(Words)];
+            assert_eq!(ends, [with_widest(plain()); 2], "{target:?}");
+        }
+    }
+
+    #[test]
+    fn a_plain_target_is_found_at_first_sight_wherever_its_path_and_its_blocks_end() {
+        for length in 1..100 {
+            for question in 1..=length {
+                let target: String = (0..length).map(|at| if at % 7 == 0 { '/' } else { 'a' }).collect();
+                let target = format!("{}?{}", &target[..question], &target[question..]);
+                for target in [&target[..question], &target[..=question], &target] {
+                    let head = format!("GET {target} HTTP/1.1\r\nhost: shop.example.com\r\n\r\n");
+                    let found = Target::plain_at(Method::Get, head.as_bytes(), Span::new(4, 4 + target.len()));
+                    assert_eq!(
+                        found.ok_or(TargetError::Form),
+                        Target::parse(Method::Get, target.as_bytes(), &mut vec![])
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_octet_and_pair_is_judged_at_first_sight_as_the_long_way() {
+        for (first, second) in
+            (0..=u8::MAX).flat_map(|first| [b'/', b'.', b'?', b'#', b'a'].map(|second| (first, second)))
+        {
+            for place in [1, 5, 30, 31, 32, 40] {
+                for mut target in [b"/".to_vec(), b"/?".to_vec()] {
+                    target.resize(50, b'a');
+                    (target[place], target[place + 1]) = (first, second);
+                    in_a_head(&target, Target::parse(Method::Get, &target, &mut Vec::new()));
+                }
+            }
+        }
     }
 
     fn path(target: &str) -> String {

@@ -4,7 +4,7 @@
 
 use super::line::{FRAME_BYTES_MAX, LINE_BYTES_MAX, Line, PIECE_BYTES_MAX, Piece, Value};
 use super::stamp::Stamp;
-use super::{Escaped, Record};
+use super::{Escaped, Record, Recorded};
 
 // A piece, and the mark of a cut or a number behind it.
 const _: () = assert!(Field::ALL.len() <= u32::BITS as usize, "a set of fields is one word");
@@ -129,8 +129,8 @@ macro_rules! default_fields {
         pub const DEFAULT_FIELDS: &[Field] = &[$(Field::$name,)*];
 
         /// Writes a line of the default fields as [`LineFormat::write_any`] writes one of any: here the compiler knows them.
-        // Not inlined: what it keeps in registers must not compete with what its caller does.
-        #[inline(never)]
+        // Inlined, so that no record is put together whose fields it then takes apart.
+        #[inline(always)]
         fn write_default(record: &Record<'_>, stamp: &mut Stamp, window: &mut [u8; LINE_BYTES_MAX]) -> usize {
             let mut line = Line::begin(window);
             $(Field::$name.push(const { &piece_of(DEFAULT_FIELDS, Field::$name) }, record, stamp, &mut line);)*
@@ -267,9 +267,14 @@ impl LineFormat {
     }
 
     /// Writes one line at the front of `window` and returns its length. `stamp` is the writer's, from line to line.
-    #[inline]
-    pub fn write(&self, record: &Record<'_>, stamp: &mut Stamp, window: &mut [u8; LINE_BYTES_MAX]) -> usize {
-        if self.is_default { write_default(record, stamp, window) } else { self.write_any(record, stamp, window) }
+    #[inline(always)]
+    pub fn write(&self, exchange: &impl Recorded, stamp: &mut Stamp, window: &mut [u8; LINE_BYTES_MAX]) -> usize {
+        // Made in each branch: in the first the compiler makes no more of it than the line holds.
+        if self.is_default {
+            write_default(&exchange.record(), stamp, window)
+        } else {
+            self.write_any(&exchange.record(), stamp, window)
+        }
     }
 
     #[inline(never)]

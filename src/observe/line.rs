@@ -4,8 +4,8 @@
 //! brings too much is overwritten by what follows.
 
 use super::Escaped;
-use super::decimal::decimal;
 use super::json::{CUT, VALUE_BYTES_MAX, VALUE_ROOM_BYTES, copy_if_plain, escape, is_plain};
+use crate::base::decimal::decimal;
 
 /// Longest line, its end included. Values are cut to fit.
 pub const LINE_BYTES_MAX: usize = 8 * 1024;

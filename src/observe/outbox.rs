@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use super::{LINE_BYTES_MAX, LineFormat, Record, ShardMetrics, Stamp};
+use super::{LINE_BYTES_MAX, LineFormat, Recorded, ShardMetrics, Stamp};
 use crate::base::Timestamp;
 
 /// Room of one chunk.
@@ -77,13 +77,13 @@ pub struct Outbox {
 
 impl Outbox {
     /// Writes a line, or drops and counts it where the writer is too far behind.
-    #[inline]
-    pub fn write(&mut self, format: &LineFormat, record: &Record<'_>, now: Timestamp) {
+    #[inline(always)]
+    pub fn write(&mut self, format: &LineFormat, exchange: &impl Recorded, now: Timestamp) {
         if self.chunk.is_full() {
             self.hand_over();
         }
         let Some(window) = self.chunk.window() else { return self.metrics.log_lines_dropped.increment() };
-        self.chunk.length += format.write(record, &mut self.stamp, window);
+        self.chunk.length += format.write(exchange, &mut self.stamp, window);
         self.chunk.lines += 1;
         if self.chunk.lines == 1 {
             self.since = now;
@@ -224,6 +224,7 @@ impl Collector {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::Record;
 
     fn ends() -> (Outbox, Collector, Arc<ShardMetrics>) {
         let metrics = Arc::new(ShardMetrics::default());

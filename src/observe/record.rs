@@ -45,3 +45,16 @@ pub struct Record<'a> {
     /// Whether the upstream connection came from the pool.
     pub upstream_reused: bool,
 }
+
+/// What a record can be made of.
+pub trait Recorded {
+    /// The record. To be inlined always, so that only what a line holds is looked up.
+    fn record(&self) -> Record<'_>;
+}
+
+impl Recorded for Record<'_> {
+    #[inline(always)]
+    fn record(&self) -> Record<'_> {
+        *self
+    }
+}

@@ -8,13 +8,13 @@ use crate::context::RequestContext;
 use crate::http::date::IMF_FIXDATE_BYTES;
 use crate::http::forwarded::{self, Chain, Family};
 use crate::http::h1::{
-    Hop, copy_fields, write_chunked, write_connection_close, write_content_length, write_date, write_field,
+    Hop, copy_fields_without, write_chunked, write_connection_close, write_content_length, write_date, write_field,
     write_status_line,
 };
 use crate::http::header::{Field, HeaderName, KnownName};
 use crate::http::request_id::REQUEST_ID_BYTES;
 use crate::http::target::{Scheme, Target};
-use crate::http::trace_context::{append_tracestate, span_id};
+use crate::http::trace_context::{TRACEPARENT_BYTES, append_tracestate, span_id};
 use crate::http::{Body, Method, RequestHead, ResponseHead, Span, Version};
 use crate::policy::Policies;
 use crate::policy::transform::HeaderEdits;
@@ -129,6 +129,8 @@ impl RequestParts<'_> {
 }
 
 /// Appends the head of the request as it goes upstream.
+// Not inlined: what it keeps in registers must not compete with the exchange's own.
+#[inline(never)]
 pub fn request(parts: &RequestParts<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> {
     let bytes = parts.bytes;
     method_and_target(parts, out)?;
@@ -137,10 +139,10 @@ pub fn request(parts: &RequestParts<'_>, out: &mut Vec<u8>) -> Result<(), Render
     out.extend_from_slice(b"\r\n");
     let edits = parts.policies.request_headers.as_ref();
     let request_id = parts.gateway.request_id.as_ref();
-    let dropped = (REQUEST_OWNED | parts.hop.strip() | known_bits(request_id, edits)) as u64;
-    copy_fields(out, bytes, parts.head.fields.as_slice(), |field| match field.known {
-        Some(known) => dropped & known.bit() as u64 != 0,
-        None => drops_unknown_field(field, parts, request_id, edits),
+    let dropped = REQUEST_OWNED | parts.hop.strip() | known_bits(request_id, edits);
+    let any_drops = names_unknown(parts.hop, request_id, edits);
+    copy_fields_without(out, bytes, &parts.head.fields, dropped, |field| {
+        (any_drops || is_suspect(field, bytes)) && drops_unknown_field(field, parts, request_id, edits)
     });
     append_edits(edits, out);
     let own = out.len();
@@ -159,6 +161,12 @@ fn known_bits(request_id: Option<&HeaderName>, edits: Option<&HeaderEdits>) -> u
         _ => 0,
     };
     id | edits.map_or(0, HeaderEdits::dropped_known)
+}
+
+/// Whether anything may name a field without a number that is to be dropped.
+#[inline]
+fn names_unknown(hop: &Hop, request_id: Option<&HeaderName>, edits: Option<&HeaderEdits>) -> bool {
+    hop.lists_any() || edits.is_some_and(HeaderEdits::drops_others) || matches!(request_id, Some(HeaderName::Other(_)))
 }
 
 fn method_and_target(parts: &RequestParts<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> {
@@ -208,7 +216,7 @@ fn host(parts: &RequestParts<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> 
 
 /// A field we have no number for goes on unless it was listed in `Connection`, or claims to speak for a proxy, or is
 /// an alias of an owned one: CGI-style servers read `_` in a name as `-`.
-// Apart, so that the fields that have a number are gone through in registers.
+// Apart, since few names are looked at so closely.
 #[inline(never)]
 fn drops_unknown_field(
     field: &Field,
@@ -229,15 +237,18 @@ fn drops_unknown_field(
     has_underscore(name) && is_alias_of_owned(name)
 }
 
+/// Whether a name may be one of those that are dropped unasked. Most names are told apart by their first octet.
+#[inline(always)]
+fn is_suspect(field: &Field, bytes: &[u8]) -> bool {
+    !field.plain_name || matches!(bytes.get(field.name.start as usize), Some(b'x' | b'X'))
+}
+
 const FORWARDED_PREFIX: &[u8] = b"x-forwarded-";
 
 #[inline]
 fn speaks_for_a_proxy(name: &[u8]) -> bool {
     let starts = |start: &[u8]| start.eq_ignore_ascii_case(FORWARDED_PREFIX);
-    // Most names are told apart by their first octet.
-    matches!(name, [b'x' | b'X', ..])
-        && name.len() > FORWARDED_PREFIX.len()
-        && name.get(..FORWARDED_PREFIX.len()).is_some_and(starts)
+    name.len() > FORWARDED_PREFIX.len() && name.get(..FORWARDED_PREFIX.len()).is_some_and(starts)
 }
 
 /// No owned name is longer.
@@ -305,11 +316,10 @@ fn x_forwarded(parts: &RequestParts<'_>, out: &mut Vec<u8>) {
         if let Some((_, text)) = parts.peer {
             own_line("x-forwarded-for: ", text.as_bytes(), out);
         }
-        let start = match parts.scheme {
-            Scheme::Http => "x-forwarded-proto: http\r\nx-forwarded-host: ",
-            Scheme::Https => "x-forwarded-proto: https\r\nx-forwarded-host: ",
+        return match parts.scheme {
+            Scheme::Http => own_line("x-forwarded-proto: http\r\nx-forwarded-host: ", parts.host_text(), out),
+            Scheme::Https => own_line("x-forwarded-proto: https\r\nx-forwarded-host: ", parts.host_text(), out),
         };
-        return own_line(start, parts.host_text(), out);
     }
     if let Some((peer, _)) = parts.peer {
         out.extend_from_slice(b"x-forwarded-for: ");
@@ -362,7 +372,7 @@ fn about_the_exchange(parts: &RequestParts<'_>, request_id: Option<&HeaderName>,
         request_id_line(name, parts.cx.request_id.as_bytes(), out);
     }
     if let Some(trace) = &parts.cx.trace {
-        own_line("traceparent: ", &trace.traceparent(span_id(parts.span)), out);
+        traceparent(&trace.traceparent(span_id(parts.span)), out);
         if trace.is_continued() {
             tracestate(parts, out);
         }
@@ -375,18 +385,33 @@ fn about_the_exchange(parts: &RequestParts<'_>, request_id: Option<&HeaderName>,
 }
 
 #[inline(always)]
+fn traceparent(value: &[u8; TRACEPARENT_BYTES], out: &mut Vec<u8>) {
+    const NAME: &[u8] = b"traceparent: ";
+    let mut line = *b"traceparent: .......................................................\r\n";
+    line[NAME.len()..][..TRACEPARENT_BYTES].copy_from_slice(value);
+    out.extend_from_slice(&line);
+}
+
+#[inline(always)]
 fn request_id_line(name: &HeaderName, id: &[u8], out: &mut Vec<u8>) {
     match (name, <&[u8; REQUEST_ID_BYTES]>::try_from(id)) {
         // The usual name and an id of ours.
-        (HeaderName::Known(KnownName::XRequestId), Ok(id)) => own_line("x-request-id: ", id, out),
+        (HeaderName::Known(KnownName::XRequestId), Ok(id)) => {
+            const NAME: &[u8] = b"x-request-id: ";
+            let mut line = *b"x-request-id: ................................\r\n";
+            line[NAME.len()..][..REQUEST_ID_BYTES].copy_from_slice(id);
+            out.extend_from_slice(&line);
+        }
         _ => write_field(out, name.text().as_bytes(), id),
     }
 }
 
 /// Members of earlier hops first, ours last (RFC 9110, section 7.6.3).
 fn via(parts: &RequestParts<'_>, out: &mut Vec<u8>) {
-    for field in parts.head.fields.all(KnownName::Via) {
-        write_field(out, b"via", field.value.of(parts.bytes));
+    if parts.head.fields.has(KnownName::Via) {
+        for field in parts.head.fields.all(KnownName::Via) {
+            write_field(out, b"via", field.value.of(parts.bytes));
+        }
     }
     if let Some(pseudonym) = &parts.gateway.via {
         pseudonym.append_line(parts.head.version, out);
@@ -474,10 +499,10 @@ pub fn response(parts: &ResponseParts<'_>, out: &mut Vec<u8>) {
     let drops_server = !matches!(parts.gateway.server, ServerField::Pass);
     let request_id = parts.gateway.request_id.as_ref();
     let server = if drops_server { KnownName::Server.bit() } else { 0 };
-    let dropped = (RESPONSE_OWNED | parts.hop.strip() | server | known_bits(request_id, edits)) as u64;
-    copy_fields(out, bytes, head.fields.as_slice(), |field| match field.known {
-        Some(known) => dropped & known.bit() as u64 != 0,
-        None => drops_unknown_response_field(field, parts, request_id, edits),
+    let dropped = RESPONSE_OWNED | parts.hop.strip() | server | known_bits(request_id, edits);
+    let any_drops = names_unknown(parts.hop, request_id, edits);
+    copy_fields_without(out, bytes, &head.fields, dropped, |field| {
+        any_drops && drops_unknown_response_field(field, parts, request_id, edits)
     });
     let own = out.len();
     if head.status >= 200 || head.status == 101 {

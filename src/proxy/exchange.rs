@@ -16,7 +16,7 @@ use crate::context::RequestContext;
 use crate::http::h1::{HeadScanner, Hop};
 use crate::http::header::KnownName;
 use crate::http::{Body, Method, RequestHead, ResponseHead, Span, Version};
-use crate::observe::{Escaped, Field, Reason, Record, Timing};
+use crate::observe::{Escaped, Field, LineFormat, Reason, Record, Recorded, Times, Timing};
 use crate::route::{Captures, Subject};
 use crate::snapshot::{Action, ListenerPlan, RoutePlan};
 
@@ -236,27 +236,51 @@ impl<'a, N: Net> Exchange<'a, N> {
             let block = self.adopted.route_block(route, shard.number);
             block.finish(tally.status, times.total, tally.bytes_in, tally.bytes_out);
         }
-        let Some(format) = self.adopted.snapshot.log_format.as_ref() else { return };
-        let (head, bytes) = (&self.memory.request, self.buffer.filled());
-        let snapshot = &self.adopted.snapshot;
-        let (method, other) = (head.method_text, self.other_client());
-        let client = other.as_ref().unwrap_or(&self.connection.peer_text);
+        let Some(format) = self.adopted.snapshot.log_format.as_deref() else { return };
+        let other_client = self.other_client();
+        let client = other_client.as_ref().unwrap_or(&self.connection.peer_text).as_bytes();
+        shard.log(format, &Finished { x: self, format, times, now, client }, now);
+    }
+
+    /// The text of the client's address where the client may be another than the peer.
+    fn other_client(&self) -> Option<IpText> {
+        let is_peer = !self.cx.peer_is_trusted && self.listener.client_address.is_none();
+        if is_peer { None } else { Some(self.connection.client_text(self.cx.client)) }
+    }
+}
+
+/// An exchange that has ended, for the log.
+struct Finished<'a, N: Net> {
+    x: &'a Exchange<'a, N>,
+    format: &'a LineFormat,
+    times: Times,
+    now: Timestamp,
+    client: &'a [u8],
+}
+
+impl<N: Net> Recorded for Finished<'_, N> {
+    #[inline(always)]
+    fn record(&self) -> Record<'_> {
+        let Self { x, format, times, now, client } = *self;
+        let (tally, snapshot) = (&x.tally, &x.adopted.snapshot);
+        let (head, bytes) = (&x.memory.request, x.buffer.filled());
+        let method = head.method_text;
         let protocol = if head.version == Version::Http10 { b"HTTP/1.0" } else { b"HTTP/1.1" };
         let upstream = tally.upstream.map(|id| &snapshot.upstreams[id.index()]);
         let endpoint = upstream.zip(tally.endpoint).map(|(entry, id)| &entry.endpoints[id.index()]);
-        let logged = |field, name| if format.has(field) { self.field(name).unwrap_or_default() } else { b"" };
-        let record = Record {
-            request_id: Escaped::plain(self.cx.request_id.as_bytes()),
-            time: self.wall.plus_nanos(now.nanos_since(tally.timing.parsed.unwrap_or(now))),
-            listener: self.listener.label.as_escaped(),
-            client: Escaped::plain(client.as_bytes()),
+        let logged = |field, name| if format.has(field) { x.field(name).unwrap_or_default() } else { b"" };
+        Record {
+            request_id: Escaped::plain(x.cx.request_id.as_bytes()),
+            time: x.wall.plus_nanos(now.nanos_since(tally.timing.parsed.unwrap_or(now))),
+            listener: x.listener.label.as_escaped(),
+            client: Escaped::plain(client),
             method: Escaped::front_of(bytes.get(method.start as usize..).unwrap_or_default(), method.len()),
-            host: Escaped::plain(self.cx.host(bytes, &self.memory.written)),
-            path: self.cx.path(head, bytes, &self.memory.written),
-            query: self.cx.query(head, bytes).unwrap_or_default(),
+            host: Escaped::plain(x.cx.host(bytes, &x.memory.written)),
+            path: x.cx.path(head, bytes, &x.memory.written),
+            query: if format.has(Field::Query) { x.cx.query(head, bytes).unwrap_or_default() } else { b"" },
             protocol: Escaped::plain(protocol),
             status: tally.status,
-            route: self.cx.route.map_or(Escaped::default(), |id| snapshot.route(id).label.as_escaped()),
+            route: x.cx.route.map_or(Escaped::default(), |id| snapshot.route(id).label.as_escaped()),
             upstream: upstream.map_or(Escaped::default(), |entry| entry.label.as_escaped()),
             endpoint: endpoint.map_or(Escaped::default(), |entry| entry.label.as_escaped()),
             attempts: tally.attempts,
@@ -265,18 +289,11 @@ impl<'a, N: Net> Exchange<'a, N> {
             times,
             reason: tally.reason,
             detail: tally.detail,
-            trace_id: self.cx.trace.as_ref().map_or(Escaped::default(), |trace| Escaped::plain(&trace.id)),
+            trace_id: x.cx.trace.as_ref().map_or(Escaped::default(), |trace| Escaped::plain(&trace.id)),
             user_agent: logged(Field::UserAgent, KnownName::UserAgent),
             referer: logged(Field::Referer, KnownName::Referer),
-            client_reused: self.connection.requests.get() > 1,
+            client_reused: x.connection.requests.get() > 1,
             upstream_reused: tally.upstream_reused,
-        };
-        shard.log(format, &record, now);
-    }
-
-    /// The text of the client's address where the client may be another than the peer.
-    fn other_client(&self) -> Option<IpText> {
-        let is_peer = !self.cx.peer_is_trusted && self.listener.client_address.is_none();
-        if is_peer { None } else { Some(self.connection.client_text(self.cx.client)) }
+        }
     }
 }

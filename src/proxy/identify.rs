@@ -9,7 +9,6 @@ use super::net::Net;
 use crate::context::RequestId;
 use crate::http::authority::Authority;
 use crate::http::forwarded::{self, Family};
-use crate::http::h1::Hop;
 use crate::http::header::KnownName;
 use crate::http::target::{Canonical, Form, Scheme, Target};
 use crate::http::trace_context::{Trace, Traceparent};
@@ -23,8 +22,8 @@ pub(super) fn identify<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
     if matches!(head.method, Method::Trace | Method::Connect) {
         return Err(Failure::of(Reason::MethodRefused));
     }
-    let hop = Hop::of_request(x.buffer.filled(), head);
-    x.hop = hop.map_err(|error| Failure::malformed(400, error.reason()))?;
+    let hop = x.hop.read_request(x.buffer.filled(), head);
+    hop.map_err(|error| Failure::malformed(400, error.reason()))?;
     x.persistent = x.hop.persistent;
     check_target(x)?;
     check_authority(x)?;
@@ -47,23 +46,31 @@ fn name_the_exchange<N: Net>(x: &mut Exchange<'_, N>) {
     let bytes = x.buffer.filled();
     let fields = &x.memory.request.fields;
     x.cx.peer_is_trusted = !x.listener.trusted.is_empty() && x.listener.trusts(&x.connection.peer);
-    x.cx.client = client_address(x);
+    x.cx.client = match x.connection.peer.ip() {
+        // Taken whole, as nearly always: one that went through other hands would come octet by octet.
+        Some(peer @ IpAddr::V4(_)) if !x.cx.peer_is_trusted && x.listener.client_address.is_none() => Some(peer),
+        _ => client_address(x),
+    };
     let plan = &x.adopted.snapshot.gateway;
     let random = &mut *x.shard.random.borrow_mut();
     if let Some(name) = &plan.request_id {
         let believed = x.cx.peer_is_trusted && plan.request_id_from_trusted;
         let received = believed.then(|| fields.named(name, bytes).next().map(|field| field.value.of(bytes))).flatten();
-        x.cx.request_id = match received.filter(|id| request_id::is_acceptable(id)) {
-            Some(id) => RequestId::taken(id),
-            None => RequestId::new(request_id::generate(x.wall, [random.u64(..), random.u64(..)])),
-        };
+        match received.filter(|id| request_id::is_acceptable(id)) {
+            Some(id) => x.cx.request_id = RequestId::taken(id),
+            None => x.cx.request_id.renew(&request_id::generate(x.wall, [random.u64(..), random.u64(..)])),
+        }
     }
-    let caller = Traceparent::of(fields.all(KnownName::Traceparent).map(|field| field.value.of(bytes)));
-    x.cx.trace = Some(match caller {
-        Some(caller) if x.cx.peer_is_trusted => Trace::continued(caller),
-        // Nothing is exported yet, so nothing is sampled.
-        caller => Trace::restarted(caller, false, [random.u64(..), random.u64(..)]),
-    });
+    let caller = match fields.has(KnownName::Traceparent) {
+        true => Traceparent::of(fields.all(KnownName::Traceparent).map(|field| field.value.of(bytes))),
+        false => None,
+    };
+    // Nothing is exported yet, so nothing is sampled.
+    match caller {
+        None => x.cx.trace = Some(Trace::restarted(None, false, [random.u64(..), random.u64(..)])),
+        Some(caller) if x.cx.peer_is_trusted => x.cx.trace = Some(Trace::continued(caller)),
+        caller => x.cx.trace = Some(Trace::restarted(caller, false, [random.u64(..), random.u64(..)])),
+    }
 }
 
 /// Names an exchange whose head could not be read, so that its answer and its line in the log can be found: by an id of
@@ -73,12 +80,13 @@ pub(super) fn name_refused<N: Net>(x: &mut Exchange<'_, N>) {
     x.cx.client = x.connection.peer.ip().map(|ip| ip.to_canonical());
     if x.adopted.snapshot.gateway.request_id.is_some() {
         let random = &mut *x.shard.random.borrow_mut();
-        x.cx.request_id = RequestId::new(request_id::generate(x.wall, [random.u64(..), random.u64(..)]));
+        x.cx.request_id.renew(&request_id::generate(x.wall, [random.u64(..), random.u64(..)]));
     }
 }
 
 /// A listed content delivery network names the client in one field; else trusted proxies are walked from the right;
 /// else the peer is the client.
+#[inline(never)]
 fn client_address<N: Net>(x: &Exchange<'_, N>) -> Option<IpAddr> {
     let peer = x.connection.peer.ip()?.to_canonical();
     let (fields, bytes) = (&x.memory.request.fields, x.buffer.filled());
@@ -102,8 +110,12 @@ fn client_address<N: Net>(x: &Exchange<'_, N>) -> Option<IpAddr> {
 }
 
 fn check_target<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
-    let head = &x.memory.request;
-    let target = Target::parse(head.method, head.target.of(x.buffer.filled()), &mut x.memory.written);
+    let (head, bytes) = (&x.memory.request, x.buffer.filled());
+    if let Some(target) = Target::plain_at(head.method, bytes, head.target) {
+        x.cx.target = Some(target);
+        return Ok(());
+    }
+    let target = Target::parse(head.method, head.target.of(bytes), &mut x.memory.written);
     let target = target.map_err(|error| Failure::of(Reason::TargetRefused).detail(error.reason()))?;
     x.cx.target = Some(target);
     Ok(())
@@ -119,7 +131,10 @@ fn check_authority<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
         authority.map_err(|error| Failure::malformed(400, error.reason()))
     };
     if let Some(host) = head.fields.all(KnownName::Host).next().map(|field| field.value) {
-        x.cx.authority = Some(check(host)?);
+        x.cx.authority = match Authority::plain_at(bytes, host) {
+            Some(authority) => Some(authority),
+            None => Some(check(host)?),
+        };
         x.cx.authority_text = host;
     }
     if let Some(span) = target.and_then(|target| target.authority) {

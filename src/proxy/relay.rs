@@ -101,7 +101,8 @@ fn begin<N: Net>(
 ) -> Result<Begun, Failed> {
     x.tally.timing.first_byte = Some(x.shard.net.now());
     let head = &x.memory.response;
-    let hop = Hop::of_response(received.filled(), head).map_err(|error| refused(x, error.reason()))?;
+    let mut hop = Hop::default();
+    hop.read_response(received.filled(), head).map_err(|error| refused(x, error.reason()))?;
     let framing = client_framing(x);
     let sink = if framing == ResponseFraming::Chunked { SinkFraming::Chunked } else { SinkFraming::Plain };
     // An answer before the end of the request's content ends the connection too: what is left of that will not be

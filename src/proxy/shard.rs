@@ -16,7 +16,7 @@ use super::net::{Net, Reader, Writer};
 use super::shell::{self, Accepted};
 use crate::base::{BufferPool, RouteId, Shelf, Slot, Timestamp};
 use crate::http::date::{DateCache, IMF_FIXDATE_BYTES};
-use crate::observe::{LineFormat, Outbox, Record, ShardMetrics};
+use crate::observe::{LineFormat, Outbox, Recorded, ShardMetrics};
 use crate::route::{Captures, Subject};
 use crate::snapshot::Snapshot;
 
@@ -119,9 +119,10 @@ impl<N: Net> Shard<N> {
     }
 
     /// Writes a line of the access log.
-    pub(super) fn log(&self, format: &LineFormat, record: &Record<'_>, now: Timestamp) {
+    #[inline(always)]
+    pub(super) fn log(&self, format: &LineFormat, exchange: &impl Recorded, now: Timestamp) {
         let mut log = self.log.borrow_mut();
-        log.write(format, record, now);
+        log.write(format, exchange, now);
         // The writer ends soon after the last shard; nothing may be left here.
         if self.draining.get() {
             log.flush();

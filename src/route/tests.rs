@@ -48,7 +48,7 @@ impl Request {
             bytes.extend_from_slice(value.as_bytes());
             let value = Span::new(name.end as usize, bytes.len());
             let known = KnownName::of(name.of(&bytes));
-            fields.push(Field { name, value, known, canonical: false });
+            fields.push(Field { name, value, known, ..Field::default() });
         }
         run(&Subject {
             host: self.host.as_bytes(),

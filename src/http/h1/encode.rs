@@ -3,7 +3,9 @@
 //! Received octets are only ever written where they are, octet for octet, what we would write ourselves: a run of
 //! canonical lines is one copy, every other field is written anew from its parsed form.
 
-use crate::http::header::Field;
+use crate::base::decimal::{DECIMAL_BYTES_MAX, decimal};
+use crate::http::Span;
+use crate::http::header::{Field, Fields};
 use crate::http::status::status_line;
 
 /// Octets of an IMF-fixdate (RFC 9110, section 5.6.7).
@@ -24,6 +26,10 @@ pub fn write_request_line(out: &mut Vec<u8>, method: &[u8], target: &[u8]) {
 #[inline]
 pub fn write_status_line(out: &mut Vec<u8>, status: u16) {
     debug_assert!((100..=999).contains(&status), "a status has three digits");
+    if status == 200 {
+        // By far the commonest, and of a length that the compiler knows.
+        return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    }
     match status_line(status) {
         Some(line) => out.extend_from_slice(line),
         None => write_plain_status_line(out, status),
@@ -78,13 +84,62 @@ pub fn copy_fields(out: &mut Vec<u8>, bytes: &[u8], fields: &[Field], skip: impl
     }
 }
 
+/// The same for a whole table, without those of the known names in `dropped` and those without a known name that
+/// `skip_unknown` names. Looks at no field that goes on as it came and has a known name.
+#[inline(always)]
+pub fn copy_fields_without(
+    out: &mut Vec<u8>,
+    bytes: &[u8],
+    fields: &Fields,
+    dropped: u128,
+    skip_unknown: impl Fn(&Field) -> bool,
+) {
+    let skip = |field: &Field| match field.known {
+        Some(known) => dropped as u64 & known.bit() as u64 != 0,
+        None => skip_unknown(field),
+    };
+    let Some(mut kept) = fields.kept(dropped, &skip_unknown) else { return copy_each(out, bytes, fields, skip) };
+    let fields = fields.as_slice();
+    while kept != 0 {
+        let from = kept.trailing_zeros();
+        let behind = from + (kept >> from).trailing_ones();
+        kept &= u64::MAX.checked_shl(behind).unwrap_or(0);
+        copy_run(out, bytes, fields.get(from as usize..behind as usize));
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn copy_each(out: &mut Vec<u8>, bytes: &[u8], fields: &Fields, skip: impl Fn(&Field) -> bool) {
+    copy_fields(out, bytes, fields.as_slice(), skip);
+}
+
+/// Copies canonical lines, of which each stands behind the one before.
+#[inline(always)]
+fn copy_run(out: &mut Vec<u8>, bytes: &[u8], run: Option<&[Field]>) {
+    if let Some([first, ..]) = run
+        && let Some([.., last]) = run
+    {
+        out.extend_from_slice(Span { start: first.name.start, end: last.line().end }.of(bytes));
+    }
+}
+
 /// Writes how long the content is.
 #[inline]
 pub fn write_content_length(out: &mut Vec<u8>, length: u64) {
-    out.extend_from_slice(b"content-length: ");
-    out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
-    out.extend_from_slice(b"\r\n");
+    // One copy of fixed length, of which the surplus is taken back.
+    let mut line = [0; CONTENT_LENGTH.len() + DECIMAL_BYTES_MAX + 2];
+    line[..CONTENT_LENGTH.len()].copy_from_slice(CONTENT_LENGTH);
+    let end = CONTENT_LENGTH.len() + decimal(length, &mut line[CONTENT_LENGTH.len()..]);
+    if let Some(room) = line[end..].first_chunk_mut() {
+        *room = *b"\r\n";
+    }
+    let start = out.len();
+    out.extend_from_slice(&line);
+    out.truncate(start + end + 2);
 }
+
+const CONTENT_LENGTH: &[u8; 16] = b"content-length: ";
 
 /// Writes that the content comes in chunks.
 #[inline]
@@ -125,6 +180,8 @@ fn is_value(value: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::http::RequestHead;
     use crate::http::h1::{HeadLimits, HeadScanner};
@@ -154,6 +211,41 @@ mod tests {
         out.clear();
         copy_fields(&mut out, HEAD, parsed().fields.as_slice(), |_| true);
         assert_eq!(out, b"");
+    }
+
+    proptest! {
+        #[test]
+        fn a_table_is_copied_as_its_fields_are_one_by_one(
+            lines in prop::collection::vec(
+                prop::sample::select(&["Te: x", "te:y", "Etag: a", "vary:b", "Vary: b ", "A: 1", "b_c: 2", "D:3", "via: z"]),
+                0..70,
+            ),
+            dropped in prop::sample::subsequence(vec![KnownName::Te, KnownName::Etag, KnownName::Vary, KnownName::Via], 0..4),
+        ) {
+            let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n\r\n", lines.join("\r\n"));
+            let text = text.replace("\r\n\r\n\r\n", "\r\n\r\n").into_bytes();
+            let mut head = RequestHead::default();
+            // The second time the table has places.
+            for _ in 0..2 {
+                HeadScanner::default().request(&text, &mut head, &HeadLimits::default()).unwrap();
+            }
+            let dropped = dropped.iter().fold(0, |set, name| set | name.bit());
+            let unknown = |field: &Field| field.name.of(&text) == b"A";
+            let (mut whole, mut each) = (Vec::new(), Vec::new());
+            copy_fields_without(&mut whole, &text, &head.fields, dropped, unknown);
+            copy_fields(&mut each, &text, head.fields.as_slice(), |field| match field.known {
+                Some(known) => dropped & known.bit() != 0,
+                None => unknown(field),
+            });
+            prop_assert_eq!(String::from_utf8_lossy(&whole), String::from_utf8_lossy(&each));
+        }
+
+        #[test]
+        fn any_content_length_is_written_as_the_standard_library_does(length in any::<u64>(), shift in 0u32..64) {
+            let mut out = b"before".to_vec();
+            write_content_length(&mut out, length >> shift);
+            prop_assert_eq!(String::from_utf8_lossy(&out), format!("beforecontent-length: {}\r\n", length >> shift));
+        }
     }
 
     #[test]

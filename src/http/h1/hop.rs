@@ -160,17 +160,33 @@ impl Default for Hop {
 
 impl Hop {
     /// Reads the hop-by-hop fields of a request. An HTTP/1.0 client gets one answer on its connection.
-    #[inline]
     pub fn of_request(bytes: &[u8], head: &RequestHead) -> Result<Self, HopError> {
-        let persistent = |wish: Wish| head.version == Version::Http11 && !wish.close;
-        Self::of(bytes, &head.fields, head.version, persistent)
+        let mut hop = Self::default();
+        hop.read_request(bytes, head)?;
+        Ok(hop)
+    }
+
+    /// The same in place, for one that says nothing yet: out of a result it would come octet by octet.
+    #[inline]
+    pub fn read_request(&mut self, bytes: &[u8], head: &RequestHead) -> Result<(), HopError> {
+        let wish = self.read(bytes, &head.fields, head.version)?;
+        self.persistent = head.version == Version::Http11 && !wish.close;
+        Ok(())
     }
 
     /// Reads the hop-by-hop fields of a response (RFC 9112, section 9.3).
-    #[inline]
     pub fn of_response(bytes: &[u8], head: &ResponseHead) -> Result<Self, HopError> {
-        let persistent = |wish: Wish| !wish.close && (head.version == Version::Http11 || wish.keep_alive);
-        Self::of(bytes, &head.fields, head.version, persistent)
+        let mut hop = Self::default();
+        hop.read_response(bytes, head)?;
+        Ok(hop)
+    }
+
+    /// The same in place, as above.
+    #[inline]
+    pub fn read_response(&mut self, bytes: &[u8], head: &ResponseHead) -> Result<(), HopError> {
+        let wish = self.read(bytes, &head.fields, head.version)?;
+        self.persistent = !wish.close && (head.version == Version::Http11 || wish.keep_alive);
+        Ok(())
     }
 
     /// Whether `field` ends here; `bytes` is the buffer its head was parsed from.
@@ -180,6 +196,12 @@ impl Hop {
             Some(known) => self.strip() & known.bit() != 0,
             None => self.listed_count > 0 && self.lists(field.name.of(bytes), bytes),
         }
+    }
+
+    /// Whether `Connection` lists any name without a number.
+    #[inline]
+    pub fn lists_any(&self) -> bool {
+        self.listed_count > 0
     }
 
     /// Whether `Connection` lists this name, one without a number; for names that configuration protects.
@@ -198,30 +220,24 @@ impl Hop {
     }
 
     #[inline(always)]
-    fn of(
-        bytes: &[u8],
-        fields: &Fields,
-        version: Version,
-        persistent: impl Fn(Wish) -> bool,
-    ) -> Result<Self, HopError> {
-        if let Some(wish) = Wish::alone(bytes, fields) {
-            return Ok(Self { persistent: persistent(wish), ..Self::default() });
+    fn read(&mut self, bytes: &[u8], fields: &Fields, version: Version) -> Result<Wish, HopError> {
+        match Wish::alone(bytes, fields) {
+            Some(wish) => Ok(wish),
+            None => self.read_lists(bytes, fields, version),
         }
-        let (hop, wish) = Self::of_lists(bytes, fields, version)?;
-        Ok(Self { persistent: persistent(wish), ..hop })
     }
 
     #[inline(never)]
-    fn of_lists(bytes: &[u8], fields: &Fields, version: Version) -> Result<(Self, Wish), HopError> {
-        let (mut hop, mut wish) = (Self::default(), Wish::default());
+    fn read_lists(&mut self, bytes: &[u8], fields: &Fields, version: Version) -> Result<Wish, HopError> {
+        let mut wish = Wish::default();
         for field in fields.all(KnownName::Connection) {
-            hop.read_list(bytes, field.value, &mut wish)?;
+            self.read_list(bytes, field.value, &mut wish)?;
         }
         // RFC 9110, section 7.8: Upgrade in an HTTP/1.0 message is ignored.
-        hop.upgrade &= version == Version::Http11 && fields.has(KnownName::Upgrade);
-        hop.te_trailers =
-            hop.te_trailers && fields.all(KnownName::Te).any(|field| names_trailers(field.value.of(bytes)));
-        Ok((hop, wish))
+        self.upgrade &= version == Version::Http11 && fields.has(KnownName::Upgrade);
+        self.te_trailers =
+            self.te_trailers && fields.all(KnownName::Te).any(|field| names_trailers(field.value.of(bytes)));
+        Ok(wish)
     }
 
     fn read_list(&mut self, bytes: &[u8], list: Span, wish: &mut Wish) -> Result<(), HopError> {

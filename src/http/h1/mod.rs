@@ -8,7 +8,7 @@ mod name;
 mod parse;
 mod scan;
 mod section;
-mod simd;
+pub(super) mod simd;
 #[cfg(test)]
 mod tests;
 
@@ -17,8 +17,8 @@ pub use chunked::{
     write_trailers,
 };
 pub use encode::{
-    DATE_BYTES, copy_fields, write_chunked, write_connection_close, write_content_length, write_date, write_field,
-    write_head_end, write_request_line, write_status_line,
+    DATE_BYTES, copy_fields, copy_fields_without, write_chunked, write_connection_close, write_content_length,
+    write_date, write_field, write_head_end, write_request_line, write_status_line,
 };
 pub use error::{ChunkError, FieldError, FramingError, RequestError, ResponseError};
 pub use hop::{Hop, HopError, LISTED_NAMES_MAX, NOT_IN_TRAILERS};

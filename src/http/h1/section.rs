@@ -142,7 +142,7 @@ fn usual_line(vector: impl Vector, view: &[u8], line: usize) -> Option<(Field, u
     }
     let name = Span::new(line, line + colon);
     let value = Span::new(line + colon + 2, end);
-    Some((Field { name, value, known, canonical: true }, end + 2))
+    Some((Field { name, value, known, canonical: true, plain_name: true }, end + 2))
 }
 
 /// The place of the first octet that is neither letter, digit nor hyphen.
@@ -278,11 +278,12 @@ fn field(view: &[u8], at: &Cursor, end: usize, known: Option<KnownName>) -> Fiel
     let name = Span::new(at.line, at.colon);
     let from = at.colon + 1;
     let spaced = view[from] == b' ';
+    let plain_name = name.of(view).iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-');
     let start = from + usize::from(spaced);
     if start == end || !is_space(view[start]) && !is_space(view[end - 1]) {
-        return Field { name, value: Span::new(start, end), known, canonical: spaced };
+        return Field { name, value: Span::new(start, end), known, canonical: spaced, plain_name };
     }
-    Field { name, value: trimmed(view, from, end), known, canonical: false }
+    Field { name, value: trimmed(view, from, end), known, canonical: false, plain_name }
 }
 
 fn trimmed(view: &[u8], from: usize, end: usize) -> Span {
@@ -306,7 +307,7 @@ mod tests {
     /// Takes what is usual of a section into a table with places.
     fn taken(section: &[u8], limits: &HeadLimits, take: impl Fn(UsualLines<'_>) -> usize) -> (usize, String) {
         let mut fields = Fields::default();
-        let place = Field { name: Span::new(0, 0), value: Span::new(0, 0), known: None, canonical: false };
+        let place = Field::default();
         fields.push(place);
         fields.clear();
         let end = take(UsualLines { window: section, start: 0, fields: &mut fields, limits });

@@ -5,31 +5,73 @@
 //! where a function made for a processor feature is called from one that was not, and where a vector is loaded.
 
 /// Octets tested at once.
-pub(super) const BLOCK_BYTES: usize = 32;
-pub(super) type Block = [u8; BLOCK_BYTES];
+pub(in crate::http) const BLOCK_BYTES: usize = 32;
+pub(in crate::http) type Block = [u8; BLOCK_BYTES];
 
 /// What a block may look like: the octets that `mask` keeps are those of `text`.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-pub(super) struct Pattern {
+pub(in crate::http) struct Pattern {
     pub(super) mask: Block,
     pub(super) text: Block,
 }
 
+/// A set of octets of US-ASCII.
+pub(in crate::http) struct Class {
+    /// The first and the last octet of each range.
+    ranges: &'static [(u8, u8)],
+    /// For each low half of an octet, twice over: one bit for each high half with which it is of the class.
+    highs: Block,
+}
+
+impl Class {
+    /// What lies in one of these ranges, both ends included.
+    pub(in crate::http) const fn of(ranges: &'static [(u8, u8)]) -> Self {
+        let mut highs = [0; BLOCK_BYTES];
+        let mut at = 0;
+        while at < ranges.len() {
+            let (mut octet, last) = ranges[at];
+            assert!(octet <= last && last < 128, "a range of US-ASCII");
+            while octet <= last {
+                let low = octet as usize % 16;
+                highs[low] |= 1 << (octet / 16);
+                highs[low + 16] = highs[low];
+                octet += 1;
+            }
+            at += 1;
+        }
+        Self { ranges, highs }
+    }
+}
+
 /// Instructions that test a block; a value of the type says that the processor has them.
-pub(super) trait Vector: Copy {
+pub(in crate::http) trait Vector: Copy {
     /// Octets that are `octet`.
     fn equal(self, block: &Block, octet: u8) -> u32;
     /// Octets that are not in `least..=b'~'`; `least` is printable.
     fn outside(self, block: &Block, least: u8) -> u32;
     /// Octets that are neither letter, digit nor hyphen.
     fn unusual_in_name(self, block: &Block) -> u32;
+    /// Octets that are not of this class.
+    fn outside_class(self, block: &Block, class: &Class) -> u32;
     /// Whether the block looks like this.
     fn fits(self, block: &Block, pattern: &Pattern) -> bool;
 }
 
+/// The marks of the first `count` octets of a block.
+#[inline(always)]
+pub(in crate::http) fn first_octets(count: usize) -> u32 {
+    if count >= BLOCK_BYTES { u32::MAX } else { (1 << count) - 1 }
+}
+
+/// The first one of these marks.
+#[inline(always)]
+pub(in crate::http) fn lowest(marks: u32) -> u32 {
+    marks & marks.wrapping_neg()
+}
+
 /// Work that is compiled for each kind of vector. `run` and all it calls must be inlined always.
-pub(super) trait Work {
+pub(in crate::http) trait Work {
     type Output;
     fn run<V: Vector>(self, vector: V) -> Self::Output;
 }
@@ -37,7 +79,7 @@ pub(super) trait Work {
 /// Does the work with the widest vectors the processor has.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-pub(super) fn with_widest<W: Work>(work: W) -> W::Output {
+pub(in crate::http) fn with_widest<W: Work>(work: W) -> W::Output {
     if avx2::is_here() {
         // SAFETY: the processor has just been found to have what this is made for.
         return unsafe { avx2::run(work) };
@@ -53,24 +95,24 @@ fn with_baseline<W: Work>(work: W) -> W::Output {
 /// Does the work with the only vectors there are.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
-pub(super) fn with_widest<W: Work>(work: W) -> W::Output {
+pub(in crate::http) fn with_widest<W: Work>(work: W) -> W::Output {
     with_baseline(work)
 }
 
 /// What every processor of the architecture has: for what is not worth a choice.
 #[cfg(target_arch = "x86_64")]
-pub(super) use sse2::Sse2 as Baseline;
+pub(in crate::http) use sse2::Sse2 as Baseline;
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) use words::Words as Baseline;
+pub(in crate::http) use words::Words as Baseline;
 #[cfg(test)]
-pub(super) use words::Words;
+pub(in crate::http) use words::Words;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use std::arch::x86_64::*;
     use std::sync::atomic::{AtomicU8, Ordering};
 
-    use super::{BLOCK_BYTES, Block, Pattern, Vector, Work};
+    use super::{BLOCK_BYTES, Block, Class, Pattern, Vector, Work};
 
     /// One vector for a block. Made only where the processor has AVX2.
     #[derive(Clone, Copy)]
@@ -115,24 +157,10 @@ mod avx2 {
         work.run(Avx2(()))
     }
 
-    /// For each low half of an octet, twice over: one bit for each high half with which it is usual in a name.
-    static USUAL_HIGHS: Block = usual_highs();
+    /// What is usual in a name.
+    static USUAL: Class = Class::of(&[(b'a', b'z'), (b'A', b'Z'), (b'0', b'9'), (b'-', b'-')]);
     /// For each high half below eight its bit, twice over.
     static BITS: Block = bits();
-
-    const fn usual_highs() -> Block {
-        let mut table = [0; BLOCK_BYTES];
-        let mut octet = 0;
-        while octet < 128_u8 {
-            if octet.is_ascii_alphanumeric() || octet == b'-' {
-                let low = octet as usize % 16;
-                table[low] |= 1 << (octet / 16);
-                table[low + 16] = table[low];
-            }
-            octet += 1;
-        }
-        table
-    }
 
     const fn bits() -> Block {
         let mut table = [0; BLOCK_BYTES];
@@ -161,14 +189,19 @@ mod avx2 {
 
         #[inline(always)]
         fn unusual_in_name(self, block: &Block) -> u32 {
+            self.outside_class(block, &USUAL)
+        }
+
+        #[inline(always)]
+        fn outside_class(self, block: &Block, class: &Class) -> u32 {
             // SAFETY: `self` says that the processor has AVX2.
             unsafe {
                 let octets = load(block);
                 // An octet beyond US-ASCII finds nothing in the first table.
-                let highs = _mm256_shuffle_epi8(load(&USUAL_HIGHS), octets);
+                let highs = _mm256_shuffle_epi8(load(&class.highs), octets);
                 let high = _mm256_and_si256(_mm256_srli_epi16::<4>(octets), all(0x0F));
-                let usual = _mm256_and_si256(highs, _mm256_shuffle_epi8(load(&BITS), high));
-                marks(_mm256_cmpeq_epi8(usual, all(0)))
+                let of_class = _mm256_and_si256(highs, _mm256_shuffle_epi8(load(&BITS), high));
+                marks(_mm256_cmpeq_epi8(of_class, all(0)))
             }
         }
 
@@ -207,11 +240,11 @@ mod avx2 {
 mod sse2 {
     use std::arch::x86_64::*;
 
-    use super::{Block, Pattern, Vector};
+    use super::{Block, Class, Pattern, Vector};
 
     /// Two vectors for a block.
     #[derive(Clone, Copy)]
-    pub(in crate::http::h1) struct Sse2;
+    pub(in crate::http) struct Sse2;
 
     impl Vector for Sse2 {
         #[inline(always)]
@@ -231,6 +264,14 @@ mod sse2 {
         fn unusual_in_name(self, block: &Block) -> u32 {
             // SAFETY: SSE2 is part of x86-64.
             unsafe { !marks(load(block).map(|half| usual_in_name(half))) }
+        }
+
+        #[inline(always)]
+        fn outside_class(self, block: &Block, class: &Class) -> u32 {
+            class.ranges.iter().fold(u32::MAX, |outside, &(first, last)| {
+                // SAFETY: SSE2 is part of x86-64.
+                outside & !unsafe { marks(load(block).map(|half| within(half, first, last - first))) }
+            })
         }
 
         #[inline(always)]
@@ -285,7 +326,7 @@ mod sse2 {
 
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod words {
-    use super::{Block, Pattern, Vector};
+    use super::{Block, Class, Pattern, Vector};
 
     /// One octet in every place.
     const ONES: u64 = u64::MAX / 255;
@@ -294,7 +335,7 @@ mod words {
 
     /// Four words for a block.
     #[derive(Clone, Copy)]
-    pub(in crate::http::h1) struct Words;
+    pub(in crate::http) struct Words;
 
     impl Vector for Words {
         #[inline(always)]
@@ -314,6 +355,15 @@ mod words {
                 let letter = within(word | (ONES * 0x20), b'a', b'z');
                 !(letter | within(word, b'0', b'9') | within(word, b'-', b'-'))
             })
+        }
+
+        #[inline(always)]
+        fn outside_class(self, block: &Block, class: &Class) -> u32 {
+            let within = |word, first, last| at_least(word, first) & !at_least(word, last + 1);
+            class
+                .ranges
+                .iter()
+                .fold(u32::MAX, |outside, &(first, last)| outside & !marks(block, |word| within(word, first, last)))
         }
 
         #[inline(always)]
@@ -353,6 +403,13 @@ mod tests {
         block.iter().enumerate().map(|(place, &octet)| u32::from(class(octet)) << place).sum()
     }
 
+    const CLASSES: &[&[(u8, u8)]] = &[
+        &[],
+        &[(b'!', b'~')],
+        &[(b'&', b';'), (b'=', b'='), (b'_', b'_')],
+        &[(b'a', b'z'), (b'~', b'~'), (b'.', b'.')],
+    ];
+
     fn check_by(vector: impl Vector, block: &Block) {
         for octet in [b':', b'\r', b'~'] {
             assert_eq!(vector.equal(block, octet), expected(block, |other| other == octet));
@@ -362,6 +419,10 @@ mod tests {
         }
         let unusual = |octet: u8| !octet.is_ascii_alphanumeric() && octet != b'-';
         assert_eq!(vector.unusual_in_name(block), expected(block, unusual));
+        for ranges in CLASSES {
+            let outside = |octet: u8| !ranges.iter().any(|&(first, last)| (first..=last).contains(&octet));
+            assert_eq!(vector.outside_class(block, &Class::of(ranges)), expected(block, outside));
+        }
         let (mask, text) = ([0xDF; BLOCK_BYTES], block.map(|octet| octet & 0xDF));
         assert!(vector.fits(block, &Pattern { mask, text }));
         for place in 0..BLOCK_BYTES {

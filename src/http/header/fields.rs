@@ -17,6 +17,8 @@ pub struct Field {
     /// Whether the received line is exactly `name: value` CRLF, the form we would write: runs of such lines may be
     /// written by one copy of their range.
     pub canonical: bool,
+    /// Whether the name is known to have only letters, digits and hyphens.
+    pub plain_name: bool,
 }
 
 impl Field {
@@ -40,6 +42,8 @@ pub struct Fields {
     count: usize,
     /// How many fields have no known name.
     unknown: usize,
+    /// The places, as far as a word has bits, of fields that have no known name or are not canonical.
+    odd: u64,
     index: Index,
 }
 
@@ -74,7 +78,7 @@ impl Fields {
     /// Forgets all fields.
     #[inline]
     pub fn clear(&mut self) {
-        (self.count, self.unknown) = (0, 0);
+        (self.count, self.unknown, self.odd) = (0, 0, 0);
         self.index.known = 0;
         self.index.repeated = 0;
     }
@@ -85,6 +89,9 @@ impl Fields {
             self.places.resize(PLACES_MIN.max(2 * self.count), Field::default());
         }
         self.places[self.count] = field;
+        if field.known.is_none() || !field.canonical {
+            self.odd |= 1_u64.wrapping_shl(self.count as u32);
+        }
         match field.known {
             Some(known) => self.index.note(known, self.count),
             None => self.unknown += 1,
@@ -92,7 +99,8 @@ impl Fields {
         self.count += 1;
     }
 
-    /// Adds what `next` gives until that is nothing, the table holds `count_max` fields, or no place is free.
+    /// Adds what `next` gives, canonical fields, until that is nothing, the table holds `count_max` fields, or no place is
+    /// free.
     #[inline(always)]
     pub(crate) fn fill(&mut self, count_max: usize, mut next: impl FnMut() -> Option<Field>) {
         let end = count_max.min(self.places.len());
@@ -107,8 +115,12 @@ impl Fields {
                     known |= name.bit() as u64;
                     self.index.last[name as usize % NAMES_MAX] = counts as u8;
                 }
-                None => counts += 1 << 32,
+                None => {
+                    self.odd |= 1_u64.wrapping_shl(counts as u32);
+                    counts += 1 << 32;
+                }
             }
+            debug_assert!(field.canonical, "others are marked as odd");
             counts += 1;
             *place = field;
         }
@@ -165,6 +177,35 @@ impl Fields {
     #[inline]
     pub fn has(&self, name: KnownName) -> bool {
         self.index.known & name.bit() as u64 != 0
+    }
+
+    /// The places, one bit each, of the fields that go on as they came: all but those of the known names in `dropped` and
+    /// those without a known name that `drops_unknown` names. None where that is not told so easily: a field is to be
+    /// written anew, a dropped name is repeated, or the table is too long for a word.
+    #[inline(always)]
+    pub(crate) fn kept(&self, dropped: u128, drops_unknown: impl Fn(&Field) -> bool) -> Option<u64> {
+        let mut names = self.index.known & dropped as u64;
+        if self.count > NAMES_MAX || self.index.repeated & names != 0 {
+            return None;
+        }
+        let mut gone = 0;
+        while names != 0 {
+            gone |= 1 << (self.index.last[names.trailing_zeros() as usize % NAMES_MAX] % NAMES_MAX as u8);
+            names &= names - 1;
+        }
+        let mut odd = self.odd & !gone;
+        while odd != 0 {
+            let field = self.places.get(odd.trailing_zeros() as usize)?;
+            if !field.canonical {
+                return None;
+            }
+            if drops_unknown(field) {
+                gone |= odd & odd.wrapping_neg();
+            }
+            odd &= odd - 1;
+        }
+        // The count is at least one here, or nothing is to be kept.
+        Some(!gone & u64::MAX.checked_shr((NAMES_MAX - self.count) as u32).unwrap_or(0))
     }
 
     /// The fields of a known name, in order.
@@ -226,7 +267,13 @@ mod tests {
     const COUNT_MAX: usize = 300;
 
     fn field(number: usize, known: Option<KnownName>) -> Field {
-        Field { name: Span::new(number, number + 1), value: Span::new(number, number), known, canonical: false }
+        Field {
+            name: Span::new(number, number + 1),
+            value: Span::new(number, number),
+            known,
+            canonical: true,
+            plain_name: true,
+        }
     }
 
     fn starts(fields: &Fields, name: KnownName) -> Vec<u32> {

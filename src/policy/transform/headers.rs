@@ -97,6 +97,12 @@ impl HeaderEdits {
         }
     }
 
+    /// Whether names without a number are dropped.
+    #[inline]
+    pub fn drops_others(&self) -> bool {
+        !self.dropped_others.is_empty()
+    }
+
     /// The known names dropped, as a set of bits.
     #[inline]
     pub fn dropped_known(&self) -> u128 {
@@ -162,7 +168,7 @@ mod tests {
         let mut edits = HeaderEdits::default();
         edits.set("X-Env", "prod").expect("editable");
         let bytes = b"x-ENV";
-        let field = Field { name: Span::new(0, 5), value: Span::new(5, 5), known: None, canonical: false };
+        let field = Field { name: Span::new(0, 5), value: Span::new(5, 5), ..Field::default() };
         assert!(edits.drops(&field, bytes));
         assert_eq!(edits.lines(), b"x-env: prod\r\n");
     }

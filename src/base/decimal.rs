@@ -1,9 +1,12 @@
 //! Numbers as decimal text.
 
+/// The digits of the largest number.
+pub(crate) const DECIMAL_BYTES_MAX: usize = 20;
+
 /// Writes a number to the front of `room`, which is long enough for any, and returns how many digits it has. What is
 /// behind them may be overwritten.
 #[inline(always)]
-pub(super) fn decimal(number: u64, room: &mut [u8]) -> usize {
+pub(crate) fn decimal(number: u64, room: &mut [u8]) -> usize {
     match number {
         0..1_000 => from_table(number, room),
         1_000..10_000 => {
