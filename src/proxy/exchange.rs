@@ -114,7 +114,8 @@ pub(super) struct Exchange<'a, N: Net> {
     pub consumed: usize,
     /// Whether the request's content was read to its end, or there is none.
     pub body_read: bool,
-    /// Whether content was read that is no longer in the buffer: the request cannot be sent again.
+    /// Whether octets of the body were read that are not in the buffer, or a read of them is under way: the request
+    /// cannot be sent again.
     pub body_gone: bool,
     /// Whether the response ends where the connection does.
     pub close_delimited: bool,

@@ -100,12 +100,15 @@ impl Choice {
     }
 
     /// Decides on the endpoint of another attempt, if the budget and the endpoints allow one.
-    pub fn another<N: Net>(&mut self, x: &Exchange<'_, N>, failure: AttemptFailure, now: Timestamp) -> bool {
+    pub fn another<N: Net>(&mut self, x: &mut Exchange<'_, N>, failure: AttemptFailure, now: Timestamp) -> bool {
         let Some(last) = self.last else { return false };
         let state = x.adopted.upstream(self.upstream);
         let random = x.shard.random.borrow_mut().u64(..);
         let Ok(pick) = state.pick_again(last, &self.tried, now, random) else { return false };
         self.next = Some(pick);
+        // What is told of the connection is told of the last attempt.
+        x.tally.upstream_reused = false;
+        x.tally.timing.connected = None;
         let block = x.adopted.upstream_block(self.upstream, x.shard.number);
         match failure {
             AttemptFailure::Connect | AttemptFailure::Unsent => block.replays.increment(),
