@@ -33,7 +33,7 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
 ) -> Result<bool, Failed> {
     let mut body = BodyReader::new();
     body.expect(x.memory.response.body, u64::MAX, &x.terms);
-    let begun = begin(x, route, &received, &mut body, upload.has_ended())?;
+    let begun = begin(x, route, &received, &mut body, upload.was_sent())?;
     upstream.keep_buffer(received, x.shard);
     let (shard, connection) = (x.shard, x.connection);
     connection.responding.set(true);

@@ -374,6 +374,51 @@ fn an_upstream_that_stops_taking_the_body_still_has_its_last_word() {
         let mut client = world.client();
         client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10000000\r\n\r\n").await;
         client.send(vec![b'x'; 200_000]).await;
-        assert_eq!(client.response().await.status(), 400);
+        let response = client.response().await;
+        assert_eq!((response.status(), response.field("connection")), (400, Some("close")));
+        assert!(client.closes().await);
+    });
+}
+
+#[test]
+fn a_last_word_after_a_failed_upload_says_that_the_connection_ends() {
+    let world = World::new(1).config(PLAIN);
+    world.origin("10.0.0.1:80", |mut peer| async move {
+        peer.request_head().await;
+        peer.take_no_more();
+        peer.sleep(Duration::from_millis(500)).await;
+        peer.send("HTTP/1.1 400 No\r\ncontent-length: 2\r\n\r\nno").await;
+        peer.rest().await;
+    });
+    world.run(async {
+        let mut client = world.client();
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n").await;
+        world.sleep(Duration::from_millis(10)).await;
+        client.send("hello").await;
+        let response = client.response().await;
+        assert_eq!((response.status(), response.field("connection")), (400, Some("close")));
+        assert!(client.closes().await);
+        assert_eq!(world.line().await.number("attempts"), 1);
+    });
+}
+
+#[test]
+fn an_upstream_that_takes_no_more_and_says_nothing_is_waited_for_one_second() {
+    let world = World::new(1).config(PLAIN);
+    world.origin("10.0.0.1:80", |mut peer| async move {
+        peer.request_head().await;
+        peer.take_no_more();
+        peer.sleep(Duration::from_secs(100)).await;
+    });
+    world.run(async {
+        let mut client = world.client();
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 20\r\n\r\nhello").await;
+        world.sleep(Duration::from_millis(10)).await;
+        let then = world.now();
+        client.send("hello").await;
+        let response = client.response().await;
+        assert_eq!((response.status(), response.field("connection")), (504, Some("close")));
+        assert_eq!(world.since(then), Duration::from_secs(1));
+        assert!(client.closes().await);
     });
 }
