@@ -72,9 +72,26 @@ impl<N: Net> Parked for UpstreamConnection<N> {
 /// The connection of one attempt.
 pub(super) struct Lease<'a, N: Net> {
     pub connection: UpstreamConnection<N>,
-    /// What is counted for its endpoint.
-    block: &'a EndpointBlock,
+    counted: Counted<'a>,
     guard: InFlight<'a, UpstreamConnection<N>>,
+}
+
+/// What is counted for the endpoint of an attempt, which is under way until this is dropped.
+struct Counted<'a>(&'a EndpointBlock);
+
+impl<'a> Counted<'a> {
+    #[inline]
+    fn begin(block: &'a EndpointBlock) -> Self {
+        block.attempts_in_flight.rise();
+        Self(block)
+    }
+}
+
+impl Drop for Counted<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.attempts_in_flight.fall();
+    }
 }
 
 /// Which endpoint is next.
@@ -130,7 +147,7 @@ pub(super) enum Found<'a, N: Net> {
 pub(super) struct Wanted<'a, N: Net> {
     acquired: Acquired<UpstreamConnection<N>>,
     endpoint: EndpointId,
-    block: &'a EndpointBlock,
+    counted: Counted<'a>,
     guard: InFlight<'a, UpstreamConnection<N>>,
 }
 
@@ -150,16 +167,15 @@ pub(super) fn acquire<'a, N: Net>(
     let Some(Pick { endpoint, fresh }) = pick else { return Err(Failed::for_good(Failure::of(Reason::NoEndpoint))) };
     choice.tried.add(endpoint);
     x.tally.endpoint = Some(endpoint);
-    let block = adopted.endpoint_block(upstream, endpoint, shard.number);
-    block.attempts_in_flight.rise();
+    let counted = Counted::begin(adopted.endpoint_block(upstream, endpoint, shard.number));
     let guard = state.enter(endpoint);
     match if fresh { guard.acquire_fresh() } else { guard.acquire(now) } {
         Acquired::Reuse(connection) => {
             adopted.upstream_block(upstream, shard.number).reused.increment();
             choice.connected(x, endpoint, true, now);
-            Ok(Found::Idle(Lease { connection, block, guard }))
+            Ok(Found::Idle(Lease { connection, counted, guard }))
         }
-        acquired => Ok(Found::Wanted(Wanted { acquired, endpoint, block, guard })),
+        acquired => Ok(Found::Wanted(Wanted { acquired, endpoint, counted, guard })),
     }
 }
 
@@ -172,18 +188,17 @@ impl<'a, N: Net> Wanted<'a, N> {
         now: Timestamp,
         deadline: Timestamp,
     ) -> Result<Lease<'a, N>, Failed> {
-        let Self { acquired, endpoint, block, guard } = self;
+        let Self { acquired, endpoint, counted, guard } = self;
         let connection = connection(x, choice.upstream, endpoint, acquired, deadline).await;
         match connection {
             Ok((connection, reused)) => {
                 let now = if reused { now } else { x.shard.net.now() };
                 choice.connected(x, endpoint, reused, now);
-                Ok(Lease { connection, block, guard })
+                Ok(Lease { connection, counted, guard })
             }
             Err(failed) => {
                 choice.last = Some(FailedAttempt { endpoint, reused: false });
-                block.attempts_in_flight.fall();
-                block.failed(failed.failure.reason);
+                counted.0.failed(failed.failure.reason);
                 Err(failed)
             }
         }
@@ -262,14 +277,13 @@ impl<N: Net> Lease<'_, N> {
     /// Ends the attempt: `Ok(true)` keeps the connection for the next one.
     pub fn end(mut self, x: &mut Exchange<'_, N>, outcome: Result<bool, Reason>) {
         let now = x.shard.net.now();
-        self.block.attempts_in_flight.fall();
         match outcome {
             Ok(_) => {
-                self.block.answered(x.tally.status);
+                self.counted.0.answered(x.tally.status);
                 // Nothing is waited for behind a response.
                 x.ended = Some(now);
             }
-            Err(reason) if reason.side() == Side::Upstream => self.block.failed(reason),
+            Err(reason) if reason.side() == Side::Upstream => self.counted.0.failed(reason),
             Err(_) => {}
         }
         self.connection.requests = self.connection.requests.saturating_add(1);

@@ -306,6 +306,7 @@ pub(super) async fn after_panic<N: Net>(shard: &Rc<Shard<N>>, connection: &Conne
     if connection.responding.get() || writing {
         return;
     }
+    shard.metrics.local_replies.increment(Reason::Panic);
     let mut out = shard.buffers.small();
     write_status_line(out.vec(), 500);
     out.vec().extend_from_slice(b"content-length: 0\r\ncache-control: no-store\r\nconnection: close\r\n\r\n");

@@ -89,9 +89,9 @@ pub(super) async fn tunnel<N: Net>(
         idle: x.terms.idle(),
         until,
     };
-    x.shard.metrics.tunnels_open.rise();
+    let open = x.shard.metrics.tunnels_open.raised();
     let end = tunnel.run().await;
-    x.shard.metrics.tunnels_open.fall();
+    drop(open);
     x.tally.bytes_in += end.bytes_up;
     x.tally.bytes_out += end.bytes_down;
     if end.error.is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut) {

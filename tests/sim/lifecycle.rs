@@ -202,5 +202,12 @@ fn a_panic_costs_one_connection_and_its_client_gets_a_500() {
         assert_eq!(other.response().await.status(), 200);
         world.log().await;
         assert_eq!(world.open_connections(), 1);
+        drop((other, unlucky));
+        world.log().await;
+        let in_flight = "tidegate_endpoint_attempts_in_flight{upstream=\"app\",endpoint=\"10.0.0.1:80\"}";
+        assert_eq!((world.metric(in_flight), world.metric("tidegate_exchanges_in_flight")), (0, 0));
+        assert_eq!(world.metric("tidegate_exchanges_total{reason=\"panic\"}"), 1);
+        assert_eq!(world.metric("tidegate_local_replies_total{reason=\"panic\"}"), 1);
+        assert_eq!(world.metric("tidegate_connections_closed_total{reason=\"panic\"}"), 1);
     });
 }
