@@ -49,7 +49,7 @@ pub(super) struct Opened<N: Net> {
     pub halves: Halves<N>,
     opened: Timestamp,
     requests: u32,
-    _permit: Permit<UpstreamConnection<N>>,
+    permit: Permit<UpstreamConnection<N>>,
 }
 
 impl<N: Net> Parked for UpstreamConnection<N> {
@@ -192,6 +192,9 @@ impl<'a, N: Net> Wanted<'a, N> {
         let connection = connection(x, choice.upstream, endpoint, acquired, deadline).await;
         match connection {
             Ok((connection, reused)) => {
+                if reused {
+                    x.adopted.upstream_block(choice.upstream, x.shard.number).reused.increment();
+                }
                 let now = if reused { now } else { x.shard.net.now() };
                 choice.connected(x, endpoint, reused, now);
                 Ok(Lease { connection, counted, guard })
@@ -220,7 +223,12 @@ async fn connection<N: Net>(
         Acquired::Open(permit) => permit,
         Acquired::Full => return Err(Failed::for_good(Failure::of(Reason::PoolExhausted))),
         Acquired::Wait(waiting) => match in_time(x, waiting, deadline).await {
-            Some(Turn::Reuse(connection)) => return Ok((connection, true)),
+            Some(Turn::Reuse(mut connection)) => {
+                if !connection.has_ended() {
+                    return Ok((connection, true));
+                }
+                connection.permit
+            }
             Some(Turn::Open(permit)) => permit,
             None => return Err(Failed::for_good(Failure::of(Reason::PoolExhausted).detail("waited"))),
         },
@@ -260,7 +268,7 @@ async fn open<N: Net>(
             let halves =
                 Halves { reader: RefCell::new(reader), writer: RefCell::new(writer), spare: RefCell::new(None) };
             halves.arm(shard);
-            Ok(Box::new(Opened { halves, opened: now, requests: 0, _permit: permit }))
+            Ok(Box::new(Opened { halves, opened: now, requests: 0, permit }))
         }
         Err(error) => {
             block.connect_failures.increment();
