@@ -237,13 +237,16 @@ impl<'a, N: Net> Exchange<'a, N> {
             let block = self.adopted.route_block(route, shard.number);
             block.finish(tally.status, times.total, tally.bytes_in, tally.bytes_out);
         }
-        let Some(format) = self.adopted.snapshot.log_format.as_ref() else { return };
-        let (head, bytes) = (&self.memory.request, self.buffer.filled());
         let snapshot = &self.adopted.snapshot;
+        let upstream = tally.upstream.map(|id| &snapshot.upstreams[id.index()]);
+        if let (Some(entry), Some(micros)) = (upstream, times.first_byte) {
+            entry.metrics.at(shard.number).first_byte(micros);
+        }
+        let Some(format) = snapshot.log_format.as_ref() else { return };
+        let (head, bytes) = (&self.memory.request, self.buffer.filled());
         let (method, other) = (head.method_text, self.other_client());
         let client = other.as_ref().unwrap_or(&self.connection.peer_text);
         let protocol = if head.version == Version::Http10 { b"HTTP/1.0" } else { b"HTTP/1.1" };
-        let upstream = tally.upstream.map(|id| &snapshot.upstreams[id.index()]);
         let endpoint = upstream.zip(tally.endpoint).map(|(entry, id)| &entry.endpoints[id.index()]);
         let logged = |field, name| if format.has(field) { self.field(name).unwrap_or_default() } else { b"" };
         let record = Record {
