@@ -72,6 +72,7 @@ impl Memory {
         self.request.method = Method::default();
         self.request.method_text = Span::default();
         self.request.target = Span::default();
+        self.request.version = Version::default();
         self.request.length = 0;
         self.request.body = Body::Empty;
         self.request.fields.clear();

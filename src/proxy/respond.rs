@@ -292,6 +292,7 @@ async fn discard<N: Net>(x: &mut Exchange<'_, N>) -> io::Result<()> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let used = reader.take(buffer.filled(), SinkFraming::Plain, nowhere.vec()).map_err(invalid)?;
+        x.tally.bytes_in += used as u64;
         x.connection.keep_ahead(&buffer.filled()[used..], || x.shard.buffers.small());
         x.shard.buffers.give(buffer);
     }

@@ -59,6 +59,18 @@ fn a_target_that_is_too_long_is_414() {
 }
 
 #[test]
+fn a_head_that_ends_before_its_version_says_nothing_of_another_clients_version() {
+    let world = limited("target: 1KiB");
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        world.ask("GET / HTTP/1.0\r\nhost: a\r\n\r\n").await;
+        world.ask(format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "y".repeat(2000))).await;
+        let protocols: Vec<_> = world.log().await.iter().map(|line| line.text("protocol")).collect();
+        assert_eq!(protocols, ["HTTP/1.0", "HTTP/1.1"]);
+    });
+}
+
+#[test]
 fn a_method_that_is_too_long_is_501() {
     refused(
         &limited("fields: 50"),
