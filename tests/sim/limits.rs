@@ -269,3 +269,76 @@ fn a_client_that_goes_on_sending_forever_is_cut() {
         assert_eq!(world.open_connections(), 0);
     });
 }
+
+/// One route among patient and strict defaults that has these words of its own.
+fn on_route(words: &str) -> World {
+    World::new(1).config(&PLAIN.replace("to: app", &format!("to: app, {words}")))
+}
+
+#[test]
+fn a_routes_own_time_for_an_exchange_holds() {
+    let world = on_route("timeouts: { exchange: 3s }");
+    world.origin("10.0.0.1:80", |mut peer| async move { drop(peer.rest().await) });
+    world.run(async {
+        let then = world.now();
+        assert_eq!(world.ask(GET).await.status(), 504);
+        assert_eq!(world.since(then), Duration::from_secs(3));
+        assert_eq!(world.line().await.reason(), "exchange-timeout");
+    });
+}
+
+#[test]
+fn a_routes_own_idle_and_total_times_and_lifetime_hold() {
+    for (words, kind, seconds, reason) in [
+        ("idle: 3s", "text/plain", 3, "idle-timeout"),
+        ("total: 5s", "text/plain", 5, "total-timeout"),
+        ("lifetime: 7s", "text/event-stream", 7, "lifetime"),
+        ("lifetime: 7s, total: 5s", "text/event-stream; charset=utf-8", 7, "lifetime"),
+    ] {
+        let world = on_route(&format!("timeouts: {{ {words} }}"));
+        let pause = Duration::from_millis(if reason == "idle-timeout" { 9000 } else { 1100 });
+        world.origin("10.0.0.1:80", move |mut peer| async move {
+            peer.request().await;
+            peer.send(format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n")).await;
+            while peer.try_send("1\r\nx\r\n").await.is_ok() {
+                peer.sleep(pause).await;
+            }
+        });
+        world.run(async {
+            let mut client = world.client();
+            client.send(GET).await;
+            let then = world.now();
+            assert!(!client.response().await.complete, "{words}");
+            assert_eq!((world.since(then), world.line().await.reason()), (Duration::from_secs(seconds), reason.into()));
+        });
+    }
+}
+
+#[test]
+fn a_routes_own_bounds_of_a_slow_body_hold() {
+    for words in ["body_rate: off", "body_rate_after: 20s"] {
+        let world = on_route(&format!("limits: {{ {words} }}"));
+        world.answers("10.0.0.1:80", OK);
+        world.run(async {
+            let mut client = world.client();
+            client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n").await;
+            for _ in 0..9 {
+                world.sleep(Duration::from_secs(1)).await;
+                client.send("x").await;
+            }
+            assert_eq!(client.response().await.status(), 200, "{words}");
+        });
+    }
+}
+
+#[test]
+fn a_routes_own_number_of_interim_responses_holds() {
+    let world = on_route("limits: { interim_responses: 1 }");
+    world.answers("10.0.0.1:80", format!("{}{OK}", "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(2)));
+    world.run(async {
+        let mut client = world.client();
+        client.send(GET).await;
+        assert_eq!(client.response().await.status(), 103);
+        assert_eq!(client.response().await.status(), 502);
+    });
+}
