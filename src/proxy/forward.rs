@@ -61,7 +61,7 @@ pub(super) async fn send<N: Net>(x: &mut Exchange<'_, N>, route: &RoutePlan, pla
         repeatable.body_at_hand = !x.body_gone;
         now = x.shard.net.now();
         let again = tries.again(failed.attempt, repeatable, plan.retry.as_ref(), now, deadline);
-        if again.is_err() || !choice.another(x, failed.attempt, now) {
+        if again.is_err() || !choice.another(x, tries.is_replay(), now) {
             return Err(failed.failure);
         }
     }

@@ -117,7 +117,7 @@ impl Choice {
     }
 
     /// Decides on the endpoint of another attempt, if the budget and the endpoints allow one.
-    pub fn another<N: Net>(&mut self, x: &mut Exchange<'_, N>, failure: AttemptFailure, now: Timestamp) -> bool {
+    pub fn another<N: Net>(&mut self, x: &mut Exchange<'_, N>, is_replay: bool, now: Timestamp) -> bool {
         let Some(last) = self.last else { return false };
         let state = x.adopted.upstream(self.upstream);
         let random = x.shard.random.borrow_mut().u64(..);
@@ -127,10 +127,8 @@ impl Choice {
         x.tally.upstream_reused = false;
         x.tally.timing.connected = None;
         let block = x.adopted.upstream_block(self.upstream, x.shard.number);
-        match failure {
-            AttemptFailure::Connect | AttemptFailure::Unsent => block.replays.increment(),
-            AttemptFailure::BeforeResponse | AttemptFailure::Final => block.retries.increment(),
-        }
+        let counter = if is_replay { &block.replays } else { &block.retries };
+        counter.increment();
         true
     }
 }

@@ -348,3 +348,22 @@ fn the_log_speaks_of_the_last_attempt() {
         assert_eq!((line.text("upstream_reused"), line.text("connect_us")), ("false".into(), "".into()));
     });
 }
+
+#[test]
+fn a_replay_and_a_configured_retry_are_told_apart() {
+    for (attempts, replays, retries) in
+        [("", 1, 0), (", retry: { attempts: 2 }", 1, 0), (", retry: { attempts: 4 }", 1, 2)]
+    {
+        let endpoints = r#""10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80""#;
+        let yaml = PLAIN.replace("\"10.0.0.1:80\"", endpoints).replace("to: app", &format!("to: app{attempts}"));
+        let world = World::new(1).config(&yaml);
+        for n in 1..=4 {
+            closes_at_first(&world, &format!("10.0.0.{n}:80"), 9);
+        }
+        world.run(async {
+            assert_eq!(world.ask(GET).await.status(), 502);
+            let count = |word| world.metric(&format!("tidegate_upstream_{word}_total{{upstream=\"app\"}}"));
+            assert_eq!((count("replays"), count("retries")), (replays, retries), "{attempts}");
+        });
+    }
+}
