@@ -246,3 +246,24 @@ fn only_what_is_closed_while_idle_counts_as_evicted() {
         });
     }
 }
+
+#[test]
+fn an_endpoint_that_took_a_connection_again_has_its_whole_share() {
+    let world = World::new(1).config(&three("balance: round_robin"));
+    for n in 2..=3 {
+        named(&world, &format!("10.0.0.{n}:80"));
+    }
+    world.refuses("10.0.0.1:80");
+    world.run(async {
+        for _ in 0..3 {
+            assert_eq!(world.ask(GET).await.status(), 200);
+        }
+        named(&world, "10.0.0.1:80");
+        world.sleep(Duration::from_secs(12)).await;
+        let mut share = 0;
+        for _ in 0..30 {
+            share += u32::from(world.ask(GET).await.field("x-from") == Some("10.0.0.1:80"));
+        }
+        assert!(share >= 9, "{share} of 30");
+    });
+}

@@ -25,6 +25,7 @@ fn a_client_that_resets_while_it_waits_has_its_request_cancelled() {
         let line = world.line().await;
         assert_eq!((line.reason().as_str(), line.text("status").as_str()), ("client-closed", ""));
         assert_eq!(world.open_connections(), 0);
+        assert_eq!(world.metric("tidegate_connections_closed_total{reason=\"client-closed\"}"), 1);
     });
 }
 

@@ -181,3 +181,33 @@ fn pieces_of_any_size_bring_the_same_request() {
         });
     }
 }
+
+#[test]
+fn how_a_connection_ended_is_counted() {
+    let world = World::new(1).config(PLAIN);
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let closed = |reason| world.metric(&format!("tidegate_connections_closed_total{{reason=\"{reason}\"}}"));
+        let mut client = world.client();
+        client.send(GET).await;
+        client.response().await;
+        client.rest().await;
+        assert_eq!(closed("keep-alive-timeout"), 1, "it was idle");
+        drop(client);
+        let mut client = world.client();
+        client.send(GET).await;
+        client.response().await;
+        drop(client);
+        world.sleep(Duration::from_secs(1)).await;
+        assert_eq!(closed("ok"), 1, "it closed between two requests");
+        let client = world.client();
+        client.send("GET / HT").await;
+        world.sleep(Duration::from_secs(1)).await;
+        drop(client);
+        world.sleep(Duration::from_secs(1)).await;
+        assert_eq!(closed("client-closed"), 1, "it closed within a head");
+        world.ask("GET / HTTP/1.1\r\nhost: a\r\nx : y\r\n\r\n").await;
+        world.sleep(Duration::from_secs(1)).await;
+        assert_eq!(world.sum("tidegate_connections_closed_total"), 4);
+    });
+}

@@ -342,3 +342,27 @@ fn a_routes_own_number_of_interim_responses_holds() {
         assert_eq!(client.response().await.status(), 502);
     });
 }
+
+#[test]
+fn the_time_a_slow_upstream_takes_is_not_the_clients() {
+    let world = World::new(1).config(PLAIN);
+    let host = world.origin("10.0.0.1:80", |mut peer| async move {
+        peer.request_head().await;
+        for _ in 0..40 {
+            peer.sleep(Duration::from_secs(1)).await;
+            peer.read_exactly(250).await;
+        }
+        peer.send(OK).await;
+    });
+    host.wire(crate::world::Wire { room: 300, ..Default::default() });
+    world.run(async {
+        let mut client = world.client();
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10000\r\n\r\n").await;
+        world.sleep(Duration::from_millis(10)).await;
+        client.send(vec![b'x'; 9000]).await;
+        // Slower than 1 KiB/s so far, but for the upstream.
+        world.sleep(Duration::from_secs(37)).await;
+        client.send(vec![b'x'; 1000]).await;
+        assert_eq!(client.response().await.status(), 200);
+    });
+}

@@ -371,3 +371,23 @@ fn a_tunnel_keeps_a_slow_reader_from_filling_memory() {
         assert!(client.link().written(1) <= 300_000);
     });
 }
+
+#[test]
+fn what_came_with_the_handshake_counts_for_where_a_frame_of_ours_may_stand() {
+    let world = World::new(1).config(YAML);
+    world.origin("10.0.0.1:80", |mut peer| async move {
+        peer.request_head().await;
+        // The beginning of a frame of ten octets.
+        peer.send([SWITCH.as_bytes(), &[0x82, 10, 1, 2]].concat()).await;
+        assert_eq!(peer.rest().await.0, MASKED_HI[..7], "the client's frame is not whole either");
+    });
+    world.run(async {
+        let mut client = world.client();
+        client.send([ASK.as_bytes(), &MASKED_HI[..7]].concat()).await;
+        assert_eq!(client.response().await.status(), 101);
+        world.sleep(Duration::from_secs(1)).await;
+        world.shard().stop();
+        assert_eq!(client.rest().await.0, [0x82, 10, 1, 2]);
+        world.sleep(Duration::from_secs(3)).await;
+    });
+}
