@@ -62,10 +62,28 @@ impl Gauge {
         self.set(self.value().saturating_sub(1));
     }
 
+    /// One more, until the guard is dropped.
+    #[inline]
+    pub fn raised(&self) -> Raised<'_> {
+        self.rise();
+        Raised(self)
+    }
+
     /// The figure as last written.
     #[inline]
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed)
+    }
+}
+
+/// One that a gauge counts; it falls with this, whatever became of who raised it.
+#[derive(Debug)]
+pub struct Raised<'a>(&'a Gauge);
+
+impl Drop for Raised<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.fall();
     }
 }
 

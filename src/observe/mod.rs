@@ -20,7 +20,7 @@ mod stamp;
 mod timing;
 
 pub use access_log::{DEFAULT_FIELDS, Field, FieldError, FieldProblem, LineFormat};
-pub use counter::{ByReason, Counter, Gauge, WORDS_MAX, Words};
+pub use counter::{ByReason, Counter, Gauge, Raised, WORDS_MAX, Words};
 pub use histogram::{BUCKETS, Histogram};
 pub use json::{ESCAPED_BYTES_MAX, Escaped, EscapedText, VALUE_BYTES_MAX};
 pub use line::LINE_BYTES_MAX;

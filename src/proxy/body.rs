@@ -252,6 +252,8 @@ pub(super) struct Relay<'a, N: Net> {
 pub(super) struct Progress {
     /// Octets handed to the sink's kernel side, framing included.
     pub written: Cell<u64>,
+    /// Whether a read of the source was begun: what it brings comes but once.
+    pub has_read: Cell<bool>,
     /// When the write under way began, if anybody will want to know how long it took.
     began: Cell<Option<Timestamp>>,
     /// When the sender was first waited for.
@@ -326,6 +328,7 @@ impl<N: Net> Relay<'_, N> {
         if !reader.passes_through(self.framing) {
             buffer.vec().resize(FRAMING_BYTES, 0);
         }
+        progress.has_read.set(true);
         let (result, buffer) = net::read(self.source, buffer, deadline).await;
         match result {
             Ok(0) => self.end(buffer, reader),

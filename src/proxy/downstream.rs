@@ -72,6 +72,8 @@ impl<N: Net> Serving<N> {
         // The future is in no known state; its destructor may panic as well.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(slot)));
         self.shard.count_panic();
+        self.shard.metrics.finish(Reason::Panic, 0, 0);
+        self.connection.ended.set(Reason::Panic);
         let (shard, connection) = (self.shard.clone(), self.connection.clone());
         Some(Stage::Sorry(Box::pin(async move { respond::after_panic(&shard, &connection).await })))
     }

@@ -72,6 +72,7 @@ impl Memory {
         self.request.method = Method::default();
         self.request.method_text = Span::default();
         self.request.target = Span::default();
+        self.request.version = Version::default();
         self.request.length = 0;
         self.request.body = Body::Empty;
         self.request.fields.clear();
@@ -114,7 +115,8 @@ pub(super) struct Exchange<'a, N: Net> {
     pub consumed: usize,
     /// Whether the request's content was read to its end, or there is none.
     pub body_read: bool,
-    /// Whether content was read that is no longer in the buffer: the request cannot be sent again.
+    /// Whether octets of the body were read that are not in the buffer, or a read of them is under way: the request
+    /// cannot be sent again.
     pub body_gone: bool,
     /// Whether the response ends where the connection does.
     pub close_delimited: bool,
@@ -236,7 +238,11 @@ impl<'a, N: Net> Exchange<'a, N> {
             let block = self.adopted.route_block(route, shard.number);
             block.finish(tally.status, times.total, tally.bytes_in, tally.bytes_out);
         }
-        let Some(format) = self.adopted.snapshot.log_format.as_deref() else { return };
+        let snapshot = &self.adopted.snapshot;
+        if let (Some(id), Some(micros)) = (tally.upstream, times.first_byte) {
+            snapshot.upstreams[id.index()].metrics.at(shard.number).first_byte(micros);
+        }
+        let Some(format) = snapshot.log_format.as_deref() else { return };
         let other_client = self.other_client();
         let client = other_client.as_ref().unwrap_or(&self.connection.peer_text).as_bytes();
         shard.log(format, &Finished { x: self, format, times, now, client }, now);

@@ -61,7 +61,7 @@ pub(super) async fn send<N: Net>(x: &mut Exchange<'_, N>, route: &RoutePlan, pla
         repeatable.body_at_hand = !x.body_gone;
         now = x.shard.net.now();
         let again = tries.again(failed.attempt, repeatable, plan.retry.as_ref(), now, deadline);
-        if again.is_err() || !choice.another(x, failed.attempt, now) {
+        if again.is_err() || !choice.another(x, tries.is_replay(), now) {
             return Err(failed.failure);
         }
     }
@@ -135,7 +135,7 @@ async fn attempt<N: Net>(
     };
     let streamed = body.content - at_hand;
     x.tally.bytes_in += streamed;
-    x.body_gone |= streamed > 0;
+    x.body_gone |= progress.has_read.get();
     x.body_read = body.is_done();
     x.stop_watching().await;
     if !body.is_done() {
@@ -161,7 +161,7 @@ fn first_write<N: Net>(
         return Err(Failure::of(Reason::TargetRefused).detail("rendered-target"));
     }
     let length = x.memory.request.length;
-    if !x.body_read {
+    if !body.is_done() {
         let arrived = &x.buffer.filled()[length..];
         let used = body.take(arrived, sink_framing(x.memory.request.body), out.vec());
         match used {

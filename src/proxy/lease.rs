@@ -49,7 +49,7 @@ pub(super) struct Opened<N: Net> {
     pub halves: Halves<N>,
     opened: Timestamp,
     requests: u32,
-    _permit: Permit<UpstreamConnection<N>>,
+    permit: Permit<UpstreamConnection<N>>,
 }
 
 impl<N: Net> Parked for UpstreamConnection<N> {
@@ -72,9 +72,26 @@ impl<N: Net> Parked for UpstreamConnection<N> {
 /// The connection of one attempt.
 pub(super) struct Lease<'a, N: Net> {
     pub connection: UpstreamConnection<N>,
-    /// What is counted for its endpoint.
-    block: &'a EndpointBlock,
+    counted: Counted<'a>,
     guard: InFlight<'a, UpstreamConnection<N>>,
+}
+
+/// What is counted for the endpoint of an attempt, which is under way until this is dropped.
+struct Counted<'a>(&'a EndpointBlock);
+
+impl<'a> Counted<'a> {
+    #[inline]
+    fn begin(block: &'a EndpointBlock) -> Self {
+        block.attempts_in_flight.rise();
+        Self(block)
+    }
+}
+
+impl Drop for Counted<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.attempts_in_flight.fall();
+    }
 }
 
 /// Which endpoint is next.
@@ -100,17 +117,18 @@ impl Choice {
     }
 
     /// Decides on the endpoint of another attempt, if the budget and the endpoints allow one.
-    pub fn another<N: Net>(&mut self, x: &Exchange<'_, N>, failure: AttemptFailure, now: Timestamp) -> bool {
+    pub fn another<N: Net>(&mut self, x: &mut Exchange<'_, N>, is_replay: bool, now: Timestamp) -> bool {
         let Some(last) = self.last else { return false };
         let state = x.adopted.upstream(self.upstream);
         let random = x.shard.random.borrow_mut().u64(..);
         let Ok(pick) = state.pick_again(last, &self.tried, now, random) else { return false };
         self.next = Some(pick);
+        // What is told of the connection is told of the last attempt.
+        x.tally.upstream_reused = false;
+        x.tally.timing.connected = None;
         let block = x.adopted.upstream_block(self.upstream, x.shard.number);
-        match failure {
-            AttemptFailure::Connect | AttemptFailure::Unsent => block.replays.increment(),
-            AttemptFailure::BeforeResponse | AttemptFailure::Final => block.retries.increment(),
-        }
+        let counter = if is_replay { &block.replays } else { &block.retries };
+        counter.increment();
         true
     }
 }
@@ -127,7 +145,7 @@ pub(super) enum Found<'a, N: Net> {
 pub(super) struct Wanted<'a, N: Net> {
     acquired: Acquired<UpstreamConnection<N>>,
     endpoint: EndpointId,
-    block: &'a EndpointBlock,
+    counted: Counted<'a>,
     guard: InFlight<'a, UpstreamConnection<N>>,
 }
 
@@ -147,16 +165,15 @@ pub(super) fn acquire<'a, N: Net>(
     let Some(Pick { endpoint, fresh }) = pick else { return Err(Failed::for_good(Failure::of(Reason::NoEndpoint))) };
     choice.tried.add(endpoint);
     x.tally.endpoint = Some(endpoint);
-    let block = adopted.endpoint_block(upstream, endpoint, shard.number);
-    block.attempts_in_flight.rise();
+    let counted = Counted::begin(adopted.endpoint_block(upstream, endpoint, shard.number));
     let guard = state.enter(endpoint);
     match if fresh { guard.acquire_fresh() } else { guard.acquire(now) } {
         Acquired::Reuse(connection) => {
             adopted.upstream_block(upstream, shard.number).reused.increment();
             choice.connected(x, endpoint, true, now);
-            Ok(Found::Idle(Lease { connection, block, guard }))
+            Ok(Found::Idle(Lease { connection, counted, guard }))
         }
-        acquired => Ok(Found::Wanted(Wanted { acquired, endpoint, block, guard })),
+        acquired => Ok(Found::Wanted(Wanted { acquired, endpoint, counted, guard })),
     }
 }
 
@@ -169,18 +186,20 @@ impl<'a, N: Net> Wanted<'a, N> {
         now: Timestamp,
         deadline: Timestamp,
     ) -> Result<Lease<'a, N>, Failed> {
-        let Self { acquired, endpoint, block, guard } = self;
+        let Self { acquired, endpoint, counted, guard } = self;
         let connection = connection(x, choice.upstream, endpoint, acquired, deadline).await;
         match connection {
             Ok((connection, reused)) => {
+                if reused {
+                    x.adopted.upstream_block(choice.upstream, x.shard.number).reused.increment();
+                }
                 let now = if reused { now } else { x.shard.net.now() };
                 choice.connected(x, endpoint, reused, now);
-                Ok(Lease { connection, block, guard })
+                Ok(Lease { connection, counted, guard })
             }
             Err(failed) => {
                 choice.last = Some(FailedAttempt { endpoint, reused: false });
-                block.attempts_in_flight.fall();
-                block.failed(failed.failure.reason);
+                counted.0.failed(failed.failure.reason);
                 Err(failed)
             }
         }
@@ -202,7 +221,12 @@ async fn connection<N: Net>(
         Acquired::Open(permit) => permit,
         Acquired::Full => return Err(Failed::for_good(Failure::of(Reason::PoolExhausted))),
         Acquired::Wait(waiting) => match in_time(x, waiting, deadline).await {
-            Some(Turn::Reuse(connection)) => return Ok((connection, true)),
+            Some(Turn::Reuse(mut connection)) => {
+                if !connection.has_ended() {
+                    return Ok((connection, true));
+                }
+                connection.permit
+            }
             Some(Turn::Open(permit)) => permit,
             None => return Err(Failed::for_good(Failure::of(Reason::PoolExhausted).detail("waited"))),
         },
@@ -242,7 +266,7 @@ async fn open<N: Net>(
             let halves =
                 Halves { reader: RefCell::new(reader), writer: RefCell::new(writer), spare: RefCell::new(None) };
             halves.arm(shard);
-            Ok(Box::new(Opened { halves, opened: now, requests: 0, _permit: permit }))
+            Ok(Box::new(Opened { halves, opened: now, requests: 0, permit }))
         }
         Err(error) => {
             block.connect_failures.increment();
@@ -259,14 +283,13 @@ impl<N: Net> Lease<'_, N> {
     /// Ends the attempt: `Ok(true)` keeps the connection for the next one.
     pub fn end(mut self, x: &mut Exchange<'_, N>, outcome: Result<bool, Reason>) {
         let now = x.shard.net.now();
-        self.block.attempts_in_flight.fall();
         match outcome {
             Ok(_) => {
-                self.block.answered(x.tally.status);
+                self.counted.0.answered(x.tally.status);
                 // Nothing is waited for behind a response.
                 x.ended = Some(now);
             }
-            Err(reason) if reason.side() == Side::Upstream => self.block.failed(reason),
+            Err(reason) if reason.side() == Side::Upstream => self.counted.0.failed(reason),
             Err(_) => {}
         }
         self.connection.requests = self.connection.requests.saturating_add(1);

@@ -14,7 +14,7 @@ use super::forward::{Failed, malformed_response};
 use super::lease::Halves;
 use super::net::Net;
 use super::transfer::Transfer;
-use crate::base::Buffer;
+use crate::base::{Buffer, Timestamp};
 use crate::http::h1::Hop;
 use crate::http::header::KnownName;
 use crate::http::{Body, Method, Version};
@@ -33,7 +33,7 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
 ) -> Result<bool, Failed> {
     let mut body = BodyReader::new();
     body.expect(x.memory.response.body, u64::MAX, &x.terms);
-    let begun = begin(x, route, &received, &mut body, upload.has_ended())?;
+    let begun = begin(x, route, &received, &mut body, upload.was_sent())?;
     upstream.keep_buffer(received, x.shard);
     let (shard, connection) = (x.shard, x.connection);
     connection.responding.set(true);
@@ -67,7 +67,7 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
     x.tally.bytes_out += progress.written.get();
     match event {
         Event::Relayed(Ok(())) => Ok(begun.reusable && !beyond.get()),
-        Event::Relayed(Err(error)) => Err(Failed::for_good(cut(x, &error))),
+        Event::Relayed(Err(error)) => Err(Failed::for_good(cut(x, &error, begun.pace.until))),
         Event::ClientGone => {
             x.next = Next::Close;
             Err(Failed::for_good(Failure::client_closed()))
@@ -205,13 +205,14 @@ fn pace_of<N: Net>(x: &Exchange<'_, N>, received: &Buffer, whole: bool) -> Pace 
 const EVENT_STREAM: &[u8] = b"text/event-stream";
 
 /// The response was begun and cannot be ended: cut, so that a truncated body never looks complete.
-fn cut<N: Net>(x: &mut Exchange<'_, N>, error: &BodyError) -> Failure {
+fn cut<N: Net>(x: &mut Exchange<'_, N>, error: &BodyError, until: Timestamp) -> Failure {
     x.next = Next::Close;
     let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
-    let late = x.shard.net.now() >= x.cx.started.plus(x.terms.total());
+    let late = x.shard.net.now() >= until;
     match error {
         BodyError::Source(error) | BodyError::Sink(error) if timed_out(error) && late => {
-            Failure::of(Reason::TotalTimeout)
+            let total = x.cx.started.plus(x.terms.total());
+            Failure::of(if until == total { Reason::TotalTimeout } else { Reason::Lifetime })
         }
         BodyError::Source(error) if timed_out(error) => Failure::of(Reason::IdleTimeout),
         BodyError::Source(_) => Failure::of(Reason::UpstreamReset),

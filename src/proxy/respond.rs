@@ -292,6 +292,7 @@ async fn discard<N: Net>(x: &mut Exchange<'_, N>) -> io::Result<()> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let used = reader.take(buffer.filled(), SinkFraming::Plain, nowhere.vec()).map_err(invalid)?;
+        x.tally.bytes_in += used as u64;
         x.connection.keep_ahead(&buffer.filled()[used..], || x.shard.buffers.small());
         x.shard.buffers.give(buffer);
     }
@@ -306,6 +307,7 @@ pub(super) async fn after_panic<N: Net>(shard: &Rc<Shard<N>>, connection: &Conne
     if connection.responding.get() || writing {
         return;
     }
+    shard.metrics.local_replies.increment(Reason::Panic);
     let mut out = shard.buffers.small();
     write_status_line(out.vec(), 500);
     out.vec().extend_from_slice(b"content-length: 0\r\ncache-control: no-store\r\nconnection: close\r\n\r\n");

@@ -36,11 +36,6 @@ impl<'t, N: Net, F: Future<Output = Result<(), BodyError>>> Transfer<'t, N, F> {
         Self { relay, progress, rest, stage: Stage::First }
     }
 
-    /// Whether it has ended, one way or the other.
-    pub fn has_ended(&self) -> bool {
-        matches!(self.stage, Stage::Sent | Stage::Failed)
-    }
-
     /// Whether it ended with the whole message.
     pub fn was_sent(&self) -> bool {
         self.stage == Stage::Sent

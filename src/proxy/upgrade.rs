@@ -54,6 +54,8 @@ pub(super) async fn tunnel<N: Net>(
     received: Buffer,
 ) -> Result<(), Failed> {
     x.tally.timing.first_byte = Some(x.shard.net.now());
+    // The buffer of the request may be out with a read of what the client sends ahead.
+    x.stop_watching().await;
     let hop = confirmed(x, &received).map_err(Failed::for_good)?;
     let mut out = relay::switching(x, route, &hop, &received);
     // What the server sent right behind its 101 is the protocol's own already.
@@ -63,7 +65,6 @@ pub(super) async fn tunnel<N: Net>(
     x.shard.buffers.give(received);
     x.tally.status = 101;
     x.connection.responding.set(true);
-    x.stop_watching().await;
     let ahead = ahead_of_tunnel(x);
     if let Some(websocket) = &mut websocket {
         websocket.upward.pass(ahead.filled());
@@ -72,10 +73,11 @@ pub(super) async fn tunnel<N: Net>(
     let until = x.shard.net.now().plus(x.terms.lifetime());
     let patience = Patience { idle: x.terms.idle(), until };
     x.tally.bytes_out += out.filled().len() as u64;
-    for (writer, bytes) in [(&x.connection.writer, out), (&upstream.writer, ahead)] {
+    let (down, up) = ((&x.connection.writer, out), (&upstream.writer, ahead));
+    for ((writer, bytes), reason) in [(down, Reason::ClientClosed), (up, Reason::UpstreamReset)] {
         let (result, buffer) = net::write(writer, bytes, 0, patience).await;
         x.shard.buffers.give(buffer);
-        result.map_err(|_| Failed::for_good(Failure::client_closed()))?;
+        result.map_err(|_| Failed::for_good(Failure::of(reason)))?;
     }
     let tunnel = Tunnel::<N> {
         net: &x.shard.net,
@@ -87,9 +89,9 @@ pub(super) async fn tunnel<N: Net>(
         idle: x.terms.idle(),
         until,
     };
-    x.shard.metrics.tunnels_open.rise();
+    let open = x.shard.metrics.tunnels_open.raised();
     let end = tunnel.run().await;
-    x.shard.metrics.tunnels_open.fall();
+    drop(open);
     x.tally.bytes_in += end.bytes_up;
     x.tally.bytes_out += end.bytes_down;
     if end.error.is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut) {

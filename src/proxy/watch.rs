@@ -86,7 +86,8 @@ impl<N: Net> Exchange<'_, N> {
         *self.buffer = buffer;
         self.watch = Watch::Off;
         match result {
-            Ok(0) if self.listener.serve_half_closed => self.persistent = false,
+            // What it has sent before is answered first.
+            Ok(0) if self.listener.serve_half_closed => self.persistent &= self.buffer.filled().len() > self.consumed,
             Ok(0) | Err(_) => return Poll::Ready(true),
             Ok(_) => self.watch_client(),
         }

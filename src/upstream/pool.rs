@@ -108,7 +108,7 @@ pub struct Pool<C> {
     idle: VecDeque<Idle<C>>,
     limits: PoolLimits,
     counts: PoolCounts,
-    /// Of [`PoolCounts::discarded`], what was not reported yet.
+    /// Of [`PoolCounts::discarded`], those that were idle and are not reported yet.
     evicted: u64,
     /// Where the next sweep goes on looking.
     cursor: usize,
@@ -130,7 +130,7 @@ impl<C: Parked> Pool<C> {
     pub fn take(&mut self, now: Timestamp) -> Option<C> {
         while let Some(mut idle) = self.idle.pop_back() {
             match self.limits.unfit(&mut idle, now) {
-                Some(reason) => self.count(reason),
+                Some(reason) => self.evict(reason),
                 None => {
                     self.counts.reused += 1;
                     return Some(idle.connection);
@@ -182,7 +182,7 @@ impl<C: Parked> Pool<C> {
     /// Closes the connection that idled longest, to make room; false when there is none.
     pub fn discard_oldest(&mut self) -> bool {
         let Some(oldest) = self.idle.pop_front() else { return false };
-        self.count(Discard::Room);
+        self.evict(Discard::Room);
         drop(oldest);
         true
     }
@@ -223,14 +223,18 @@ impl<C: Parked> Pool<C> {
             None => self.cursor += 1,
             Some(reason) => {
                 self.idle.remove(self.cursor);
-                self.count(reason);
+                self.evict(reason);
             }
         }
     }
 
+    fn evict(&mut self, reason: Discard) {
+        self.count(reason);
+        self.evicted += 1;
+    }
+
     fn count(&mut self, reason: Discard) {
         self.counts.discarded[reason as usize] += 1;
-        self.evicted += 1;
     }
 }
 

@@ -76,6 +76,7 @@ pub enum GiveUp {
 pub struct Tries {
     made: u8,
     replayed: bool,
+    is_replay: bool,
 }
 
 impl Tries {
@@ -89,6 +90,12 @@ impl Tries {
     #[inline]
     pub fn made(&self) -> u8 {
         self.made
+    }
+
+    /// Whether the try that was allowed last is the one replay, and no configured retry.
+    #[inline]
+    pub fn is_replay(&self) -> bool {
+        self.is_replay
     }
 
     /// Whether a try that failed like this may be followed by another; where, [`super::UpstreamState::pick_again`]
@@ -117,6 +124,7 @@ impl Tries {
         if now >= deadline {
             return Err(GiveUp::Deadline);
         }
+        self.is_replay = replay && !self.replayed;
         self.replayed |= replay;
         Ok(())
     }
@@ -155,7 +163,7 @@ mod tests {
     }
 
     fn tries(made: u8) -> Tries {
-        Tries { made, replayed: false }
+        Tries { made, ..Tries::default() }
     }
 
     fn retry(attempts: u8) -> RetryPlan {

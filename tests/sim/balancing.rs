@@ -181,3 +181,89 @@ fn one_request_more_than_connections_is_503_after_its_time_at_most() {
         assert!(statuses[0] == 200 && [200, 503].contains(&statuses[1]), "{statuses:?}");
     });
 }
+
+#[test]
+fn a_connection_that_ended_while_it_was_handed_on_is_not_used() {
+    let yaml = PLAIN.replace("endpoints:", "pool: { max_connections: 1 }, endpoints:");
+    let world = World::new(1).config(&yaml);
+    let host = world.origin("10.0.0.1:80", |mut peer| async move {
+        peer.request().await;
+        peer.sleep(Duration::from_secs(1)).await;
+        peer.send(OK).await;
+    });
+    world.run(async {
+        let mut clients = [world.client(), world.client(), world.client()];
+        for client in &clients {
+            // Nothing that may be sent again.
+            client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi").await;
+        }
+        for client in &mut clients {
+            assert_eq!(client.response().await.status(), 200);
+        }
+        assert_eq!(host.accepted(), 3);
+        assert!(world.log().await.iter().all(|line| line.number("attempts") == 1));
+    });
+}
+
+#[test]
+fn a_connection_that_is_handed_on_counts_as_reused() {
+    let yaml = PLAIN.replace("endpoints:", "pool: { max_connections: 1 }, endpoints:");
+    let world = World::new(1).config(&yaml);
+    let host = world.origin("10.0.0.1:80", |mut peer| async move {
+        while peer.request().await.is_some() {
+            peer.sleep(Duration::from_secs(1)).await;
+            peer.send(OK).await;
+        }
+    });
+    world.run(async {
+        let mut clients = [world.client(), world.client(), world.client()];
+        for client in &clients {
+            client.send(GET).await;
+        }
+        for client in &mut clients {
+            assert_eq!(client.response().await.status(), 200);
+        }
+        assert_eq!(host.accepted(), 1);
+        assert_eq!(world.metric("tidegate_upstream_connections_reused_total{upstream=\"app\"}"), 2);
+    });
+}
+
+#[test]
+fn only_what_is_closed_while_idle_counts_as_evicted() {
+    let evicted = "tidegate_upstream_connections_evicted_total{upstream=\"app\"}";
+    for (pool, expected) in [("max_age: 1s", 0), ("max_idle: 0", 0), ("idle: 2s", 1)] {
+        let world = World::new(1).config(&PLAIN.replace("endpoints:", &format!("pool: {{ {pool} }}, endpoints:")));
+        world.origin("10.0.0.1:80", |mut peer| async move {
+            peer.request().await;
+            peer.sleep(Duration::from_secs(1)).await;
+            peer.send(OK).await;
+            peer.rest().await;
+        });
+        world.run(async {
+            world.ask(GET).await;
+            world.sleep(Duration::from_secs(5)).await;
+            assert_eq!(world.metric(evicted), expected, "{pool}");
+        });
+    }
+}
+
+#[test]
+fn an_endpoint_that_took_a_connection_again_has_its_whole_share() {
+    let world = World::new(1).config(&three("balance: round_robin"));
+    for n in 2..=3 {
+        named(&world, &format!("10.0.0.{n}:80"));
+    }
+    world.refuses("10.0.0.1:80");
+    world.run(async {
+        for _ in 0..3 {
+            assert_eq!(world.ask(GET).await.status(), 200);
+        }
+        named(&world, "10.0.0.1:80");
+        world.sleep(Duration::from_secs(12)).await;
+        let mut share = 0;
+        for _ in 0..30 {
+            share += u32::from(world.ask(GET).await.field("x-from") == Some("10.0.0.1:80"));
+        }
+        assert!(share >= 9, "{share} of 30");
+    });
+}

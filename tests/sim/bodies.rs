@@ -185,6 +185,20 @@ fn a_large_chunked_body_arrives_whole_in_both_directions() {
 }
 
 #[test]
+fn a_body_that_is_read_and_forgotten_counts_as_received() {
+    let yaml = PLAIN.replace("to: app", "respond: { body: no }");
+    let world = World::new(1).config(&yaml);
+    world.run(async {
+        let mut client = world.client();
+        let head = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n";
+        client.send(format!("{head}hello")).await;
+        assert_eq!(client.response().await.text(), "no");
+        client.send("hello").await;
+        assert_eq!(world.line().await.number("bytes_in"), head.len() as u64 + 10);
+    });
+}
+
+#[test]
 fn many_tiny_chunks_arrive_whole() {
     let world = World::new(1).config(PLAIN);
     let chunks = "1\r\nx\r\n".repeat(20_000);

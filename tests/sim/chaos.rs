@@ -207,8 +207,34 @@ fn run(seed: u64) {
         }
         world.sleep(Duration::from_secs(600)).await;
         assert_eq!(world.open_connections(), 0, "every connection ends");
-        world.log().await;
+        check_figures(&world).await;
     });
+}
+
+/// After the last exchange nothing counts as under way, and each request was recorded once.
+async fn check_figures(world: &World) {
+    for gauge in [
+        "tidegate_connections_open",
+        "tidegate_exchanges_in_flight",
+        "tidegate_tunnels_open",
+        "tidegate_endpoint_attempts_in_flight",
+        "tidegate_upstream_connections_open",
+        "tidegate_upstream_connections_idle",
+        "tidegate_upstream_requests_waiting",
+    ] {
+        assert_eq!(world.sum(gauge), 0, "{gauge}");
+    }
+    let lines = world.log().await;
+    let count = lines.len() as u64;
+    for counter in ["tidegate_requests_received_total", "tidegate_exchanges_total"] {
+        assert_eq!(world.sum(counter), count, "{counter}");
+    }
+    assert_eq!(world.sum("tidegate_connections_closed_total"), CLIENTS as u64);
+    for (field, counter) in
+        [("bytes_in", "tidegate_client_received_bytes_total"), ("bytes_out", "tidegate_client_sent_bytes_total")]
+    {
+        assert_eq!(world.sum(counter), lines.iter().map(|line| line.number(field)).sum::<u64>(), "{counter}");
+    }
 }
 
 #[test]

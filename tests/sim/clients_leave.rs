@@ -25,6 +25,7 @@ fn a_client_that_resets_while_it_waits_has_its_request_cancelled() {
         let line = world.line().await;
         assert_eq!((line.reason().as_str(), line.text("status").as_str()), ("client-closed", ""));
         assert_eq!(world.open_connections(), 0);
+        assert_eq!(world.metric("tidegate_connections_closed_total{reason=\"client-closed\"}"), 1);
     });
 }
 
@@ -73,6 +74,28 @@ fn a_half_closed_client_is_served_where_the_listener_says_so() {
         assert_eq!(client.response().await.text(), "ok");
         assert!(client.closes().await);
         world.line().await;
+        assert_eq!(world.open_connections(), 0);
+    });
+}
+
+#[test]
+fn all_that_a_client_sent_before_it_half_closed_is_answered() {
+    let yaml = PLAIN.replace("bind:", "half_close: serve, bind:");
+    let world = World::new(1).config(&yaml);
+    world.origin("10.0.0.1:80", |mut peer| async move {
+        while peer.request().await.is_some() {
+            peer.sleep(Duration::from_secs(1)).await;
+            peer.send(OK).await;
+        }
+    });
+    world.run(async {
+        let mut client = world.client();
+        client.send(GET.repeat(3)).await;
+        client.finish();
+        let answers = [client.response().await, client.response().await, client.response().await];
+        assert_eq!(answers.each_ref().map(|answer| answer.field("connection")), [None, None, Some("close")]);
+        assert!(client.closes().await);
+        assert_eq!(world.log().await.len(), 3);
         assert_eq!(world.open_connections(), 0);
     });
 }

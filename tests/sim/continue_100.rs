@@ -143,3 +143,50 @@ fn an_expectation_in_http10_is_ignored() {
         assert_eq!(world.request().field("expect"), None);
     });
 }
+
+#[test]
+fn a_client_that_takes_its_time_after_the_upstreams_100_gets_no_second_one() {
+    let world = World::new(1).config(PLAIN);
+    world.origin("10.0.0.1:80", |mut peer| async move {
+        peer.request_head().await;
+        peer.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+        peer.read_exactly(5).await;
+        peer.send(OK).await;
+    });
+    world.run(async {
+        let mut client = world.client();
+        client.send(ASKING).await;
+        assert_eq!(client.response().await.status(), 100);
+        world.sleep(Duration::from_secs(3)).await;
+        client.send("hello").await;
+        assert_eq!(client.response().await.status(), 200);
+    });
+}
+
+#[test]
+fn a_client_that_has_begun_to_send_is_not_made_to_wait() {
+    let world = World::new(1).config(PLAIN);
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let mut client = world.client();
+        let then = world.now();
+        client.send(format!("{ASKING}he")).await;
+        world.sleep(Duration::from_millis(10)).await;
+        client.send("llo").await;
+        assert_eq!(client.response().await.status(), 200);
+        assert_eq!(world.since(then), Duration::from_millis(10));
+    });
+}
+
+#[test]
+fn a_client_that_waits_for_a_100_and_gets_an_answer_of_ours_has_its_connection_closed() {
+    let world = World::new(1).config(&PLAIN.replace("to: app", "respond: { body: no }"));
+    world.run(async {
+        let mut client = world.client();
+        client.send(ASKING).await;
+        let then = world.now();
+        assert_eq!(client.response().await.field("connection"), Some("close"));
+        assert!(client.closes().await);
+        assert_eq!(world.since(then), Duration::ZERO);
+    });
+}

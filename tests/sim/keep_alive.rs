@@ -21,6 +21,26 @@ fn requests_on_one_connection_are_answered_one_after_another_over_one_upstream_c
 }
 
 #[test]
+fn the_time_to_the_first_octet_of_a_response_is_measured() {
+    let world = World::new(1).config(PLAIN);
+    world.origin("10.0.0.1:80", |mut peer| async move {
+        while peer.request().await.is_some() {
+            peer.sleep(Duration::from_secs(2)).await;
+            peer.send(OK).await;
+        }
+    });
+    world.run(async {
+        for _ in 0..2 {
+            world.ask(GET).await;
+        }
+        world.ask("TRACE / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let series = "tidegate_upstream_first_byte_seconds";
+        assert_eq!(world.metric(&format!("{series}_count{{upstream=\"app\"}}")), 2);
+        assert_eq!(world.metric(&format!("{series}_sum{{upstream=\"app\"}}")), 4);
+    });
+}
+
+#[test]
 fn a_keep_alive_connection_that_brings_nothing_is_closed_without_an_answer() {
     let world = World::new(1).config(PLAIN);
     world.answers("10.0.0.1:80", OK);
@@ -160,4 +180,34 @@ fn pieces_of_any_size_bring_the_same_request() {
             assert_eq!(text(&world.request().content), "hello");
         });
     }
+}
+
+#[test]
+fn how_a_connection_ended_is_counted() {
+    let world = World::new(1).config(PLAIN);
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let closed = |reason| world.metric(&format!("tidegate_connections_closed_total{{reason=\"{reason}\"}}"));
+        let mut client = world.client();
+        client.send(GET).await;
+        client.response().await;
+        client.rest().await;
+        assert_eq!(closed("keep-alive-timeout"), 1, "it was idle");
+        drop(client);
+        let mut client = world.client();
+        client.send(GET).await;
+        client.response().await;
+        drop(client);
+        world.sleep(Duration::from_secs(1)).await;
+        assert_eq!(closed("ok"), 1, "it closed between two requests");
+        let client = world.client();
+        client.send("GET / HT").await;
+        world.sleep(Duration::from_secs(1)).await;
+        drop(client);
+        world.sleep(Duration::from_secs(1)).await;
+        assert_eq!(closed("client-closed"), 1, "it closed within a head");
+        world.ask("GET / HTTP/1.1\r\nhost: a\r\nx : y\r\n\r\n").await;
+        world.sleep(Duration::from_secs(1)).await;
+        assert_eq!(world.sum("tidegate_connections_closed_total"), 4);
+    });
 }

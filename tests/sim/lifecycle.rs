@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate::proxy::shell::Shard as _;
 
-use crate::world::{PLAIN, World};
+use crate::world::{Ended, PLAIN, World};
 use crate::{GET, OK};
 
 fn slow(world: &World, time: Duration) {
@@ -84,8 +84,10 @@ fn pipelined_requests_behind_the_last_answer_of_a_drain_are_not_served() {
         client.send(GET.repeat(3)).await;
         world.sleep(Duration::from_millis(500)).await;
         world.shard().drain();
+        world.sleep(Duration::from_secs(1)).await;
+        client.send(GET.repeat(3)).await;
         assert_eq!(client.response().await.field("connection"), Some("close"));
-        assert!(client.closes().await);
+        assert_eq!(client.rest().await, (vec![], Ended::Finished), "and no reset, which could have cost it the answer");
         assert_eq!(world.requests().len(), 1, "what was not answered was not sent either");
     });
 }
@@ -202,5 +204,43 @@ fn a_panic_costs_one_connection_and_its_client_gets_a_500() {
         assert_eq!(other.response().await.status(), 200);
         world.log().await;
         assert_eq!(world.open_connections(), 1);
+        drop((other, unlucky));
+        world.log().await;
+        let in_flight = "tidegate_endpoint_attempts_in_flight{upstream=\"app\",endpoint=\"10.0.0.1:80\"}";
+        assert_eq!((world.metric(in_flight), world.metric("tidegate_exchanges_in_flight")), (0, 0));
+        assert_eq!(world.metric("tidegate_exchanges_total{reason=\"panic\"}"), 1);
+        assert_eq!(world.metric("tidegate_local_replies_total{reason=\"panic\"}"), 1);
+        assert_eq!(world.metric("tidegate_connections_closed_total{reason=\"panic\"}"), 1);
+    });
+}
+
+#[test]
+fn a_drain_keeps_no_connection_to_an_upstream() {
+    let world = World::new(1).config(PLAIN);
+    slow(&world, Duration::from_secs(5));
+    world.run(async {
+        let mut client = world.client();
+        client.send(GET).await;
+        world.sleep(Duration::from_secs(1)).await;
+        world.shard().drain();
+        assert_eq!(client.response().await.status(), 200);
+        world.sleep(Duration::from_secs(3)).await;
+        assert_eq!(world.sum("tidegate_upstream_connections_open"), 0);
+    });
+}
+
+#[test]
+fn the_gauges_of_an_upstream_that_a_reload_removed_are_zero() {
+    let world = World::new(1).config(PLAIN);
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        world.ask(GET).await;
+        world.sleep(Duration::from_secs(2)).await;
+        let gauges = ["tidegate_upstream_connections_open", "tidegate_upstream_connections_idle"];
+        assert_eq!(gauges.map(|gauge| world.sum(gauge)), [1, 1]);
+        world.reload(&PLAIN.replace("app", "other").replace("10.0.0.1:80", "10.0.0.9:80"));
+        assert_eq!(gauges.map(|gauge| world.sum(gauge)), [0, 0]);
+        world.sleep(Duration::from_secs(2)).await;
+        assert_eq!(gauges.map(|gauge| world.sum(gauge)), [0, 0]);
     });
 }

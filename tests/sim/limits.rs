@@ -59,6 +59,18 @@ fn a_target_that_is_too_long_is_414() {
 }
 
 #[test]
+fn a_head_that_ends_before_its_version_says_nothing_of_another_clients_version() {
+    let world = limited("target: 1KiB");
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        world.ask("GET / HTTP/1.0\r\nhost: a\r\n\r\n").await;
+        world.ask(format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "y".repeat(2000))).await;
+        let protocols: Vec<_> = world.log().await.iter().map(|line| line.text("protocol")).collect();
+        assert_eq!(protocols, ["HTTP/1.0", "HTTP/1.1"]);
+    });
+}
+
+#[test]
 fn a_method_that_is_too_long_is_501() {
     refused(
         &limited("fields: 50"),
@@ -255,5 +267,102 @@ fn a_client_that_goes_on_sending_forever_is_cut() {
         }
         assert!(world.since(then) < Duration::from_secs(4));
         assert_eq!(world.open_connections(), 0);
+    });
+}
+
+/// One route among patient and strict defaults that has these words of its own.
+fn on_route(words: &str) -> World {
+    World::new(1).config(&PLAIN.replace("to: app", &format!("to: app, {words}")))
+}
+
+#[test]
+fn a_routes_own_time_for_an_exchange_holds() {
+    let world = on_route("timeouts: { exchange: 3s }");
+    world.origin("10.0.0.1:80", |mut peer| async move { drop(peer.rest().await) });
+    world.run(async {
+        let then = world.now();
+        assert_eq!(world.ask(GET).await.status(), 504);
+        assert_eq!(world.since(then), Duration::from_secs(3));
+        assert_eq!(world.line().await.reason(), "exchange-timeout");
+    });
+}
+
+#[test]
+fn a_routes_own_idle_and_total_times_and_lifetime_hold() {
+    for (words, kind, seconds, reason) in [
+        ("idle: 3s", "text/plain", 3, "idle-timeout"),
+        ("total: 5s", "text/plain", 5, "total-timeout"),
+        ("lifetime: 7s", "text/event-stream", 7, "lifetime"),
+        ("lifetime: 7s, total: 5s", "text/event-stream; charset=utf-8", 7, "lifetime"),
+    ] {
+        let world = on_route(&format!("timeouts: {{ {words} }}"));
+        let pause = Duration::from_millis(if reason == "idle-timeout" { 9000 } else { 1100 });
+        world.origin("10.0.0.1:80", move |mut peer| async move {
+            peer.request().await;
+            peer.send(format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n")).await;
+            while peer.try_send("1\r\nx\r\n").await.is_ok() {
+                peer.sleep(pause).await;
+            }
+        });
+        world.run(async {
+            let mut client = world.client();
+            client.send(GET).await;
+            let then = world.now();
+            assert!(!client.response().await.complete, "{words}");
+            assert_eq!((world.since(then), world.line().await.reason()), (Duration::from_secs(seconds), reason.into()));
+        });
+    }
+}
+
+#[test]
+fn a_routes_own_bounds_of_a_slow_body_hold() {
+    for words in ["body_rate: off", "body_rate_after: 20s"] {
+        let world = on_route(&format!("limits: {{ {words} }}"));
+        world.answers("10.0.0.1:80", OK);
+        world.run(async {
+            let mut client = world.client();
+            client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n").await;
+            for _ in 0..9 {
+                world.sleep(Duration::from_secs(1)).await;
+                client.send("x").await;
+            }
+            assert_eq!(client.response().await.status(), 200, "{words}");
+        });
+    }
+}
+
+#[test]
+fn a_routes_own_number_of_interim_responses_holds() {
+    let world = on_route("limits: { interim_responses: 1 }");
+    world.answers("10.0.0.1:80", format!("{}{OK}", "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(2)));
+    world.run(async {
+        let mut client = world.client();
+        client.send(GET).await;
+        assert_eq!(client.response().await.status(), 103);
+        assert_eq!(client.response().await.status(), 502);
+    });
+}
+
+#[test]
+fn the_time_a_slow_upstream_takes_is_not_the_clients() {
+    let world = World::new(1).config(PLAIN);
+    let host = world.origin("10.0.0.1:80", |mut peer| async move {
+        peer.request_head().await;
+        for _ in 0..40 {
+            peer.sleep(Duration::from_secs(1)).await;
+            peer.read_exactly(250).await;
+        }
+        peer.send(OK).await;
+    });
+    host.wire(crate::world::Wire { room: 300, ..Default::default() });
+    world.run(async {
+        let mut client = world.client();
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10000\r\n\r\n").await;
+        world.sleep(Duration::from_millis(10)).await;
+        client.send(vec![b'x'; 9000]).await;
+        // Slower than 1 KiB/s so far, but for the upstream.
+        world.sleep(Duration::from_secs(37)).await;
+        client.send(vec![b'x'; 1000]).await;
+        assert_eq!(client.response().await.status(), 200);
     });
 }

@@ -173,3 +173,22 @@ fn one_client_with_many_requests_does_not_hold_up_another() {
         }
     });
 }
+
+#[test]
+fn requests_behind_a_body_that_do_not_fit_beside_it_are_kept() {
+    let world = World::new(1).config(PLAIN);
+    echo_path(&world);
+    world.run(async {
+        let mut client = world.client();
+        let body = "x".repeat(12_000);
+        client.send(format!("POST /0 HTTP/1.1\r\nhost: a\r\ncontent-length: 12005\r\n\r\n{body}")).await;
+        world.sleep(Duration::from_millis(10)).await;
+        let padding = "y".repeat(1000);
+        let requests: String =
+            (1..10).map(|n| format!("GET /{n} HTTP/1.1\r\nhost: a\r\nx-padding: {padding}\r\n\r\n")).collect();
+        client.send(format!("12345{requests}")).await;
+        for n in 0..10 {
+            assert_eq!(client.response().await.text(), format!("/{n}"));
+        }
+    });
+}

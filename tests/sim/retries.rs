@@ -213,3 +213,157 @@ fn a_replay_never_takes_a_second_pooled_connection() {
         assert_eq!(host.accepted(), 6);
     });
 }
+
+const RETRIED: &str = r#"
+listeners: { public: { bind: "127.0.0.1:8080" } }
+upstreams: { app: { endpoints: ["10.0.0.1:80"] } }
+routes: [{ match: { path: "/{*rest}" }, to: app, retry: { attempts: 2 } }]
+"#;
+
+#[test]
+fn a_body_that_is_at_hand_goes_with_every_attempt() {
+    for body in ["content-length: 5\r\n\r\nhello", "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"] {
+        let world = World::new(1).config(RETRIED);
+        let note = world.note();
+        let first = Rc::new(Cell::new(true));
+        world.origin("10.0.0.1:80", move |mut peer| {
+            let (note, first) = (note.clone(), first.clone());
+            async move {
+                while let Some(request) = peer.request().await {
+                    note(request);
+                    if first.replace(false) {
+                        return;
+                    }
+                    peer.send(OK).await;
+                }
+            }
+        });
+        world.run(async {
+            let mut client = world.client();
+            client.send(format!("PUT /1 HTTP/1.1\r\nhost: a\r\n{body}GET /2 HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+            for _ in 0..2 {
+                let response = client.response().await;
+                assert_eq!((response.status(), response.field("connection")), (200, None));
+            }
+            let requests = world.requests();
+            let seen: Vec<_> = requests.iter().map(|request| (request.start.as_str(), request.text())).collect();
+            let put = ("PUT /1 HTTP/1.1", "hello".to_owned());
+            assert_eq!(seen, [put.clone(), put, ("GET /2 HTTP/1.1", String::new())]);
+        });
+    }
+}
+
+/// An origin that closes its first connection 20 ms after a request head, and notes and answers what comes later.
+fn closes_in_the_middle(world: &World) {
+    let first = Rc::new(Cell::new(true));
+    let note = world.note();
+    world.origin("10.0.0.1:80", move |mut peer| {
+        let (note, first) = (note.clone(), first.clone());
+        async move {
+            if first.replace(false) {
+                peer.request_head().await;
+                return peer.sleep(Duration::from_millis(20)).await;
+            }
+            while let Some(request) = peer.request().await {
+                note(request);
+                peer.send(OK).await;
+            }
+        }
+    });
+}
+
+const CHUNKED_PUT: &str = "PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+
+#[test]
+fn a_request_is_not_made_again_once_octets_of_its_body_were_read() {
+    // The length of a chunk alone is no content yet, but it will not come a second time.
+    for (first, rest) in [("5\r\n", "hello\r\n0\r\n\r\n"), ("5\r\nhel", "lo\r\n0\r\n\r\n")] {
+        let world = World::new(1).config(RETRIED);
+        closes_in_the_middle(&world);
+        world.run(async {
+            let mut client = world.client();
+            client.send(CHUNKED_PUT).await;
+            world.sleep(Duration::from_millis(10)).await;
+            client.send(first).await;
+            world.sleep(Duration::from_millis(20)).await;
+            client.send(rest).await;
+            let response = client.response().await;
+            assert_eq!((response.status(), response.field("connection")), (502, Some("close")));
+            assert!(client.closes().await);
+            assert_eq!(world.line().await.number("attempts"), 1);
+        });
+    }
+}
+
+#[test]
+fn a_body_that_begins_to_arrive_when_the_attempt_fails_goes_whole_or_not_at_all() {
+    for seed in 0..50 {
+        let world = World::shuffled(seed).config(RETRIED);
+        closes_in_the_middle(&world);
+        world.run(async {
+            let mut client = world.client();
+            client.send(CHUNKED_PUT).await;
+            world.sleep(Duration::from_millis(20)).await;
+            client.send("5\r\nhello\r\n0\r\n\r\n").await;
+            let status = client.response().await.status();
+            let sent: Vec<_> = world.requests().iter().map(|request| request.text()).collect();
+            let expected: &[&str] = if status == 200 { &["hello"] } else { &[] };
+            assert_eq!(sent, expected, "{status} with seed {seed}");
+        });
+    }
+}
+
+#[test]
+fn a_request_whose_body_has_not_begun_is_made_again() {
+    let world = World::new(1).config(RETRIED);
+    closes_in_the_middle(&world);
+    world.run(async {
+        let mut client = world.client();
+        client.send("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n").await;
+        world.sleep(Duration::from_millis(30)).await;
+        client.send("hello").await;
+        assert_eq!(client.response().await.status(), 200);
+        assert_eq!(world.request().text(), "hello");
+    });
+}
+
+#[test]
+fn the_log_speaks_of_the_last_attempt() {
+    let fields = "access_log: { fields: [attempts, reason, upstream_reused, connect_us, first_byte_us] }";
+    let world = World::new(1).config(&format!("{fields}\n{PLAIN}"));
+    let host = world.origin("10.0.0.1:80", |mut peer| async move {
+        peer.request().await;
+        peer.send(OK).await;
+        peer.request().await;
+    });
+    world.run(async {
+        let mut client = world.client();
+        client.send(GET).await;
+        client.response().await;
+        host.refuse();
+        client.send(GET).await;
+        assert_eq!(client.response().await.status(), 502);
+        let line = world.log().await[1].clone();
+        assert_eq!((line.number("attempts"), line.reason().as_str()), (2, "connect-refused"));
+        assert_eq!((line.text("upstream_reused"), line.text("connect_us")), ("false".into(), "".into()));
+    });
+}
+
+#[test]
+fn a_replay_and_a_configured_retry_are_told_apart() {
+    for (attempts, replays, retries) in
+        [("", 1, 0), (", retry: { attempts: 2 }", 1, 0), (", retry: { attempts: 4 }", 1, 2)]
+    {
+        let endpoints = r#""10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80""#;
+        let yaml = PLAIN.replace("\"10.0.0.1:80\"", endpoints).replace("to: app", &format!("to: app{attempts}"));
+        let world = World::new(1).config(&yaml);
+        for n in 1..=4 {
+            closes_at_first(&world, &format!("10.0.0.{n}:80"), 9);
+        }
+        world.run(async {
+            assert_eq!(world.ask(GET).await.status(), 502);
+            let count = |word| world.metric(&format!("tidegate_upstream_{word}_total{{upstream=\"app\"}}"));
+            assert_eq!((count("replays"), count("retries")), (replays, retries), "{attempts}");
+        });
+    }
+}

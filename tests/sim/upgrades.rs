@@ -82,6 +82,53 @@ fn early_octets_of_either_side_are_not_lost() {
 }
 
 #[test]
+fn octets_that_arrive_while_the_101_does_are_not_lost_in_any_order() {
+    for seed in 0..50 {
+        let world = World::shuffled(seed).config(YAML);
+        world.origin("10.0.0.1:80", |mut peer| async move {
+            peer.request_head().await;
+            peer.sleep(Duration::from_millis(10)).await;
+            peer.send(SWITCH).await;
+            assert_eq!(peer.read_exactly(8).await, MASKED_HI);
+            peer.send(HI).await;
+            peer.rest().await;
+        });
+        world.run(async {
+            let mut client = world.client();
+            client.send(ASK).await;
+            world.sleep(Duration::from_millis(10)).await;
+            client.send(MASKED_HI).await;
+            assert_eq!(client.response().await.status(), 101, "seed {seed}");
+            assert_eq!(client.read_exactly(4).await, HI);
+        });
+    }
+}
+
+#[test]
+fn an_upstream_that_resets_before_it_took_what_the_client_sent_ahead_is_to_blame() {
+    let world = World::new(1).config(YAML);
+    world.origin("10.0.0.1:80", |mut peer| async move {
+        peer.request_head().await;
+        peer.sleep(Duration::from_millis(100)).await;
+        peer.send(SWITCH).await;
+        peer.sleep(Duration::from_secs(1)).await;
+        peer.reset();
+    });
+    // The 101 stands in the way for a while.
+    world.client_wire(crate::world::Wire { room: 20, ..Default::default() });
+    world.run(async {
+        let mut client = world.client();
+        client.send(format!("{ASK}early")).await;
+        world.sleep(Duration::from_secs(2)).await;
+        assert_eq!(client.response().await.status(), 101);
+        client.rest().await;
+        let line = world.line().await;
+        assert_eq!((line.reason().as_str(), line.number("status")), ("upstream-reset", 101));
+        assert_eq!(world.open_connections(), 0);
+    });
+}
+
+#[test]
 fn a_half_close_is_passed_on_either_way() {
     let world = switching(|mut peer| async move {
         assert_eq!(peer.rest().await, (b"last".to_vec(), Ended::Finished));
@@ -322,5 +369,25 @@ fn a_tunnel_keeps_a_slow_reader_from_filling_memory() {
         let client = switched(&world).await;
         world.sleep(Duration::from_secs(5)).await;
         assert!(client.link().written(1) <= 300_000);
+    });
+}
+
+#[test]
+fn what_came_with_the_handshake_counts_for_where_a_frame_of_ours_may_stand() {
+    let world = World::new(1).config(YAML);
+    world.origin("10.0.0.1:80", |mut peer| async move {
+        peer.request_head().await;
+        // The beginning of a frame of ten octets.
+        peer.send([SWITCH.as_bytes(), &[0x82, 10, 1, 2]].concat()).await;
+        assert_eq!(peer.rest().await.0, MASKED_HI[..7], "the client's frame is not whole either");
+    });
+    world.run(async {
+        let mut client = world.client();
+        client.send([ASK.as_bytes(), &MASKED_HI[..7]].concat()).await;
+        assert_eq!(client.response().await.status(), 101);
+        world.sleep(Duration::from_secs(1)).await;
+        world.shard().stop();
+        assert_eq!(client.rest().await.0, [0x82, 10, 1, 2]);
+        world.sleep(Duration::from_secs(3)).await;
     });
 }

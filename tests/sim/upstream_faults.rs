@@ -374,6 +374,111 @@ fn an_upstream_that_stops_taking_the_body_still_has_its_last_word() {
         let mut client = world.client();
         client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10000000\r\n\r\n").await;
         client.send(vec![b'x'; 200_000]).await;
-        assert_eq!(client.response().await.status(), 400);
+        let response = client.response().await;
+        assert_eq!((response.status(), response.field("connection")), (400, Some("close")));
+        assert!(client.closes().await);
+    });
+}
+
+#[test]
+fn a_last_word_after_a_failed_upload_says_that_the_connection_ends() {
+    let world = World::new(1).config(PLAIN);
+    world.origin("10.0.0.1:80", |mut peer| async move {
+        peer.request_head().await;
+        peer.take_no_more();
+        peer.sleep(Duration::from_millis(500)).await;
+        peer.send("HTTP/1.1 400 No\r\ncontent-length: 2\r\n\r\nno").await;
+        peer.rest().await;
+    });
+    world.run(async {
+        let mut client = world.client();
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n").await;
+        world.sleep(Duration::from_millis(10)).await;
+        client.send("hello").await;
+        let response = client.response().await;
+        assert_eq!((response.status(), response.field("connection")), (400, Some("close")));
+        assert!(client.closes().await);
+        assert_eq!(world.line().await.number("attempts"), 1);
+    });
+}
+
+#[test]
+fn an_upstream_that_takes_no_more_and_says_nothing_is_waited_for_one_second() {
+    let world = World::new(1).config(PLAIN);
+    world.origin("10.0.0.1:80", |mut peer| async move {
+        peer.request_head().await;
+        peer.take_no_more();
+        peer.sleep(Duration::from_secs(100)).await;
+    });
+    world.run(async {
+        let mut client = world.client();
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 20\r\n\r\nhello").await;
+        world.sleep(Duration::from_millis(10)).await;
+        let then = world.now();
+        client.send("hello").await;
+        let response = client.response().await;
+        assert_eq!((response.status(), response.field("connection")), (504, Some("close")));
+        assert_eq!(world.since(then), Duration::from_secs(1));
+        assert!(client.closes().await);
+    });
+}
+
+#[test]
+fn octets_beyond_a_body_that_comes_later_are_never_another_response() {
+    let extra = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nsmugg";
+    for (head, rest) in [
+        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n", "ok"),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", "2\r\nok\r\n0\r\n\r\n"),
+    ] {
+        let world = World::new(1).config(PLAIN);
+        let host = world.origin("10.0.0.1:80", move |mut peer| async move {
+            while peer.request().await.is_some() {
+                peer.send(head).await;
+                peer.sleep(Duration::from_millis(10)).await;
+                peer.send(format!("{rest}{extra}")).await;
+            }
+        });
+        world.run(async {
+            let mut client = world.client();
+            for _ in 0..2 {
+                client.send(GET).await;
+                assert_eq!(client.response().await.text(), "ok");
+            }
+            assert_eq!(host.accepted(), 2, "{head}");
+        });
+    }
+}
+
+#[test]
+fn an_early_answer_costs_the_upstreams_connection() {
+    let world = World::new(1).config(PLAIN);
+    let host = world.origin("10.0.0.1:80", |mut peer| async move {
+        peer.request_head().await;
+        peer.send(OK).await;
+        peer.rest().await;
+    });
+    world.run(async {
+        let mut client = world.client();
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhello").await;
+        assert_eq!(client.response().await.field("connection"), Some("close"));
+        assert_eq!(world.ask(GET).await.status(), 200);
+        assert_eq!(host.accepted(), 2);
+    });
+}
+
+#[test]
+fn the_time_of_an_exchange_begins_again_at_the_end_of_an_upload() {
+    let world = timeouts("exchange: 3s");
+    world.origin("10.0.0.1:80", |mut peer| async move {
+        peer.request().await;
+        peer.sleep(Duration::from_secs(2)).await;
+        peer.send(OK).await;
+    });
+    world.run(async {
+        let mut client = world.client();
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4000\r\n\r\n").await;
+        world.sleep(Duration::from_secs(2)).await;
+        client.send(vec![b'x'; 4000]).await;
+        assert_eq!(client.response().await.status(), 200);
     });
 }

@@ -425,6 +425,14 @@ impl World {
         line.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().expect("a number")
     }
 
+    /// The sum of a metric over all its labels.
+    pub fn sum(&self, name: &str) -> u64 {
+        let mut text = String::new();
+        self.registry.render(&mut text);
+        let values = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+        values.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().expect("a number")).sum()
+    }
+
     /// Expects panics of the shard: they do not fail the test.
     pub fn allow_panics(&self) {
         self.panics_allowed.set(true);

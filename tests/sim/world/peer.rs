@@ -193,6 +193,11 @@ impl Peer {
         self.link.finish(self.side, self.now());
     }
 
+    /// Lets every further write of the other side fail, while what we send still arrives.
+    pub fn take_no_more(&self) {
+        self.link.finish(1 - self.side, self.now());
+    }
+
     /// Closes with a reset.
     pub fn reset(self) {
         self.let_go.set(true);
