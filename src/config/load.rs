@@ -19,6 +19,7 @@ use super::suggest::nearest;
 use super::tree::{self, Content, Entry, Key, Node};
 use super::typing::typed;
 use super::upstreams::Upstream;
+use crate::base::UnixTime;
 
 /// Every key at the top of a file.
 const TOP_LEVEL: [&str; 6] = ["gateway", "listeners", "upstreams", "routes", "admin", "access_log"];
@@ -70,6 +71,8 @@ pub struct Config {
     pub routes: Vec<Object<Route>>,
     pub admin: Object<Admin>,
     pub access_log: Object<AccessLog>,
+    /// When it was read, by which certificates are judged.
+    pub read_at: UnixTime,
 }
 
 /// What [`load`] found.
@@ -117,6 +120,7 @@ impl Loaded {
 /// Reads, merges and types a configuration. Never fails: what is wrong is in the result.
 pub fn load(source: &Source, environment: &dyn Environment) -> Loaded {
     let mut loader = Loader { loaded: Loaded::default(), world: World::new(environment), written: HashMap::new() };
+    loader.loaded.config.read_at = environment.now();
     loader.loaded.files.extend(source.folder().map(Path::to_owned));
     for text in source.read() {
         loader.file(text);
@@ -277,7 +281,8 @@ impl Loader<'_> {
         let mut findings = Vec::new();
         self.world.settle(node, &path, &mut findings);
         let mut value = typed::<T>(node, span, &path, &mut findings);
-        if let Some(typed) = &value {
+        if let Some(typed) = &mut value {
+            typed.take_in(&mut self.world);
             typed.check(&mut Report::new(&path, span, &mut findings));
         }
         if findings.iter().any(|finding| finding.severity == Severity::Error) {

@@ -2,9 +2,9 @@
 //!
 //! A format is compiled once into the constant pieces between the values, so that writing a line is copying.
 
-use super::Record;
 use super::line::{FRAME_BYTES_MAX, LINE_BYTES_MAX, Line};
 use super::stamp::Stamp;
+use super::{Escaped, Record, Transport};
 
 // Beside its name, a field takes at most 9 octets for quotes, colon, comma and the mark of a cut, and a number or a
 // time at most 24; names are shorter than 24.
@@ -101,6 +101,10 @@ fields! {
     ClientReused = "client_reused";
     /// Whether the upstream connection came from the pool.
     UpstreamReused = "upstream_reused";
+    /// The version of TLS on the client's connection; empty for plain text.
+    TlsVersion = "tls_version";
+    /// The name that the client asked for in its TLS handshake.
+    Sni = "sni";
 }
 
 /// The fields of a line, in their order, unless the operator says otherwise.
@@ -243,6 +247,10 @@ fn write_field(field: Field, record: &Record<'_>, stamp: &mut Stamp, line: &mut 
         Field::Referer => line.text(Field::Referer.key(), record.referer),
         Field::ClientReused => line.flag(Field::ClientReused.key(), record.client_reused),
         Field::UpstreamReused => line.flag(Field::UpstreamReused.key(), record.upstream_reused),
+        Field::TlsVersion => {
+            line.escaped(Field::TlsVersion.key(), record.transport.map_or(Escaped::default(), Transport::version));
+        }
+        Field::Sni => line.escaped(Field::Sni.key(), record.transport.map_or(Escaped::default(), Transport::name)),
     }
 }
 
@@ -250,7 +258,7 @@ fn write_field(field: Field, record: &Record<'_>, stamp: &mut Stamp, line: &mut 
 mod tests {
     use super::*;
     use crate::base::UnixTime;
-    use crate::observe::{Escaped, EscapedText, Reason, Times};
+    use crate::observe::{EscapedText, Reason, Times};
     use proptest::prelude::*;
     use serde_json::Value;
 

@@ -30,9 +30,10 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(super) async fn serve<N: Net>(shard: Rc<Shard<N>>, connection: Rc<Connection<N>>) {
     while idle(&shard, &connection).await {
         if session(&shard, &connection).await == Next::Close {
-            break;
+            return;
         }
     }
+    connection.writer.borrow_mut().take_leave();
 }
 
 /// Waits, without a buffer, for the next request; `false` when none will come.

@@ -270,6 +270,7 @@ impl<'a, N: Net> Exchange<'a, N> {
             referer: logged(Field::Referer, KnownName::Referer),
             client_reused: self.connection.requests.get() > 1,
             upstream_reused: tally.upstream_reused,
+            transport: self.connection.secured.get().map(|secured| &secured.transport),
         };
         shard.log(format, &record, now);
     }

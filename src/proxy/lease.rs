@@ -9,6 +9,7 @@ use super::exchange::Exchange;
 use super::failure::Failure;
 use super::forward::Failed;
 use super::net::{Net, Reader};
+use super::secured;
 use super::shard::Shard;
 use crate::base::{Buffer, EndpointId, Timestamp, UpstreamId};
 use crate::observe::{Reason, Side};
@@ -193,7 +194,14 @@ async fn open<N: Net>(
     let block = x.adopted.upstream_block(upstream, shard.number);
     let until = shard.net.now().plus(state.plan().timeouts.connect).min(deadline);
     let address = state.plan().endpoint(endpoint).address.clone();
-    let connected = shard.net.connect(&address, until).await;
+    let connected = shard.net.connect(&address, until).await.map_err(|error| Failure::of_connect(&error));
+    let connected = match (connected, &x.adopted.snapshot.upstreams[upstream.index()].tls) {
+        (Ok(halves), Some(tls)) => {
+            let peer = x.adopted.snapshot.upstreams[upstream.index()].endpoints[endpoint.index()].peer.as_ref();
+            Box::pin(secured::connect(shard, halves, tls, peer, until)).await
+        }
+        (connected, _) => connected,
+    };
     let now = shard.net.now();
     match connected {
         Ok((reader, writer)) => {
@@ -204,10 +212,10 @@ async fn open<N: Net>(
             halves.arm(shard);
             Ok(Box::new(Opened { halves, opened: now, requests: 0, _permit: permit }))
         }
-        Err(error) => {
+        Err(failure) => {
             block.connect_failures.increment();
             state.connect_failed(endpoint, now, shard.random.borrow_mut().u64(..));
-            Err(Failed { failure: Failure::of_connect(&error), attempt: AttemptFailure::Connect })
+            Err(Failed { failure, attempt: AttemptFailure::Connect })
         }
     }
 }

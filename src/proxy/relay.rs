@@ -203,6 +203,10 @@ fn cut<N: Net>(x: &mut Exchange<'_, N>, error: &BodyError) -> Failure {
             Failure::of(Reason::TotalTimeout)
         }
         BodyError::Source(error) if timed_out(error) => Failure::of(Reason::IdleTimeout),
+        // TLS tells an end that was announced from one that was not.
+        BodyError::Source(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Failure::of(Reason::UpstreamTruncated)
+        }
         BodyError::Source(_) => Failure::of(Reason::UpstreamReset),
         BodyError::Truncated | BodyError::TooLarge => Failure::of(Reason::UpstreamTruncated),
         BodyError::Malformed(error) => malformed_response(x, error.reason()),

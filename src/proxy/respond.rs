@@ -16,7 +16,6 @@ use crate::http::accept::prefers_html;
 use crate::http::h1::{write_content_length, write_date, write_field, write_status_line};
 use crate::http::header::KnownName;
 use crate::http::problem::{HTML_TYPE, JSON_TYPE, Problem};
-use crate::http::target::Scheme;
 use crate::http::{Body, Method};
 use crate::observe::Reason;
 use crate::snapshot::{FixedResponse, Location, Redirect, RoutePlan};
@@ -198,7 +197,7 @@ fn write_location<N: Net>(x: &Exchange<'_, N>, location: &Location, out: &mut Ve
         written: &x.memory.written,
         cx: &x.cx,
         captures: &x.memory.captures,
-        scheme: Scheme::Http,
+        scheme: x.connection.scheme(),
     };
     encode::location(location, &parts, out).map_err(|_| Failure::of(Reason::TargetRefused).detail("rendered-target"))
 }

@@ -10,7 +10,9 @@ use super::connection::Connection;
 use super::downstream;
 use super::exchange::{Memory, Next};
 use super::net::{Net, Writer};
+use super::secured;
 use super::shell::{self, Accepted};
+use super::tls::CipherBuffers;
 use crate::base::{BufferPool, RouteId, Shelf, Slot, Timestamp};
 use crate::http::date::{DateCache, IMF_FIXDATE_BYTES};
 use crate::observe::{LineFormat, Outbox, Record, ShardMetrics};
@@ -35,6 +37,7 @@ pub struct Shard<N: Net> {
     pub(super) net: N,
     pub(super) number: usize,
     pub(super) buffers: BufferPool,
+    pub(super) cipher_buffers: Rc<CipherBuffers>,
     pub(super) metrics: Arc<ShardMetrics>,
     pub(super) random: RefCell<fastrand::Rng>,
     shards: u32,
@@ -75,6 +78,7 @@ impl<N: Net> Shard<N> {
         Rc::new(Self {
             net: parts.net,
             number: parts.number,
+            cipher_buffers: Rc::default(),
             buffers: BufferPool::new(SMALL_BUFFERS_FREE_MAX, LARGE_BUFFERS_FREE_MAX),
             metrics: parts.metrics,
             random: RefCell::new(random),
@@ -199,6 +203,9 @@ impl<N: Net> shell::Shard for Shard<N> {
         let connection = Rc::new(Connection::new(halves, accepted.peer, listener, self.net.now()));
         let place = self.enter(&connection);
         let _place = Place { shard: self.clone(), place };
+        if connection.speaks_tls() && !Box::pin(secured::accept(&self, &connection)).await {
+            return;
+        }
         downstream::serve(self, connection).await;
     }
 
@@ -241,6 +248,7 @@ impl<N: Net> shell::Shard for Shard<N> {
     fn tick(&self, now: Timestamp) {
         self.log.borrow_mut().tick(now);
         self.buffers.trim();
+        self.cipher_buffers.trim();
         self.sessions.trim();
         self.memories.trim();
         if now >= self.next_sweep.get() {

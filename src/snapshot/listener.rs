@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::tls::ServerTls;
 use super::{Limits, Timeouts};
 use crate::base::{Address, CidrSet};
 use crate::http::header::HeaderName;
@@ -21,6 +22,8 @@ pub struct ListenerPlan {
     pub ipv6_only: bool,
     /// Open connections on one shard beyond which accepting pauses.
     pub connections_max: u32,
+    /// How it speaks TLS; nothing for plain text.
+    pub tls: Option<Arc<ServerTls>>,
     pub limits: Limits,
     pub timeouts: Timeouts,
     /// Whose forwarding fields are believed.

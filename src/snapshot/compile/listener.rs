@@ -3,20 +3,29 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::World;
+use super::{World, tls};
 use crate::base::{Address, CidrSet};
 use crate::config::{
     self, BindAddress, Bounded, Config, Finding, Gateway, HalfClose, Listener, Network, Object, Spanned, Switched,
 };
 use crate::http::header::HeaderName;
 use crate::observe::EscapedText;
+use crate::snapshot::tls::ServerTls;
 use crate::snapshot::{ClientAddressPlan, Limits, ListenerPlan, Timeouts};
 
 pub(super) fn compile_all(config: &Config, world: &World<'_>, findings: &mut Vec<Finding>) -> Vec<Arc<ListenerPlan>> {
     let default = Gateway::default();
     let gateway = config.gateway.value.as_ref().unwrap_or(&default);
     refuse_shared_addresses(config, findings);
-    config.listeners.iter().filter_map(|object| Some(compile(object, object.value.as_ref()?, gateway, world))).collect()
+    let mut listeners = Vec::with_capacity(config.listeners.len());
+    for object in &config.listeners {
+        let Some(model) = &object.value else { continue };
+        let tls = model.tls.as_ref().map(|tls| tls::server(object, tls, world, config.read_at, findings));
+        // Without what was asked for there is no listener: never plain text instead.
+        let Some(tls) = tls.map_or(Some(None), |tls| tls.map(Some)) else { continue };
+        listeners.push(compile(object, model, gateway, world, tls));
+    }
+    listeners
 }
 
 /// Two listeners cannot own one address.
@@ -38,7 +47,13 @@ fn refuse_shared_addresses(config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
-fn compile(object: &Object<Listener>, model: &Listener, gateway: &Gateway, world: &World<'_>) -> Arc<ListenerPlan> {
+fn compile(
+    object: &Object<Listener>,
+    model: &Listener,
+    gateway: &Gateway,
+    world: &World<'_>,
+    tls: Option<Arc<ServerTls>>,
+) -> Arc<ListenerPlan> {
     let limits = config::Limits::on_listener(&gateway.limits, &model.limits);
     let timeouts = config::Timeouts::on_listener(&gateway.timeouts, &model.timeouts);
     let client_address = model.client_address.as_ref().or(gateway.client_address.as_ref());
@@ -51,6 +66,7 @@ fn compile(object: &Object<Listener>, model: &Listener, gateway: &Gateway, world
             // A share for each shard, rounded up.
             count.get().div_ceil(u32::try_from(world.registry.shards()).unwrap_or(u32::MAX).max(1))
         }),
+        tls,
         limits: numbers(&limits),
         timeouts: durations(&timeouts),
         trusted: networks(model.trusted_proxies.as_deref().unwrap_or(&gateway.trusted_proxies)),
@@ -103,6 +119,7 @@ pub(super) fn rate(rate: Switched<config::Rate>) -> u64 {
 
 fn durations(timeouts: &config::Timeouts) -> Timeouts {
     Timeouts {
+        handshake: timeouts.handshake.get(),
         head: timeouts.head.get(),
         keep_alive: timeouts.keep_alive.get(),
         idle: timeouts.idle.get(),

@@ -6,6 +6,7 @@
 mod gateway;
 mod listener;
 mod route;
+mod tls;
 mod upstream;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,197 @@
+//! `tls`: certificates towards clients, trust towards upstreams.
+//!
+//! The files that a path names are read when the configuration is, so that whoever compiles needs no disk. What they
+//! hold never appears in any output.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::address::is_host_name;
+use super::check::Report;
+use super::interpolate::World;
+use super::shape::OneOrMany;
+use super::spanned::Text;
+
+/// How a listener speaks TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTls {
+    /// A certificate, or a list: each is shown to clients that ask for one of its names; the first also to those that ask
+    /// for none, or for an unknown one.
+    pub certificates: OneOrMany<Certificate>,
+    /// The oldest version spoken. Default: `"1.2"`; `"1.3"` with `policy: modern`.
+    #[serde(default)]
+    pub minimum: Option<TlsVersion>,
+    /// Which cipher suites are offered. Default: `intermediate`.
+    #[serde(default)]
+    pub policy: TlsPolicy,
+    /// Whether a client that asks for an unknown name, or for none, is refused. Default: `false`, it is shown the first
+    /// certificate.
+    #[serde(default)]
+    pub strict_sni: bool,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// A PEM file with the certificate, followed by those of the authorities between it and a trusted root. The path is
+    /// relative to the configuration file.
+    pub chain: PemFile,
+    /// A PEM file with the private key of the certificate, not encrypted.
+    pub key: PemFile,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[serde(rename = "1.2")]
+    V12,
+    /// TLS 1.3.
+    #[serde(rename = "1.3")]
+    V13,
+}
+
+/// A set of cipher suites. None holds a suite without forward secrecy and authenticated encryption.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TlsPolicy {
+    /// TLS 1.3, and nothing older.
+    Modern,
+    /// TLS 1.3, and of TLS 1.2 the suites with ECDHE and AES-GCM or ChaCha20-Poly1305.
+    #[default]
+    Intermediate,
+}
+
+/// How an upstream is spoken to by TLS; `{}` takes every default.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpstreamTls {
+    /// Whether the certificate must be trusted, valid and of the expected name. Default: `true`; `false` protects against
+    /// nobody who can stand between.
+    pub verify: bool,
+    /// A PEM file with the authorities to trust instead of the system's. The path is relative to the configuration file.
+    pub ca: Option<PemFile>,
+    /// The name to ask for and to find in the certificate. Default: the host name of the endpoint, or its address.
+    pub server_name: Option<Text>,
+    /// The system's authorities, where these are trusted.
+    #[serde(skip)]
+    pub roots: Option<Arc<[Vec<u8>]>>,
+}
+
+impl Default for UpstreamTls {
+    fn default() -> Self {
+        Self { verify: true, ca: None, server_name: None, roots: None }
+    }
+}
+
+/// A file of a certificate or a key: its path as written, and what it held when the configuration was read.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct PemFile {
+    pub path: Text,
+    #[serde(skip)]
+    content: Option<Result<Arc<[u8]>, String>>,
+}
+
+impl PemFile {
+    /// What the file held; nothing where it could not be read, which is a finding.
+    pub fn bytes(&self) -> &[u8] {
+        self.content.as_ref().and_then(|content| content.as_deref().ok()).unwrap_or_default()
+    }
+
+    fn read(&mut self, world: &mut World<'_>) {
+        self.content = Some(world.include(&self.path).map(Arc::from));
+    }
+
+    fn check(&self, key: &str, report: &mut Report<'_>) {
+        if let Some(Err(reason)) = &self.content {
+            let problem = format!("the file {} cannot be read: {reason}", self.path.shown());
+            let hint = "the path is relative to the configuration file; the gateway must be allowed to read it";
+            report.error("unreadable-file", self.path.span, key, problem, hint);
+        }
+    }
+}
+
+/// The content may be a key.
+impl fmt::Debug for PemFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.fmt(f)
+    }
+}
+
+impl JsonSchema for PemFile {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PemFile".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "format": "path" })
+    }
+}
+
+impl ListenerTls {
+    /// The oldest version spoken.
+    pub fn oldest(&self) -> TlsVersion {
+        match self.policy {
+            TlsPolicy::Modern => TlsVersion::V13,
+            TlsPolicy::Intermediate => self.minimum.unwrap_or(TlsVersion::V12),
+        }
+    }
+
+    pub(super) fn take_in(&mut self, world: &mut World<'_>) {
+        for certificate in &mut self.certificates.0 {
+            certificate.value.chain.read(world);
+            certificate.value.key.read(world);
+        }
+    }
+
+    pub(super) fn check(&self, report: &mut Report<'_>) {
+        for (at, certificate) in self.certificates.iter().enumerate() {
+            certificate.chain.check(&format!("certificates[{at}].chain"), report);
+            certificate.key.check(&format!("certificates[{at}].key"), report);
+        }
+        if self.policy == TlsPolicy::Modern && self.minimum == Some(TlsVersion::V12) {
+            let hint = "write `policy: intermediate`, or remove `minimum`";
+            report.error("conflict", report.span, "minimum", "the policy `modern` has no suites of TLS 1.2", hint);
+        }
+    }
+}
+
+impl UpstreamTls {
+    pub(super) fn take_in(&mut self, world: &mut World<'_>) {
+        match &mut self.ca {
+            Some(ca) => ca.read(world),
+            None if self.verify => self.roots = Some(world.trust_roots()),
+            None => {}
+        }
+    }
+
+    pub(super) fn check(&self, report: &mut Report<'_>) {
+        if let Some(ca) = &self.ca {
+            ca.check("ca", report);
+        }
+        let is_peer = |name: &str| is_host_name(name) || name.parse::<IpAddr>().is_ok();
+        if let Some(name) = self.server_name.as_ref().filter(|name| !is_peer(name)) {
+            let hint = "write a name such as `api.example.com`, or an address, without a port";
+            report.error("bad-value", name.span, "server_name", "this is not a host", hint);
+        }
+        if !self.verify {
+            let problem = "whoever stands between can read and change everything: the certificate is not verified";
+            report.warning("unverified", report.span, "verify", problem, "name the authority in `ca` instead");
+        }
+        if self.roots.as_ref().is_some_and(|roots| roots.is_empty()) {
+            let hint = "name the authority in `ca`, or install the system's (Debian: ca-certificates)";
+            report.error("no-trust-roots", report.span, "", "this system trusts no authority", hint);
+        }
+    }
+}
