@@ -149,6 +149,7 @@ fn routes(criterion: &mut Criterion) {
                     host: hosts[turn].as_bytes(),
                     path: b"/v1/area-3/4711/items",
                     query: None,
+                    known_method: Method::Get,
                     method: b"GET",
                     fields: &head.fields,
                     bytes: REQUEST,

@@ -17,13 +17,24 @@ pub struct RequestId(ArrayVec<u8, REQUEST_ID_BYTES_MAX>);
 
 impl RequestId {
     /// One of ours.
+    #[inline]
     pub fn new(id: [u8; REQUEST_ID_BYTES]) -> Self {
         Self::taken(&id)
     }
 
     /// A peer's, which was found acceptable; what is beyond the longest acceptable one is cut.
+    #[inline]
     pub fn taken(id: &[u8]) -> Self {
-        Self(id.iter().copied().take(REQUEST_ID_BYTES_MAX).collect())
+        let mut text = ArrayVec::new();
+        // What was cut fits.
+        let _ = text.try_extend_from_slice(id.get(..REQUEST_ID_BYTES_MAX).unwrap_or(id));
+        Self(text)
+    }
+
+    /// None, again.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.0.clear();
     }
 
     /// Its text; empty where ids are off.
@@ -64,6 +75,34 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
+    /// Forgets the exchange before, for one whose first octet was seen at `now`. In place, field by field: it is large,
+    /// and most of it is not looked at before it is written.
+    #[inline]
+    pub fn begin(&mut self, now: Timestamp) {
+        let Self {
+            started,
+            target,
+            authority_text,
+            authority,
+            client,
+            peer_is_trusted,
+            request_id,
+            trace,
+            default_host,
+            route,
+        } = self;
+        *started = now;
+        *target = None;
+        *authority_text = Span::default();
+        *authority = None;
+        *client = None;
+        *peer_is_trusted = false;
+        request_id.clear();
+        *trace = None;
+        *default_host = false;
+        *route = None;
+    }
+
     /// The canonical path; empty before the target was checked.
     #[inline]
     pub fn path<'a>(&self, head: &RequestHead, bytes: &'a [u8], written: &'a [u8]) -> &'a [u8] {

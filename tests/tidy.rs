@@ -77,6 +77,7 @@ const LONG_FUNCTIONS: &[Exception] = &[];
 
 const UNSAFE: &[Exception] = &[
     except("src/runtime", "the ring takes memory by address"),
+    except("src/main.rs", "the allocator's library is C"),
     except("src/http/h1/simd.rs", "a function made for a processor feature is unsafe to call"),
     except("benches/exchange/allocations.rs", "a global allocator is unsafe by its trait"),
     except("benches/peers/load/sys.rs", "the load generator calls the kernel itself"),

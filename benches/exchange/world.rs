@@ -65,6 +65,8 @@ const CONTENT_BYTES: usize = 1024;
 const REQUEST_NANOS: u64 = 20_000;
 /// Lines are fetched so often that none is dropped.
 const REQUESTS_PER_DRAIN: u64 = 100;
+/// After so many requests another client connects: the gateway ends a connection after 100,000.
+const REQUESTS_PER_CLIENT: u64 = 50_000;
 
 /// Whether an operation ends when it is first polled, or pends once as it does in a ring.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -166,6 +168,8 @@ impl Reader for Half {
         if self.has_input() && self.passes() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
+    fn wake(&mut self) {}
+
     fn begin_read(&mut self, buffer: Buffer, _deadline: Timestamp) {
         self.buffer = Some(buffer);
     }
@@ -228,6 +232,8 @@ pub struct World {
     peers: Rc<Peers>,
     log: RefCell<Collector>,
     connections: Vec<Pin<Box<dyn Future<Output = ()>>>>,
+    /// Requests of the newest client.
+    requests: u64,
     pub log_bytes: u64,
 }
 
@@ -261,7 +267,8 @@ impl World {
             log,
             seed: 7,
         });
-        let mut world = Self { shard, peers, log: RefCell::new(collector), connections: Vec::new(), log_bytes: 0 };
+        let mut world =
+            Self { shard, peers, log: RefCell::new(collector), connections: Vec::new(), requests: 0, log_bytes: 0 };
         world.accept();
         world
     }
@@ -275,6 +282,7 @@ impl World {
         let serve = self.shard.clone().serve(accepted);
         let size = size_of_val(&serve);
         self.connections.push(Box::pin(serve));
+        self.requests = 0;
         size
     }
 
@@ -283,6 +291,11 @@ impl World {
         let mut left = count;
         while left > 0 {
             let batch = left.min(REQUESTS_PER_DRAIN);
+            if self.requests + batch > REQUESTS_PER_CLIENT {
+                self.connections.pop();
+                self.accept();
+            }
+            self.requests += batch;
             self.batch(batch);
             self.drain_log();
             left -= batch;

@@ -99,9 +99,9 @@ CONTESTANTS = {
             ("{binary}", "-c", "{config}", "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"),
             ("--version",), 18203, metrics_path="/stats/prometheus",
         ),
-        # The place of the null proxy: NULL_PROXY names a binary that takes LISTEN and UPSTREAM.
+        # What our own worker and ring cost without a gateway on them.
         Contestant(
-            "null", "NULL_PROXY", "tidegate-null-proxy", 18105, None,
+            "null", "NULL_PROXY", str(ROOT / "target/release/examples/null_proxy"), 18105, None,
             ("{binary}", "127.0.0.1:{port}", BACKEND), ("--version",), None, does_http=False,
         ),
     )

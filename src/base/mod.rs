@@ -10,6 +10,7 @@ mod shelf;
 mod slot;
 mod time;
 mod wheel;
+pub(crate) mod word;
 
 pub use address::Address;
 pub use buffer::{Buffer, BufferPool, LARGE_BUFFER_BYTES, SMALL_BUFFER_BYTES};

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 #[derive(Debug)]
 pub struct Shelf<T> {
     free: RefCell<Vec<T>>,
-    /// The fewest that were free since the last trim: so many were not needed.
+    /// The fewest that were free since the last trim: so many were not needed. Never more than are free.
     unused: Cell<usize>,
     free_max: usize,
 }
@@ -22,9 +22,11 @@ impl<T> Shelf<T> {
     #[inline]
     pub fn take(&self) -> Option<T> {
         let mut free = self.free.borrow_mut();
-        let thing = free.pop();
-        self.unused.set(self.unused.get().min(free.len()));
-        thing
+        let thing = free.pop()?;
+        if free.len() < self.unused.get() {
+            self.unused.set(free.len());
+        }
+        Some(thing)
     }
 
     /// Puts one back; one too many is dropped.

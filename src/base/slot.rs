@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 /// Runs the futures of one maker function, one at a time, in one allocation.
 pub struct Slot<A, O> {
     place: Pin<Box<dyn Restart<A, O>>>,
-    running: bool,
 }
 
 impl<A: 'static, O: 'static> Slot<A, O> {
@@ -21,38 +20,24 @@ impl<A: 'static, O: 'static> Slot<A, O> {
         M: Fn(A) -> F + 'static,
         F: Future<Output = O> + 'static,
     {
-        Self { place: Box::pin(Place { make, future: None }), running: false }
+        Self { place: Box::pin(Place { make, future: None }) }
     }
 
     /// Starts the next future. The one before must have ended.
     #[inline]
     pub fn start(&mut self, argument: A) {
-        debug_assert!(!self.running, "a slot runs one future at a time");
         self.place.as_mut().start(argument);
-        self.running = true;
-    }
-
-    /// Whether a started future has not ended yet.
-    #[inline]
-    pub fn is_running(&self) -> bool {
-        self.running
     }
 
     /// Polls the running future; pending when none was started.
     #[inline]
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<O> {
-        if !self.running {
-            return Poll::Pending;
-        }
-        let outcome = self.place.as_mut().poll(cx);
-        self.running = outcome.is_pending();
-        outcome
+        self.place.as_mut().poll(cx)
     }
 
     /// Drops the running future, if any. Never for a future whose IO must be finished.
     pub fn abandon(&mut self) {
         self.place.as_mut().abandon();
-        self.running = false;
     }
 }
 
@@ -73,6 +58,7 @@ pin_project_lite::pin_project! {
 impl<A, O, M: Fn(A) -> F, F: Future<Output = O>> Restart<A, O> for Place<M, F> {
     fn start(self: Pin<&mut Self>, argument: A) {
         let mut this = self.project();
+        debug_assert!(this.future.is_none(), "a slot runs one future at a time");
         let future = (this.make)(argument);
         this.future.set(Some(future));
     }
@@ -106,6 +92,6 @@ mod tests {
         assert_eq!(slot.poll(&mut cx), Poll::Ready(2));
         slot.start(2);
         assert_eq!(slot.poll(&mut cx), Poll::Ready(3));
-        assert!(!slot.is_running());
+        assert_eq!(slot.poll(&mut cx), Poll::Pending, "it has ended");
     }
 }

@@ -25,14 +25,19 @@ impl Timestamp {
     /// `duration` later; saturates at [`Self::NEVER`].
     #[inline]
     pub fn plus(self, duration: Duration) -> Self {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        Self(self.0.saturating_add(nanos))
+        Self(self.0.saturating_add(nanos(duration)))
     }
 
     /// Time passed since `earlier`; zero when `earlier` is later.
     #[inline]
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.nanos_since(earlier))
+    }
+
+    /// The same in nanoseconds, for what every exchange asks: to make a duration is a division.
+    #[inline]
+    pub const fn nanos_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
     }
 }
 
@@ -56,7 +61,13 @@ impl UnixTime {
     /// `duration` later; saturates at the end of time.
     #[inline]
     pub fn plus(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+        self.plus_nanos(nanos(duration))
+    }
+
+    /// So many nanoseconds later; saturates at the end of time.
+    #[inline]
+    pub const fn plus_nanos(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
     }
 
     /// Whole seconds since the epoch.
@@ -64,6 +75,12 @@ impl UnixTime {
     pub const fn as_seconds(self) -> u64 {
         self.0 / 1_000_000_000
     }
+}
+
+/// The nanoseconds of a duration, as many as fit.
+#[inline]
+const fn nanos(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos() as u64)
 }
 
 #[cfg(test)]

@@ -112,13 +112,13 @@ fn text(answer: &Explained, snapshot: &Snapshot) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(out, "request   host {}, path {}", or_none(&answer.host), or_none(&answer.path));
-    match (&answer.matched, &answer.refused) {
+    match (&answer.matched, &answer.local_reply) {
         (Some(matched), _) => {
             let _ = writeln!(out, "route     {}", matched.route);
             action(&matched.action, snapshot, &mut out);
         }
-        (None, Some((status, word))) => {
-            let _ = writeln!(out, "answer    {status} by the gateway: {word}");
+        (None, Some(reply)) => {
+            let _ = writeln!(out, "answer    {} by the gateway: {}", reply.status, reply.reason);
         }
         (None, None) => {}
     }

@@ -58,19 +58,20 @@ enum Format {
     Json,
 }
 
-/// Does what the command line of this process says.
-pub fn main() -> ExitCode {
+/// Does what the command line of this process says. `give_back` has the allocator return what the calling thread has
+/// freed to the system.
+pub fn main(give_back: fn()) -> ExitCode {
     match Arguments::parse().command {
-        Some(command) => command.execute(),
-        None => without_command(),
+        Some(command) => command.execute(give_back),
+        None => without_command(give_back),
     }
 }
 
 impl Command {
-    fn execute(self) -> ExitCode {
+    fn execute(self, #[cfg_attr(not(feature = "control"), expect(unused))] give_back: fn()) -> ExitCode {
         match self {
             #[cfg(feature = "control")]
-            Self::Run(run) => run.execute(),
+            Self::Run(run) => run.execute(give_back),
             Self::Check(check) => check.execute(),
             Self::Explain(explain) => explain.execute(),
             Self::Schema(schema) => schema.execute(),
@@ -85,12 +86,12 @@ impl Command {
 }
 
 #[cfg(feature = "control")]
-fn without_command() -> ExitCode {
-    run::Run::default().execute()
+fn without_command(give_back: fn()) -> ExitCode {
+    run::Run::default().execute(give_back)
 }
 
 #[cfg(not(feature = "control"))]
-fn without_command() -> ExitCode {
+fn without_command(_give_back: fn()) -> ExitCode {
     complain("this build has no `run`: see `tidegate --help`");
     ExitCode::from(MISUSE)
 }

@@ -44,8 +44,8 @@ enum DriverArgument {
 }
 
 impl Run {
-    pub fn execute(self) -> ExitCode {
-        match self.live() {
+    pub fn execute(self, give_back: fn()) -> ExitCode {
+        match self.live(give_back) {
             Ok(End::Drained) => ExitCode::SUCCESS,
             Ok(End::AtOnce) => ExitCode::from(FINDINGS),
             Err(problem) => {
@@ -55,7 +55,9 @@ impl Run {
         }
     }
 
-    fn live(self) -> Result<End, String> {
+    fn live(self, give_back: fn()) -> Result<End, String> {
+        // A kernel without huge pages has none to avoid.
+        let _ = runtime::avoid_huge_pages();
         let quickstart = self.config.is_none();
         let demo = if quickstart { Some(control::demo::bind().map_err(text)?) } else { None };
         let environment = environment(demo.as_ref()).map_err(text)?;
@@ -69,7 +71,8 @@ impl Run {
         let empty = Arc::new(empty_snapshot());
         let (outboxes, collectors) = (0..cpus.len()).map(|number| outbox(registry.shard(number))).unzip();
         let metrics = (0..cpus.len()).map(|number| registry.worker(number)).collect();
-        let data = runtime::Fleet { driver: verdict.driver, cpus, sockets: Arc::clone(&sockets), metrics };
+        let sockets_of_all = Arc::clone(&sockets);
+        let data = runtime::Fleet { driver: verdict.driver, cpus, sockets: sockets_of_all, metrics, give_back };
         let workers = start_shards(&data, outboxes, &registry, &empty).map_err(text)?;
         // Not everybody may: then the kernel shares the CPUs evenly.
         let _ = runtime::yield_to_shards();

@@ -86,7 +86,7 @@ shorthand_type!(AccessLog, { "enum": ["stdout", "stderr", "off"] });
 
 impl Check for AccessLog {
     fn check(&self, report: &mut Report<'_>) {
-        if self.fields.as_ref().is_some_and(Vec::is_empty) {
+        if self.fields.as_ref().is_some_and(Vec::is_empty) && report.lacks(&["fields"]) {
             let hint = "name the fields, remove the key, or write `access_log: off`";
             report.error("empty-key", report.span, "fields", "a log line without fields", hint);
         }

@@ -72,6 +72,7 @@ impl Check for Admin {
         if let Switched::On(bind) = &self.bind.value
             && !bind.is_local()
             && self.token.is_none()
+            && report.lacks(&["token"])
         {
             let span = if self.bind.span.line == 0 { report.span } else { self.bind.span };
             let hint = "add `token: \"${ADMIN_TOKEN}\"`, or bind a loopback address or `unix:/path`";

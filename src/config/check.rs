@@ -4,6 +4,7 @@
 
 use super::finding::{Finding, Span, join};
 use super::interpolate::World;
+use super::suggest::nearest;
 
 /// An object that knows its own rules.
 pub(super) trait Check {
@@ -30,6 +31,13 @@ impl<'f> Report<'f> {
     /// The same report for a part of the object.
     pub fn below(&mut self, key: &str) -> Report<'_> {
         Report { path: join(&self.path, key), span: self.span, findings: self.findings }
+    }
+
+    /// Whether these keys are absent because nobody wrote them, and not because what was written was set aside.
+    pub fn lacks(&self, keys: &[&'static str]) -> bool {
+        let below = |finding: &Finding| finding.path.strip_prefix(&self.path)?.strip_prefix('.').map(str::to_owned);
+        let first = |path: &str| path.split(['.', '[']).next().and_then(|key| nearest(key, keys.iter().copied()));
+        !self.findings.iter().filter_map(below).any(|path| first(&path).is_some())
     }
 
     pub fn error(

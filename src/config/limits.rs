@@ -6,6 +6,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::spanned::Spanned;
 use super::value::{Bounded, Count, Period, Rate, Size, Switched};
 
 /// A head must fit 16-bit offsets.
@@ -32,12 +33,12 @@ pub struct GatewayLimits {
     /// Bytes of a request head or response head, first line included. More in a request is answered with 431. At most
     /// 65535B. Default: `32KiB`.
     pub head: Option<HeadSize>,
-    /// Bytes of one header field, name and value. More is answered with 431. Default: `16KiB`.
-    pub field: Option<HeadSize>,
+    /// Bytes of one header field, name and value; never more than `head`. More is answered with 431. Default: `16KiB`.
+    pub field: Option<Spanned<HeadSize>>,
     /// Header fields in a head. More are answered with 431. Default: `100`.
     pub fields: Option<Fields>,
-    /// Bytes of the request target. More is answered with 414. Default: `16KiB`.
-    pub target: Option<HeadSize>,
+    /// Bytes of the request target; never more than `head`. More is answered with 414. Default: `16KiB`.
+    pub target: Option<Spanned<HeadSize>>,
     /// Bytes of a request body. More is answered with 413. Default: `100MiB`.
     pub body: Option<Bounded<BodySize>>,
     /// The slowest a request body may arrive. Slower is answered with 408. Default: `1KiB/s`.
@@ -61,11 +62,11 @@ pub struct ListenerLimits {
     /// Bytes of a request head. At most 65535B. Default: the gateway's.
     pub head: Option<HeadSize>,
     /// Bytes of one header field, name and value. Default: the gateway's.
-    pub field: Option<HeadSize>,
+    pub field: Option<Spanned<HeadSize>>,
     /// Header fields in a head. Default: the gateway's.
     pub fields: Option<Fields>,
     /// Bytes of the request target. Default: the gateway's.
-    pub target: Option<HeadSize>,
+    pub target: Option<Spanned<HeadSize>>,
     /// Bytes of a request body. Default: the gateway's.
     pub body: Option<Bounded<BodySize>>,
     /// The slowest a request body may arrive. Default: the gateway's.
@@ -134,11 +135,16 @@ impl Limits {
     /// What holds on a listener before a route is known.
     pub fn on_listener(gateway: &GatewayLimits, listener: &ListenerLimits) -> Self {
         let default = Self::default();
+        let head = listener.head.or(gateway.head).unwrap_or(default.head);
+        // What is inherited is cut to the head that it is a part of.
+        let part = |own: &Option<Spanned<HeadSize>>, inherited: &Option<Spanned<HeadSize>>, default: HeadSize| {
+            own.as_ref().or(inherited.as_ref()).map_or(default, |written| written.value).min(head)
+        };
         Self {
-            head: listener.head.or(gateway.head).unwrap_or(default.head),
-            field: listener.field.or(gateway.field).unwrap_or(default.field),
+            head,
+            field: part(&listener.field, &gateway.field, default.field),
             fields: listener.fields.or(gateway.fields).unwrap_or(default.fields),
-            target: listener.target.or(gateway.target).unwrap_or(default.target),
+            target: part(&listener.target, &gateway.target, default.target),
             body: listener.body.or(gateway.body).unwrap_or(default.body),
             body_rate: listener.body_rate.or(gateway.body_rate).unwrap_or(default.body_rate),
             body_rate_after: listener.body_rate_after.or(gateway.body_rate_after).unwrap_or(default.body_rate_after),
@@ -182,6 +188,16 @@ mod tests {
         assert_eq!(on_listener.on_route(&RouteLimits::default()).body, body(2).unwrap());
         let route = RouteLimits { body: Some(Bounded::Unlimited), ..RouteLimits::default() };
         assert_eq!(on_listener.on_route(&route).body, Bounded::Unlimited);
+    }
+
+    #[test]
+    fn an_inherited_part_of_the_head_is_cut_to_the_head() {
+        let written = |bytes| Some(Spanned::unwritten(Size::from_bytes(bytes)));
+        let gateway = GatewayLimits { field: written(20_000), ..GatewayLimits::default() };
+        let listener = ListenerLimits { head: Some(Size::from_bytes(8192)), ..ListenerLimits::default() };
+        let limits = Limits::on_listener(&gateway, &listener);
+        assert_eq!((limits.field.bytes(), limits.target.bytes()), (8192, 8192));
+        assert_eq!(Limits::on_listener(&gateway, &ListenerLimits::default()).field.bytes(), 20_000);
     }
 
     #[test]

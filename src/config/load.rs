@@ -37,13 +37,21 @@ pub struct Object<T> {
     pub span: Span,
     /// None if a finding forbids to use it.
     pub value: Option<T>,
+    /// What could be read of an object without a value: for further findings, and for nothing else.
+    pub remnant: Option<Box<T>>,
     pub findings: Vec<Finding>,
 }
 
 impl<T: Default> Default for Object<T> {
     fn default() -> Self {
-        let value = Some(T::default());
-        Self { name: String::new(), path: String::new(), span: Span::default(), value, findings: Vec::new() }
+        Self {
+            name: String::new(),
+            path: String::new(),
+            span: Span::default(),
+            value: Some(T::default()),
+            remnant: None,
+            findings: Vec::new(),
+        }
     }
 }
 
@@ -55,8 +63,15 @@ impl<T> Object<T> {
         Finding::error(code, span, path, problem)
     }
 
+    /// What there is to judge, usable or not.
+    pub fn judged(&self) -> Option<&T> {
+        self.value.as_ref().or(self.remnant.as_deref())
+    }
+
     fn refuse(&mut self, finding: Finding) {
-        self.value = None;
+        if let Some(value) = self.value.take() {
+            self.remnant = Some(Box::new(value));
+        }
         self.findings.push(finding);
     }
 }
@@ -73,6 +88,8 @@ pub struct Config {
     pub access_log: Object<AccessLog>,
     /// When it was read, by which certificates are judged.
     pub read_at: UnixTime,
+    /// Whether upstreams may stand where nothing could be read, so that a missing one is no finding.
+    pub upstreams_lost: bool,
 }
 
 /// What [`load`] found.
@@ -127,7 +144,7 @@ pub fn load(source: &Source, environment: &dyn Environment) -> Loaded {
     }
     let mut loaded = loader.loaded;
     loaded.files.extend(loader.world.files_read);
-    refuse_duplicate_names("route", &mut loaded.config.routes);
+    refuse_duplicate_names(&mut loaded.config.routes);
     loaded
 }
 
@@ -147,15 +164,20 @@ impl Loader<'_> {
             Err(reason) => {
                 let file = self.loaded.sources.add(text.name, String::new());
                 let finding = Finding::error("unreadable-file", Span::of_file(file), "", reason);
-                self.loaded.findings.push(finding.hint("check the path and its permissions"));
-                return;
+                return self.lost(finding.hint("check the path and its permissions"));
             }
         };
         let file = self.loaded.sources.add(text.name, content.clone());
         match parse(&content, file).as_mut() {
             Ok(folded) => self.document(folded, file),
-            Err(finding) => self.loaded.findings.push(finding.clone()),
+            Err(finding) => self.lost(finding.clone()),
         }
+    }
+
+    /// Nothing of this text can be read.
+    fn lost(&mut self, finding: Finding) {
+        self.loaded.config.upstreams_lost = true;
+        self.loaded.findings.push(finding);
     }
 
     fn document(&mut self, text: &mut Cow<'_, str>, file: FileId) {
@@ -167,21 +189,23 @@ impl Loader<'_> {
                 self.loaded.findings.push(finding.hint(format!("write one of: {}", TOP_LEVEL.join(", "))));
                 return;
             }
-            Err(finding) => return self.loaded.findings.push(finding),
+            Err(finding) => return self.lost(finding),
         };
         match &mut root.content {
             Content::Mapping(entries) => entries.iter_mut().for_each(|entry| self.top_level(entry)),
-            Content::Broken(refusal) => self.loaded.findings.push(refusal.finding("")),
+            Content::Broken(refusal) => self.lost(refusal.finding("")),
             _ => {
                 let finding = Finding::error("wrong-type", root.span, "", "expected a map at the top of the file");
-                self.loaded.findings.push(finding.hint(format!("write one of: {}", TOP_LEVEL.join(", "))));
+                self.lost(finding.hint(format!("write one of: {}", TOP_LEVEL.join(", "))));
             }
         }
     }
 
     fn top_level(&mut self, entry: &mut Entry<'_>) {
         let Entry { key, value } = entry;
+        let upstreams = nearest(&key.text, TOP_LEVEL) == Some("upstreams");
         if let Content::Broken(refusal) = &value.content {
+            self.loaded.config.upstreams_lost |= upstreams;
             return self.loaded.findings.push(refusal.finding(&key.text));
         }
         match &*key.text {
@@ -194,10 +218,14 @@ impl Loader<'_> {
             }
             "upstreams" => {
                 let upstreams = self.named(key, value);
+                self.loaded.config.upstreams_lost |= upstreams.is_empty();
                 self.loaded.config.upstreams.extend(upstreams);
             }
             "routes" => self.routes(key, value),
-            _ => self.loaded.findings.push(unknown_key(key)),
+            _ => {
+                self.loaded.config.upstreams_lost |= upstreams;
+                self.loaded.findings.push(unknown_key(key));
+            }
         }
     }
 
@@ -266,7 +294,10 @@ impl Loader<'_> {
             let span = item.span;
             // Paths count within a file, where the reader looks; names count through all files, to be unique.
             let name = written_name(item).unwrap_or_else(|| format!("routes[{}]", self.loaded.config.routes.len()));
-            let route = self.object(name, span, path, item);
+            let mut route = self.object(name, span, path, item);
+            if route.judged().is_none() {
+                route.remnant = only_its_target(item);
+            }
             self.loaded.config.routes.push(route);
         }
     }
@@ -280,15 +311,14 @@ impl Loader<'_> {
     ) -> Object<T> {
         let mut findings = Vec::new();
         self.world.settle(node, &path, &mut findings);
-        let mut value = typed::<T>(node, span, &path, &mut findings);
-        if let Some(typed) = &mut value {
+        let mut typed = typed::<T>(node, span, &path, &mut findings);
+        if let Some(typed) = &mut typed {
             typed.take_in(&mut self.world);
             typed.check(&mut Report::new(&path, span, &mut findings));
         }
-        if findings.iter().any(|finding| finding.severity == Severity::Error) {
-            value = None;
-        }
-        Object { name, path, span, value, findings }
+        let refused = findings.iter().any(|finding| finding.severity == Severity::Error);
+        let (value, remnant) = if refused { (None, typed.map(Box::new)) } else { (typed, None) };
+        Object { name, path, span, value, remnant, findings }
     }
 }
 
@@ -353,20 +383,32 @@ fn written_name(node: &Node<'_>) -> Option<String> {
     }
 }
 
-fn refuse_duplicate_names<T>(kind: &str, objects: &mut [Object<T>]) {
-    let mut first: HashMap<String, Span> = HashMap::with_capacity(objects.len());
-    for object in objects {
+/// A route of which nothing else could be read: its upstream can still be judged.
+fn only_its_target(node: &Node<'_>) -> Option<Box<Route>> {
+    let Content::Mapping(entries) = &node.content else {
+        return None;
+    };
+    let entry = entries.iter().find(|entry| entry.key.text == "to")?;
+    // What is wrong with it has been told.
+    let to = typed(&entry.value, entry.key.span, "", &mut Vec::new())?;
+    Some(Box::new(Route { to: Some(to), ..Route::default() }))
+}
+
+fn refuse_duplicate_names(routes: &mut [Object<Route>]) {
+    let mut first: HashMap<String, Span> = HashMap::with_capacity(routes.len());
+    for object in routes {
         // An unnamed route is called after its place, as nothing else can be.
         if object.name.contains('[') {
             continue;
         }
+        let span = object.judged().and_then(|route| route.name.as_ref()).map_or(object.span, |name| name.span);
         match first.get(&object.name) {
-            Some(span) => {
-                let finding =
-                    object.error("duplicate", object.span, "name", format!("two {kind}s are named `{}`", object.name));
-                object.refuse(finding.hint("give each its own name").related(*span, "first named here"));
+            Some(first) => {
+                let problem = format!("two routes are named `{}`", object.name);
+                let finding = object.error("duplicate", span, "name", problem);
+                object.refuse(finding.hint("give each its own name").related(*first, "first named here"));
             }
-            None => drop(first.insert(object.name.clone(), object.span)),
+            None => drop(first.insert(object.name.clone(), span)),
         }
     }
 }

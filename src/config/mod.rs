@@ -43,7 +43,7 @@ pub use gateway::{
     ClientAddress, Drain, Driver, Forwarded, ForwardedRead, ForwardedWrite, Gateway, RequestId, ServerField, Via,
     ViaName, Workers,
 };
-pub use limits::{GatewayLimits, HEAD_BYTES_MAX, Limits, ListenerLimits, RouteLimits};
+pub use limits::{GatewayLimits, HEAD_BYTES_MAX, HeadSize, Limits, ListenerLimits, RouteLimits};
 pub use listeners::{HalfClose, Listener};
 pub use load::{Config, Loaded, Object, load};
 pub use routes::{
@@ -53,7 +53,7 @@ pub use routes::{
 pub use schema::{reference, schema};
 pub use shape::{Entries, FieldName, FieldValue, Method, Name, OneOrMany, Protocol};
 pub use source::{EmptyEnvironment, Environment, ProcessEnvironment, Source};
-pub use spanned::{Spanned, Text};
+pub use spanned::{HIDDEN, Spanned, Text};
 pub use suggest::nearest;
 pub use timeouts::{
     AttemptTimeouts, GatewayTimeouts, ListenerTimeouts, RouteTimeouts, Timeout, Timeouts, UpstreamTimeouts,

@@ -18,7 +18,7 @@ use super::value::{Count, Literal, REFERENCE_PATTERN, literal, literal_type};
 const RESPOND_BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// Which requests, and what happens to them: exactly one of `to`, `redirect` and `respond`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
     /// Its name in logs, metrics and messages; state survives a reload by it. Default: its place, as `routes[3]`.
@@ -100,6 +100,14 @@ pub enum PathMatchFull {
     Regex(Text),
 }
 
+impl PathMatch {
+    /// Whether the text came from `${…}`.
+    pub fn is_secret(&self) -> bool {
+        let (Self::Pattern(text) | Self::Exact(text) | Self::Prefix(text) | Self::Regex(text)) = self;
+        text.secret
+    }
+}
+
 impl Shorthand for PathMatch {
     type Full = PathMatchFull;
     const EXPECTED: &'static str = "a path such as `\"/orders/{id}\"`, or a map with `exact`, `prefix` or `regex`";
@@ -142,6 +150,13 @@ pub enum ValueMatchFull {
     Regex(Text),
     /// Whether it is there at all, with any value.
     Present(bool),
+}
+
+impl ValueMatch {
+    /// Whether the value came from `${…}`.
+    pub fn is_secret(&self) -> bool {
+        matches!(self, Self::Exact(text) | Self::Regex(text) if text.secret)
+    }
 }
 
 impl Shorthand for ValueMatch {
@@ -381,7 +396,7 @@ impl Route {
         ];
         let mut written = actions.into_iter().flatten();
         match (written.next(), written.next()) {
-            (None, _) => {
+            (None, _) if report.lacks(&["to", "redirect", "respond"]) => {
                 let hint = "add `to: upstream`, `redirect:` or `respond:`";
                 report.error("missing-key", report.span, "", "the route does nothing", hint);
             }
@@ -389,7 +404,8 @@ impl Route {
                 let problem = format!("`{first}` and `{second}` exclude each other");
                 report.error("one-of", span, second, problem, "keep exactly one of `to`, `redirect` and `respond`");
             }
-            (Some(_), None) => self.check_forwarding(report),
+            (Some(_), None) if report.lacks(&["to"]) => self.check_forwarding(report),
+            _ => {}
         }
     }
 
@@ -480,7 +496,7 @@ impl Check for Redirect {
                 let hint = "write the whole target, or only the parts that differ";
                 report.error("one-of", to.span, "to", "`to` and the parts of the target exclude each other", hint);
             }
-            None if !parts => {
+            None if !parts && report.lacks(&["to", "scheme", "host", "port", "path"]) => {
                 let hint = "write `to`, or the parts that differ: `scheme`, `host`, `port`, `path`";
                 report.error("missing-key", report.span, "", "the redirect has no target", hint);
             }

@@ -13,7 +13,7 @@ use super::finding::{FileId, Span};
 /// The name by which [`Spanned`] asks the deserializer for the place of its value.
 pub(super) const SPANNED: &str = "$tidegate::Spanned";
 /// What stands in any output for a value that came from `${…}`.
-const HIDDEN: &str = "(hidden)";
+pub const HIDDEN: &str = "(hidden)";
 
 /// Text with its place.
 pub type Text = Spanned<String>;
@@ -44,6 +44,22 @@ impl<T> Spanned<T> {
     /// Another value at the same place.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Spanned<U> {
         Spanned { value: change(self.value), span: self.span, secret: self.secret }
+    }
+}
+
+impl Text {
+    /// The place of the character at byte `offset`, if the text stands in its file as it is: on one line, without escapes
+    /// and references. Else the place of the whole.
+    pub fn place_of(&self, offset: usize) -> Span {
+        let (span, length) = (self.span, self.value.chars().count());
+        let quotes = (span.end_column.saturating_sub(span.column) as usize).checked_sub(length);
+        let (Some(before), Some(quotes @ (0 | 2))) = (self.value.get(..offset), quotes) else { return span };
+        if self.secret || span.line != span.end_line {
+            return span;
+        }
+        let at = u32::try_from(before.chars().count() + quotes / 2).unwrap_or(u32::MAX);
+        let column = span.column.saturating_add(at);
+        Span { column, end_column: column.saturating_add(1), ..span }
     }
 }
 
@@ -122,6 +138,35 @@ impl<T: JsonSchema> JsonSchema for Spanned<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn text(value: &str, column: u32, end_column: u32) -> Text {
+        let span = Span { line: 3, end_line: 3, column, end_column, ..Span::default() };
+        Spanned { value: value.to_owned(), span, secret: false }
+    }
+
+    #[test]
+    fn a_place_within_a_text_counts_its_characters_and_its_quote() {
+        let columns = |text: &Text, offset| {
+            let place = text.place_of(offset);
+            (place.column, place.end_column)
+        };
+        assert_eq!(columns(&text("/a/b", 10, 14), 2), (12, 13));
+        assert_eq!(columns(&text("/ä/b", 10, 16), 3), (13, 14));
+        assert_eq!(columns(&text("/a", 10, 14), 2), (13, 14));
+    }
+
+    #[test]
+    fn the_place_within_a_text_that_is_written_otherwise_is_that_of_the_whole() {
+        let escaped = text("/a/b", 10, 19);
+        assert_eq!(escaped.place_of(2), escaped.span);
+        let mut folded = text("/a/b", 10, 14);
+        folded.span.end_line = 4;
+        assert_eq!(folded.place_of(2), folded.span);
+        let secret = Spanned { secret: true, ..text("/a/b", 10, 14) };
+        assert_eq!(secret.place_of(2), secret.span);
+        let text = text("/a", 10, 12);
+        assert_eq!(text.place_of(3), text.span);
+    }
 
     #[test]
     fn a_secret_value_is_never_shown() {

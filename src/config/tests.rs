@@ -160,6 +160,23 @@ fn every_shorthand_reads_as_its_full_form() {
     assert_eq!(upstream("\"a:1\""), upstream("[{ address: \"a:1\", weight: 1 }]"));
 }
 
+#[test]
+fn a_duplicate_name_is_told_where_it_stands() {
+    let text = "routes:\n  - { match: { path: /a }, name: r, to: x }\n  - { match: { path: /b }, name: r, to: x }\n";
+    assert_eq!(findings(text), ["3:34 duplicate routes[1].name"]);
+}
+
+#[test]
+fn what_is_absent_is_told_beside_what_is_wrong() {
+    assert_eq!(
+        findings("admin: { bind: \"0.0.0.0:9901\", hosts: x }\n"),
+        ["1:16 open-admin admin.bind", "1:39 wrong-type admin.hosts"]
+    );
+    assert_eq!(findings("admin: { bind: \"0.0.0.0:9901\", tokn: x }\n"), ["1:32 unknown-key admin.tokn"]);
+    assert_eq!(findings(&route("name: 5")), ["2:5 missing-key routes[0]", "3:11 wrong-type routes[0].name"]);
+    assert_eq!(findings(&route("redirct: /b")), ["3:5 unknown-key routes[0].redirct"]);
+}
+
 const TEN_MISTAKES: &str = r#"listeners:
   public: { bind: "0.0.0.0" }
   other: { bind: "0.0.0.0:81", limts: { head: 16KiB } }

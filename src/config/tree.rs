@@ -285,7 +285,9 @@ impl<'s> Builder<'s> {
     fn syntax(&self, error: &granit_parser::ScanError) -> Finding {
         let at = granit_parser::Span::empty(*error.marker());
         let finding = Finding::error("yaml-syntax", self.span(&at), "", format!("this is not YAML: {}", error.info()));
-        finding.hint("check indentation, quotes and brackets at and before this place")
+        finding.hint(
+            "check indentation and brackets at and before this place; text with `{`, `[`, `: ` or ` #` needs quotes",
+        )
     }
 }
 

@@ -20,7 +20,8 @@ use super::tree::{Content, Entry, Key, Node, Scalar};
 /// Mistakes told per object; the rest appears when these are mended.
 pub(super) const OBJECT_FINDINGS_MAX: usize = 100;
 
-/// A value of type `T` from `node`. `None` comes with at least one finding, perhaps one that is already in `findings`.
+/// A value of type `T` from `node`, without the parts that are wrong: it is whole if there are no `findings`. `None` comes
+/// with at least one of these, perhaps one that was there already.
 pub(super) fn typed<T: de::DeserializeOwned>(
     node: &Node<'_>,
     key: Span,
@@ -30,7 +31,7 @@ pub(super) fn typed<T: de::DeserializeOwned>(
     let mut aside = Vec::new();
     while findings.len() < OBJECT_FINDINGS_MAX {
         let mut failure = match T::deserialize(At { node, aside: &aside }) {
-            Ok(value) => return findings.is_empty().then_some(value),
+            Ok(value) => return Some(value),
             Err(failure) => *failure.0,
         };
         let place = failure.place.take().unwrap_or(Place { id: node.id, span: node.span, secret: false });

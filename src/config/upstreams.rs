@@ -61,7 +61,7 @@ impl Check for Upstream {
             tls.check(&mut report.below("tls"));
             self.check_nameless(tls, report);
         }
-        if self.dns.refresh_min > self.dns.refresh_max {
+        if self.dns.refresh_min > self.dns.refresh_max && report.lacks(&["dns"]) {
             let hint = "`refresh_min` must not be longer than `refresh_max`";
             report.error("bad-value", report.span, "dns", "the least is more than the most", hint);
         }

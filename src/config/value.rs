@@ -106,6 +106,12 @@ impl<const MIN: u64, const MAX: u64> Size<MIN, MAX> {
     }
 }
 
+impl<const MIN: u64, const MAX: u64> fmt::Display for Size<MIN, MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&show_bytes(self.0))
+    }
+}
+
 const SIZE_UNITS: [(&str, u64); 9] = [
     ("B", 1),
     ("KiB", 1 << 10),
@@ -217,7 +223,10 @@ impl<T: Literal> Literal for Bounded<T> {
     const EXPECTED: &'static str = T::EXPECTED;
 
     fn of_text(text: &str) -> Result<Self, String> {
-        if text == "unlimited" { Ok(Self::Unlimited) } else { T::of_text(text).map(Self::AtMost) }
+        match text {
+            "unlimited" => Ok(Self::Unlimited),
+            _ => T::of_text(text).map(Self::AtMost).map_err(|error| error + ", or `unlimited`"),
+        }
     }
 
     fn of_number(number: u64) -> Result<Self, String> {
@@ -236,7 +245,10 @@ impl<T: Literal> Literal for Switched<T> {
     const EXPECTED: &'static str = T::EXPECTED;
 
     fn of_text(text: &str) -> Result<Self, String> {
-        if text == "off" { Ok(Self::Off) } else { T::of_text(text).map(Self::On) }
+        match text {
+            "off" => Ok(Self::Off),
+            _ => T::of_text(text).map(Self::On).map_err(|error| error + ", or `off`"),
+        }
     }
 
     fn of_number(number: u64) -> Result<Self, String> {

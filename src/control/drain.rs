@@ -12,7 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::shared::{Phase, Shared};
-use super::systemd;
+use super::{systemd, tell};
 use crate::proxy::command::{Command, ShardHandle};
 
 /// How much longer than their deadline the shards have to say that they are done.
@@ -42,11 +42,11 @@ impl DrainSwitch {
         let snapshot = shared.current();
         let (delay, deadline) = (snapshot.gateway.drain_delay, snapshot.gateway.drain_deadline);
         drop(snapshot);
-        eprintln!("tidegate: draining: listeners close after {delay:?}, open exchanges have {deadline:?}");
+        tell(&format!("tidegate: draining: listeners close after {delay:?}, open exchanges have {deadline:?}"));
         sleep(delay).await;
         let unfinished = drain(&shared.fleet.shards, deadline).await;
         if unfinished > 0 {
-            eprintln!("tidegate: {unfinished} shards had not finished in time");
+            tell(&format!("tidegate: {unfinished} shards had not finished in time"));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -12,7 +13,7 @@ use super::log_writer::{LogWriter, Sink};
 use super::outcome::Trigger;
 use super::reload::{ReloadParts, Reloader, Reloads};
 use super::shared::{Phase, Shared};
-use super::{Parts, Started, demo, status, systemd};
+use super::{Parts, Started, demo, status, systemd, tell};
 use crate::config::{LogTarget, Switched};
 
 /// The process could not begin its work.
@@ -33,6 +34,16 @@ pub enum End {
     Drained,
     /// Told a second time.
     AtOnce,
+}
+
+impl End {
+    /// How long the access log may take to be written to its end.
+    fn patience(self) -> Duration {
+        match self {
+            Self::Drained => Duration::from_secs(2),
+            Self::AtOnce => Duration::from_millis(100),
+        }
+    }
 }
 
 /// Runs the control side until the process is to end. The shards are still there afterwards: exit, do not return.
@@ -85,7 +96,9 @@ async fn live(parts: Parts) -> Result<End, StartError> {
     systemd::ready();
     report(&shared, parts.started);
     let end = signals.until_end(&shared, &reloads, &drain, &log).await;
-    log.finish();
+    if !log.finish(end.patience()) {
+        tell("tidegate: the end of the access log could not be written: nobody takes it");
+    }
     let _ = remove_socket_file(socket_file);
     Ok(end)
 }

@@ -9,7 +9,6 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::config::{AccessLog, LogTarget};
@@ -21,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const LOOK_BUSY: Duration = Duration::from_millis(10);
 /// A look that found more than this from one shard, on average, was late.
 const BUSY_BYTES: usize = CHUNK_BYTES * CHUNKS_MAX / 4;
-/// Tries to write what is left at the end; a pipe that nobody reads must not hold the process.
+/// Tries to write what is left at the end, where each fails at once.
 const FINAL_TRIES_MAX: usize = 100;
 /// The log may hold what is not for everybody.
 const FILE_MODE: u32 = 0o640;
@@ -75,16 +74,21 @@ enum Order {
 /// The control side's end of the thread.
 pub(super) struct LogWriter {
     orders: Sender<Order>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Disconnected when the thread has ended.
+    ended: Mutex<Receiver<()>>,
 }
 
 impl LogWriter {
     /// Starts the thread.
     pub fn start(collectors: Vec<Collector>, sink: Sink, registry: Arc<Registry>) -> io::Result<Self> {
         let (orders, told) = channel();
+        let (end, ended) = channel();
         let writer = Writer { collectors, sink, registry, failing: false };
-        let thread = std::thread::Builder::new().name("access-log".into()).spawn(move || writer.run(&told))?;
-        Ok(Self { orders, thread: Mutex::new(Some(thread)) })
+        std::thread::Builder::new().name("access-log".into()).spawn(move || {
+            writer.run(&told);
+            drop(end);
+        })?;
+        Ok(Self { orders, ended: Mutex::new(ended) })
     }
 
     /// Opens the file anew, after its rotation.
@@ -98,13 +102,12 @@ impl LogWriter {
         let _ = self.orders.send(Order::Replace(sink));
     }
 
-    /// Writes what has been handed over so far and ends.
-    pub fn finish(&self) {
+    /// Writes what has been handed over so far and ends; whether it has, before `time` was over. A pipe that nobody reads
+    /// holds the thread for ever, but not the process.
+    pub fn finish(&self, time: Duration) -> bool {
         let _ = self.orders.send(Order::Finish);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            let _ = thread.join();
-        }
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(ended.recv_timeout(time), Err(RecvTimeoutError::Disconnected))
     }
 }
 
@@ -156,8 +159,9 @@ impl Writer {
     }
 
     fn reopen(&mut self) {
+        self.look();
         match Sink::open(&self.sink.target) {
-            Ok(sink) => self.replace(sink),
+            Ok(sink) => self.sink = sink,
             Err(error) => eprintln!("tidegate: the access log cannot be reopened: {error}; the old file is kept"),
         }
     }
@@ -189,6 +193,9 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
 
+    /// Longer than the end takes on a busy machine.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     fn start(path: &Path) -> (LogWriter, Outbox) {
         let registry = Arc::new(Registry::new(1, Bounds::default()));
         let (outbox, collector) = outbox(registry.shard(0));
@@ -212,7 +219,7 @@ mod tests {
         let path = folder.path().join("log");
         let (writer, mut outbox) = start(&path);
         write(&mut outbox);
-        writer.finish();
+        assert!(writer.finish(PATIENCE));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"status\":200}\n");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o007, 0);
     }
@@ -230,7 +237,7 @@ mod tests {
             std::thread::yield_now();
         }
         write(&mut outbox);
-        writer.finish();
+        assert!(writer.finish(PATIENCE));
         for path in [&path, &rotated] {
             assert_eq!(std::fs::read_to_string(path).unwrap(), "{\"status\":200}\n");
         }
@@ -243,9 +250,25 @@ mod tests {
         let (writer, mut outbox) = start(&path);
         write(&mut outbox);
         writer.replace(Sink::open(&file(&other)).unwrap());
-        writer.finish();
+        assert!(writer.finish(PATIENCE));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"status\":200}\n");
         assert_eq!(std::fs::read_to_string(&other).unwrap(), "");
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_does_not_hold_the_end() {
+        let (_reader, pipe) = io::pipe().unwrap();
+        let registry = Arc::new(Registry::new(1, Bounds::default()));
+        let (mut outbox, collector) = outbox(registry.shard(0));
+        let format = LineFormat::compile(&["status"]).unwrap();
+        // More than a pipe takes.
+        for _ in 0..6_000 {
+            outbox.write(&format, &Record { status: 200, ..Record::default() }, Default::default());
+        }
+        outbox.flush();
+        let sink = Sink { target: LogTarget::Stdout, file: Some(File::from(std::os::fd::OwnedFd::from(pipe))) };
+        let writer = LogWriter::start(vec![collector], sink, registry).unwrap();
+        assert!(!writer.finish(Duration::from_millis(200)));
     }
 
     #[test]

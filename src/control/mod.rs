@@ -23,6 +23,8 @@ pub mod systemd;
 mod watch;
 
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use crate::base::{Address, Timestamp, UnixTime};
 use crate::config::{Environment, Loaded, Source};
@@ -91,4 +93,20 @@ pub struct Started<'a> {
     pub listeners: Vec<(String, Vec<Address>)>,
     /// Where the admin API is, if it is on.
     pub admin: Option<String>,
+}
+
+/// How long the end waits for its own words.
+const TELL_MAX: Duration = Duration::from_millis(200);
+
+/// Tells the operator that, and how, the process ends. Whoever takes nothing from the pipe does not hold it.
+fn tell(text: &str) {
+    let (done, told) = channel::<()>();
+    let text = text.to_owned();
+    let teller = std::thread::Builder::new().spawn(move || {
+        eprintln!("{text}");
+        drop(done);
+    });
+    if teller.is_ok() {
+        let _ = told.recv_timeout(TELL_MAX);
+    }
 }

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::Span;
 use super::target::Canonical;
+use super::window::every_pair;
 
 /// A longer authority is refused: DNS names end at 253 octets (RFC 1035, section 2.3.4), and a port follows.
 pub const AUTHORITY_BYTES_MAX: usize = 255;
@@ -67,6 +68,13 @@ impl Authority {
     /// appended to `written` in its canonical form.
     #[inline]
     pub fn parse(value: &[u8], default_port: u16, written: &mut Vec<u8>) -> Result<Self, AuthorityError> {
+        if is_plain(value) {
+            return Ok(Self { host: Canonical::Received(Span::new(0, value.len())), port: None });
+        }
+        Self::parse_any(value, default_port, written)
+    }
+
+    fn parse_any(value: &[u8], default_port: u16, written: &mut Vec<u8>) -> Result<Self, AuthorityError> {
         if value.len() > AUTHORITY_BYTES_MAX {
             return Err(AuthorityError::TooLong);
         }
@@ -86,6 +94,23 @@ impl Authority {
             out.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
         }
     }
+}
+
+/// Whether a value is a canonical name at first sight, as most are: it ends in a lower-case letter, so that it is no
+/// address and has no port, is not too long for a single label, and has only [`Octet::Plain`] octets and dots between
+/// them. Others may still be canonical.
+#[inline]
+fn is_plain(value: &[u8]) -> bool {
+    let fits = |octet: u8, next: u8| {
+        let plain = (octet.wrapping_sub(b'a') < 26)
+            | (octet.wrapping_sub(b'0') < 10)
+            | (octet == b'-')
+            | (octet == b'.')
+            | (octet == b'_');
+        plain & !((octet == b'.') & (next == b'.'))
+    };
+    let ends = matches!((value.first(), value.last()), (Some(first), Some(b'a'..=b'z')) if *first != b'.');
+    ends && value.len() <= LABEL_BYTES_MAX && every_pair(value, b'a', fits)
 }
 
 /// What an octet means in a name.
@@ -241,6 +266,15 @@ mod tests {
         let authority = Authority::parse(value.as_bytes(), 80, &mut written)?;
         let host = String::from_utf8(authority.host.of(value.as_bytes(), &written).to_vec()).unwrap();
         Ok((host, authority.port, matches!(authority.host, Canonical::Received(_))))
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_plain_at_first_sight_is_so_the_long_way(value in "[a-c0-9._:-]{0,40}[a-z]?") {
+            let (mut written, mut long) = (Vec::new(), Vec::new());
+            let authority = Authority::parse(value.as_bytes(), 80, &mut written);
+            prop_assert_eq!(authority, Authority::parse_any(value.as_bytes(), 80, &mut long));
+        }
     }
 
     fn uncopied(host: &str, port: Option<u16>) -> Result<(String, Option<u16>, bool), AuthorityError> {

@@ -15,6 +15,7 @@ pub mod target;
 pub mod trace_context;
 pub mod via;
 pub mod websocket;
+mod window;
 
 pub use message::{Body, RequestHead, ResponseHead, Span, Version};
 pub use method::Method;

@@ -3,7 +3,9 @@
 //! Routing, authorisation, cache key, logs and the forwarded request all use the canonical form, so that no rule is
 //! evaluated on one spelling while the upstream acts on another. Nothing is ever decoded twice. Knows no routes.
 
+use super::window::{every, every_pair};
 use super::{Method, Span};
+use crate::base::word::position;
 
 /// The four forms of a request target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +151,12 @@ impl Target {
         }
     }
 
+    /// Whether the target as received is the origin-form to send.
+    #[inline]
+    pub fn is_canonical(&self) -> bool {
+        self.form == Form::Origin && matches!(self.path, Canonical::Received(_))
+    }
+
     /// Appends the path and, where there is one, `?` and the query: the origin-form to send.
     pub fn append_origin_form(&self, received: &[u8], written: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(self.path.of(received, written));
@@ -210,10 +218,8 @@ fn scheme(target: &[u8]) -> Result<(Scheme, usize), TargetError> {
 /// The target whose path begins at `start`; no path at all means the root (RFC 9110, section 4.2.3).
 #[inline]
 fn with_path(target: &[u8], start: usize, written: &mut Vec<u8>) -> Result<Target, TargetError> {
-    let (end, query) = match memchr::memchr(b'?', &target[start..]) {
-        Some(length) => (start + length, Some(Span::new(start + length + 1, target.len()))),
-        None => (target.len(), None),
-    };
+    let end = position(target, start, b'?');
+    let query = (end < target.len()).then(|| Span::new(end + 1, target.len()));
     if let Some(query) = query {
         check_query(query.of(target))?;
     }
@@ -225,59 +231,24 @@ fn with_path(target: &[u8], start: usize, written: &mut Vec<u8>) -> Result<Targe
     Ok(Target { form: Form::Origin, scheme: None, authority: None, path, query, encoded_slash })
 }
 
-/// Octets looked at together: the width of a vector register that every x86-64 and AArch64 has. The comparisons of a
-/// window are free of branches, so that the compiler makes them vector instructions.
-const WINDOW_BYTES: usize = 16;
-type Window = [u8; WINDOW_BYTES];
-
 /// No octet of the query may end the request line early or be read differently by the next hop.
 #[inline]
 fn check_query(query: &[u8]) -> Result<(), TargetError> {
-    let bad = |octet: u8| (octet.wrapping_sub(b'!') > b'~' - b'!') | (octet == b'#');
-    let any_bad = |window: &Window| window.iter().fold(false, |any, &octet| any | bad(octet));
-    let refused = match (query.as_chunks::<WINDOW_BYTES>().0, query.last_chunk::<WINDOW_BYTES>()) {
-        (windows, Some(last)) => windows.iter().any(any_bad) || any_bad(last),
-        (_, None) => query.iter().any(|&octet| bad(octet)),
-    };
-    match refused {
-        false => Ok(()),
-        true if query.contains(&b'#') => Err(TargetError::Fragment),
-        true => Err(TargetError::Octet),
-    }
+    let fits = |octet: u8| (octet.wrapping_sub(b'!') <= b'~' - b'!') & (octet != b'#');
+    if every(query, fits) { Ok(()) } else { Err(refused(query)) }
 }
 
-/// Whether a path is canonical at first sight, as nearly every path is: only [`is_common`] octets, no `//`, and no
-/// segment that begins with a dot. Others may still turn out canonical, the long way.
+#[cold]
+fn refused(query: &[u8]) -> TargetError {
+    if query.contains(&b'#') { TargetError::Fragment } else { TargetError::Octet }
+}
+
+/// Whether a path is canonical at first sight, as nearly every path is: not empty, only [`is_common`] octets, no `//`,
+/// and no segment that begins with a dot. Others may still turn out canonical, the long way.
 #[inline]
 fn is_plain(path: &[u8]) -> bool {
-    let Some((last, firsts)) = path.split_last() else { return false };
-    let nexts = &path[1..];
-    let (Some(last_firsts), Some(last_nexts)) = (firsts.last_chunk(), nexts.last_chunk()) else {
-        return is_plain_when_short(path);
-    };
-    let mut windows = firsts.as_chunks().0.iter().zip(nexts.as_chunks().0);
-    // The last window overlaps the one before: looking twice is cheaper than looking at single octets.
-    is_common(*last)
-        && is_window_plain(last_firsts, last_nexts)
-        && windows.all(|(firsts, nexts)| is_window_plain(firsts, nexts))
-}
-
-/// A path of at most a window.
-#[inline]
-fn is_plain_when_short(path: &[u8]) -> bool {
-    let mut padded = [b'a'; WINDOW_BYTES + 1];
-    padded[..path.len()].copy_from_slice(path);
-    match (padded.first_chunk(), padded.last_chunk()) {
-        (Some(firsts), Some(nexts)) => is_window_plain(firsts, nexts),
-        _ => false,
-    }
-}
-
-/// Whether all octets are common and none makes `//` or `/.` with the next one.
-#[inline]
-fn is_window_plain(firsts: &Window, nexts: &Window) -> bool {
-    let pairs = firsts.iter().zip(nexts);
-    pairs.fold(true, |all, (&octet, &next)| all & is_common(octet) & !((octet == b'/') & (next | 1 == b'/')))
+    let fits = |octet: u8, next: u8| is_common(octet) & !((octet == b'/') & (next | 1 == b'/'));
+    !path.is_empty() && every_pair(path, b'a', fits)
 }
 
 /// Most octets that may stand in a path: all but `!`, `$`, `[` and `]` of the plain ones, for fewer comparisons.

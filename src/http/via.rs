@@ -9,35 +9,46 @@ pub const PSEUDONYM_BYTES_MAX: usize = 64;
 
 /// The name we write into Via instead of a host. Instances that share one are one hop to each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pseudonym(Box<str>);
+pub struct Pseudonym {
+    /// The line we write, for a message that was received in version 1.1.
+    line: Box<str>,
+}
+
+const LINE_START: &str = "via: 1.1 ";
+const LINE_END: &str = "\r\n";
+/// Where the digit of the minor version stands.
+const MINOR_AT: usize = LINE_START.len() - 2;
 
 impl Pseudonym {
     /// The name of a process without a configured one: `tidegate-` and 8 digits of `random`.
     pub fn of_random(random: u32) -> Self {
         let digits = hex::digits(u64::from(random));
         let digits = digits[8..].iter().map(|&digit| char::from(digit));
-        Self("tidegate-".chars().chain(digits).collect())
+        Self::of("tidegate-".chars().chain(digits))
     }
 
     /// A configured name; `None` unless it is a token of a sensible length.
     pub fn named(name: &str) -> Option<Self> {
-        (name.len() <= PSEUDONYM_BYTES_MAX && HeaderName::parse(name).is_some()).then(|| Self(name.into()))
+        (name.len() <= PSEUDONYM_BYTES_MAX && HeaderName::parse(name).is_some()).then(|| Self::of(name.chars()))
+    }
+
+    fn of(name: impl Iterator<Item = char>) -> Self {
+        Self { line: LINE_START.chars().chain(name).chain(LINE_END.chars()).collect() }
     }
 
     /// The name.
     pub fn text(&self) -> &str {
-        &self.0
+        &self.line[LINE_START.len()..self.line.len() - LINE_END.len()]
     }
 
-    /// Appends the value of our Via line, for a message that was received in `version`.
+    /// Appends our Via line, for a message that was received in `version`.
     #[inline]
-    pub fn append(&self, version: Version, out: &mut Vec<u8>) {
-        let version: &[u8] = match version {
-            Version::Http10 => b"1.0 ",
-            Version::Http11 => b"1.1 ",
-        };
-        out.extend_from_slice(version);
-        out.extend_from_slice(self.0.as_bytes());
+    pub fn append_line(&self, version: Version, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(self.line.as_bytes());
+        if version == Version::Http10 {
+            out[start + MINOR_AT] = b'0';
+        }
     }
 
     /// Checks the Via values of a request, which may name us `hops` times (RFC 9110, section 7.6.3: Via serves to
@@ -51,7 +62,7 @@ impl Pseudonym {
     /// would hide every member that a proxy appended behind it.
     fn count(&self, value: &[u8]) -> usize {
         let members = value.split(|&octet| octet == b',');
-        members.filter(|member| received_by(member).eq_ignore_ascii_case(self.0.as_bytes())).count()
+        members.filter(|member| received_by(member).eq_ignore_ascii_case(self.text().as_bytes())).count()
     }
 }
 
@@ -102,9 +113,9 @@ mod tests {
     fn the_version_written_is_the_one_received() {
         let mut out = Vec::new();
         let name = Pseudonym::named("edge").unwrap();
-        name.append(Version::Http10, &mut out);
-        name.append(Version::Http11, &mut out);
-        assert_eq!(out, b"1.0 edge1.1 edge");
+        name.append_line(Version::Http10, &mut out);
+        name.append_line(Version::Http11, &mut out);
+        assert_eq!(out, b"via: 1.0 edge\r\nvia: 1.1 edge\r\n");
     }
 
     #[test]

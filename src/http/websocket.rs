@@ -1,6 +1,8 @@
 //! The opening handshake of WebSocket (RFC 6455, section 4): what a request must hold, and what the answer must prove.
 //!
-//! The caller has seen `Upgrade: websocket` and `Connection: Upgrade` on a GET. Frames are no matter of this file.
+//! The caller has seen `Upgrade: websocket` and `Connection: Upgrade` on a GET. Frames are the matter of [`frames`].
+
+pub mod frames;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -2,14 +2,24 @@
 //!
 //! A format is compiled once into the constant pieces between the values, so that writing a line is copying.
 
-use super::line::{FRAME_BYTES_MAX, LINE_BYTES_MAX, Line};
+use super::line::{FRAME_BYTES_MAX, LINE_BYTES_MAX, Line, PIECE_BYTES_MAX, Piece, Value};
 use super::stamp::Stamp;
 use super::{Escaped, Record, Transport};
 
-// Beside its name, a field takes at most 9 octets for quotes, colon, comma and the mark of a cut, and a number or a
-// time at most 24; names are shorter than 24.
+// A piece, and the mark of a cut or a number behind it.
 const _: () = assert!(Field::ALL.len() <= u32::BITS as usize, "a set of fields is one word");
-const _: () = assert!(Field::ALL.len() * 60 < FRAME_BYTES_MAX, "all fields must fit the line");
+const _: () = assert!(Field::ALL.len() * (PIECE_BYTES_MAX + 24) < FRAME_BYTES_MAX, "all fields must fit the line");
+const _: () = assert!(longest_word() + 7 < PIECE_BYTES_MAX, "a name and its marks must fit a piece");
+
+const fn longest_word() -> usize {
+    let (mut longest, mut at) = (0, 0);
+    while at < Field::ALL.len() {
+        let length = Field::ALL[at].word().len();
+        longest = if longest < length { length } else { longest };
+        at += 1;
+    }
+    longest
+}
 
 macro_rules! fields {
     ($($(#[doc = $meaning:literal])+ $name:ident = $word:literal;)*) => {
@@ -24,7 +34,7 @@ macro_rules! fields {
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             /// Its name in the configuration and in the line.
-            pub fn word(self) -> &'static str {
+            pub const fn word(self) -> &'static str {
                 match self { $(Self::$name => $word,)* }
             }
 
@@ -33,10 +43,10 @@ macro_rules! fields {
                 match self { $(Self::$name => concat!($($meaning),+).trim(),)* }
             }
 
-            /// Its name as it stands before its value.
+            /// Appends it to a line. In each arm the compiler knows the field, and thus the kind of its value.
             #[inline(always)]
-            fn key(self) -> &'static str {
-                match self { $(Self::$name => concat!("\"", $word, "\":"),)* }
+            fn push(self, piece: &Piece, record: &Record<'_>, stamp: &mut Stamp, line: &mut Line<'_>) {
+                match self { $(Self::$name => line.push(piece, || value(Self::$name, record, stamp)),)* }
             }
         }
     };
@@ -107,32 +117,57 @@ fields! {
     Sni = "sni";
 }
 
-/// The fields of a line, in their order, unless the operator says otherwise.
-pub const DEFAULT_FIELDS: &[Field] = &[
-    Field::Time,
-    Field::RequestId,
-    Field::Client,
-    Field::Method,
-    Field::Host,
-    Field::Path,
-    Field::Protocol,
-    Field::Status,
-    Field::Reason,
-    Field::Detail,
-    Field::Route,
-    Field::Upstream,
-    Field::Endpoint,
-    Field::Attempts,
-    Field::BytesIn,
-    Field::BytesOut,
-    Field::ParseMicros,
-    Field::RouteMicros,
-    Field::ConnectMicros,
-    Field::FirstByteMicros,
-    Field::TotalMicros,
-    Field::TraceId,
-    Field::UserAgent,
-];
+impl Field {
+    /// Whether its value stands in quotes.
+    const fn is_text(self) -> bool {
+        let count = matches!(self, Self::Status | Self::Attempts | Self::BytesIn | Self::BytesOut | Self::TotalMicros);
+        let flag = matches!(self, Self::ClientReused | Self::UpstreamReused);
+        let part = matches!(self, Self::ParseMicros | Self::RouteMicros | Self::ConnectMicros | Self::FirstByteMicros);
+        !(count | flag | part)
+    }
+}
+
+macro_rules! default_fields {
+    ($($name:ident)*) => {
+        /// The fields of a line, in their order, unless the operator says otherwise.
+        pub const DEFAULT_FIELDS: &[Field] = &[$(Field::$name,)*];
+
+        /// Writes a line of the default fields as [`LineFormat::write_any`] writes one of any: here the compiler knows them.
+        // Not inlined: what it keeps in registers must not compete with what its caller does.
+        #[inline(never)]
+        fn write_default(record: &Record<'_>, stamp: &mut Stamp, window: &mut [u8; LINE_BYTES_MAX]) -> usize {
+            let mut line = Line::begin(window);
+            $(Field::$name.push(const { &piece_of(DEFAULT_FIELDS, Field::$name) }, record, stamp, &mut line);)*
+            line.end(const { &last_piece(DEFAULT_FIELDS) })
+        }
+    };
+}
+
+default_fields! {
+    Time
+    RequestId
+    Client
+    Method
+    Host
+    Path
+    Protocol
+    Status
+    Reason
+    Detail
+    Route
+    Upstream
+    Endpoint
+    Attempts
+    BytesIn
+    BytesOut
+    ParseMicros
+    RouteMicros
+    ConnectMicros
+    FirstByteMicros
+    TotalMicros
+    TraceId
+    UserAgent
+}
 
 /// What is wrong with one entry of a list of fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,12 +194,45 @@ impl std::fmt::Display for FieldProblem {
     }
 }
 
+/// What stands before the value of `field`, one of `fields`.
+const fn piece_of(fields: &[Field], field: Field) -> Piece {
+    let mut at = 0;
+    while fields[at] as u8 != field as u8 {
+        at += 1;
+    }
+    let before = match at {
+        0 => "{\"",
+        _ if fields[at - 1].is_text() => "\",\"",
+        _ => ",\"",
+    };
+    Piece::new(&[before, field.word(), if field.is_text() { "\":\"" } else { "\":" }])
+}
+
+/// What closes the line.
+const fn last_piece(fields: &[Field]) -> Piece {
+    match fields {
+        [] => Piece::new(&["{}\n"]),
+        [.., last] if last.is_text() => Piece::new(&["\"}\n"]),
+        _ => Piece::new(&["}\n"]),
+    }
+}
+
 /// A compiled line format.
 #[derive(Clone, Debug)]
 pub struct LineFormat {
-    fields: Box<[Field]>,
-    /// One bit for each of them.
+    steps: Box<[Step]>,
+    last: Piece,
+    /// One bit for each of the fields.
     set: u32,
+    /// Whether the fields are those of [`DEFAULT_FIELDS`].
+    is_default: bool,
+}
+
+/// One field of a line, and what stands before its value.
+#[derive(Clone, Debug)]
+struct Step {
+    piece: Piece,
+    field: Field,
 }
 
 impl Default for LineFormat {
@@ -176,7 +244,8 @@ impl Default for LineFormat {
 impl LineFormat {
     fn of(fields: &[Field]) -> Self {
         let set = fields.iter().fold(0, |set, field| set | 1 << *field as u32);
-        Self { fields: fields.into(), set }
+        let steps = fields.iter().map(|field| Step { piece: piece_of(fields, *field), field: *field }).collect();
+        Self { steps, last: last_piece(fields), set, is_default: fields == DEFAULT_FIELDS }
     }
 
     /// The format with the fields of these names, or everything that is wrong with them.
@@ -202,55 +271,63 @@ impl LineFormat {
     }
 
     /// Writes one line at the front of `window` and returns its length. `stamp` is the writer's, from line to line.
-    // Not inlined: what it keeps in registers must not compete with what its caller does.
-    #[inline(never)]
+    #[inline]
     pub fn write(&self, record: &Record<'_>, stamp: &mut Stamp, window: &mut [u8; LINE_BYTES_MAX]) -> usize {
+        if self.is_default { write_default(record, stamp, window) } else { self.write_any(record, stamp, window) }
+    }
+
+    #[inline(never)]
+    fn write_any(&self, record: &Record<'_>, stamp: &mut Stamp, window: &mut [u8; LINE_BYTES_MAX]) -> usize {
         let mut line = Line::begin(window);
-        for field in &self.fields {
+        for Step { piece, field } in &self.steps {
             // Opaque, or the compiler reads and converts the values of all fields before the loop, needed or not, and
             // keeps them in memory for the want of registers.
-            write_field(*field, std::hint::black_box(record), stamp, &mut line);
+            field.push(piece, std::hint::black_box(record), stamp, &mut line);
         }
-        line.end()
+        line.end(&self.last)
     }
 }
 
+const NULL: Escaped<'static> = Escaped::word(b"null                            ");
+const TRUE: Escaped<'static> = Escaped::word(b"true                            ");
+const FALSE: Escaped<'static> = Escaped::word(b"false                           ");
+
 #[inline(always)]
-fn write_field(field: Field, record: &Record<'_>, stamp: &mut Stamp, line: &mut Line<'_>) {
+fn value<'a>(field: Field, record: &Record<'a>, stamp: &'a mut Stamp) -> Value<'a> {
+    let maybe = |number: Option<u64>| number.map_or(Value::Bare(NULL), Value::Number);
+    let flag = |flag: bool| Value::Bare(if flag { TRUE } else { FALSE });
     match field {
-        Field::Time => line.word(Field::Time.key(), stamp.text(record.time)),
-        Field::RequestId => line.escaped(Field::RequestId.key(), record.request_id),
-        Field::Listener => line.escaped(Field::Listener.key(), record.listener),
-        Field::Client => line.escaped(Field::Client.key(), record.client),
-        Field::Method => line.escaped(Field::Method.key(), record.method),
-        Field::Host => line.escaped(Field::Host.key(), record.host),
-        Field::Path => line.text(Field::Path.key(), record.path),
-        Field::Query => line.text(Field::Query.key(), record.query),
-        Field::Protocol => line.escaped(Field::Protocol.key(), record.protocol),
-        Field::Status => line.maybe(Field::Status.key(), (record.status != 0).then_some(record.status.into())),
-        Field::Reason => line.word(Field::Reason.key(), record.reason.word().as_bytes()),
-        Field::Detail => line.text(Field::Detail.key(), record.detail.as_bytes()),
-        Field::Side => line.word(Field::Side.key(), record.reason.side().word().as_bytes()),
-        Field::Route => line.escaped(Field::Route.key(), record.route),
-        Field::Upstream => line.escaped(Field::Upstream.key(), record.upstream),
-        Field::Endpoint => line.escaped(Field::Endpoint.key(), record.endpoint),
-        Field::Attempts => line.number(Field::Attempts.key(), record.attempts.into()),
-        Field::BytesIn => line.number(Field::BytesIn.key(), record.bytes_in),
-        Field::BytesOut => line.number(Field::BytesOut.key(), record.bytes_out),
-        Field::ParseMicros => line.maybe(Field::ParseMicros.key(), record.times.parse),
-        Field::RouteMicros => line.maybe(Field::RouteMicros.key(), record.times.route),
-        Field::ConnectMicros => line.maybe(Field::ConnectMicros.key(), record.times.connect),
-        Field::FirstByteMicros => line.maybe(Field::FirstByteMicros.key(), record.times.first_byte),
-        Field::TotalMicros => line.number(Field::TotalMicros.key(), record.times.total),
-        Field::TraceId => line.escaped(Field::TraceId.key(), record.trace_id),
-        Field::UserAgent => line.text(Field::UserAgent.key(), record.user_agent),
-        Field::Referer => line.text(Field::Referer.key(), record.referer),
-        Field::ClientReused => line.flag(Field::ClientReused.key(), record.client_reused),
-        Field::UpstreamReused => line.flag(Field::UpstreamReused.key(), record.upstream_reused),
-        Field::TlsVersion => {
-            line.escaped(Field::TlsVersion.key(), record.transport.map_or(Escaped::default(), Transport::version));
-        }
-        Field::Sni => line.escaped(Field::Sni.key(), record.transport.map_or(Escaped::default(), Transport::name)),
+        Field::Time => Value::Escaped(stamp.text(record.time)),
+        Field::RequestId => Value::Escaped(record.request_id),
+        Field::Listener => Value::Escaped(record.listener),
+        Field::Client => Value::Escaped(record.client),
+        Field::Method => Value::Escaped(record.method),
+        Field::Host => Value::Escaped(record.host),
+        Field::Path => Value::Foreign(record.path),
+        Field::Query => Value::Foreign(record.query),
+        Field::Protocol => Value::Escaped(record.protocol),
+        Field::Status => maybe((record.status != 0).then_some(record.status.into())),
+        Field::Reason => Value::Escaped(Escaped::plain(record.reason.word().as_bytes())),
+        Field::Detail => Value::Foreign(record.detail.as_bytes()),
+        Field::Side => Value::Escaped(Escaped::plain(record.reason.side().word().as_bytes())),
+        Field::Route => Value::Escaped(record.route),
+        Field::Upstream => Value::Escaped(record.upstream),
+        Field::Endpoint => Value::Escaped(record.endpoint),
+        Field::Attempts => Value::Number(record.attempts.into()),
+        Field::BytesIn => Value::Number(record.bytes_in),
+        Field::BytesOut => Value::Number(record.bytes_out),
+        Field::ParseMicros => maybe(record.times.parse),
+        Field::RouteMicros => maybe(record.times.route),
+        Field::ConnectMicros => maybe(record.times.connect),
+        Field::FirstByteMicros => maybe(record.times.first_byte),
+        Field::TotalMicros => Value::Number(record.times.total),
+        Field::TraceId => Value::Escaped(record.trace_id),
+        Field::UserAgent => Value::Foreign(record.user_agent),
+        Field::Referer => Value::Foreign(record.referer),
+        Field::ClientReused => flag(record.client_reused),
+        Field::UpstreamReused => flag(record.upstream_reused),
+        Field::TlsVersion => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::version)),
+        Field::Sni => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::name)),
     }
 }
 

@@ -8,43 +8,151 @@ pub const ESCAPED_BYTES_MAX: usize = 256;
 /// Stands where a value was cut.
 pub(super) const CUT: &str = "…";
 
+/// Octets copied at once, where the text may be shorter.
+const BLOCK_BYTES: usize = 32;
+/// Room for a value that is not cut, and for the block it ends in.
+pub(super) const VALUE_ROOM_BYTES: usize = VALUE_BYTES_MAX + BLOCK_BYTES;
+
+/// Room to copy a value into.
+type Room = [u8; VALUE_ROOM_BYTES];
+
 /// Text that may stand in a JSON string as it is, because it was escaped ahead: names by who compiles them, an address
 /// once for its connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Escaped<'a>(&'a [u8]);
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Escaped<'a> {
+    /// The text, and perhaps what lies behind it: then it can be copied as a block.
+    bytes: &'a [u8],
+    length: usize,
+}
 
 impl<'a> Escaped<'a> {
     /// Text that is known to be printable ASCII without quotes and backslashes, such as a number in hexadecimal, an IP
     /// address or a name that the configuration has checked. Debug builds check it; what is longer than [`ESCAPED_BYTES_MAX`] is cut.
     #[inline]
     pub fn plain(text: &'a [u8]) -> Self {
-        debug_assert!(is_plain(text), "whoever made it knows its characters");
-        Self(text.get(..ESCAPED_BYTES_MAX).unwrap_or(text))
+        Self::front_of(text, text.len())
+    }
+
+    /// The same for the first `length` octets of `bytes`.
+    #[inline]
+    pub fn front_of(bytes: &'a [u8], length: usize) -> Self {
+        let length = length.min(bytes.len()).min(ESCAPED_BYTES_MAX);
+        debug_assert!(is_plain(&bytes[..length]), "whoever made it knows its characters");
+        Self { bytes, length }
+    }
+
+    /// A word without the spaces behind it, which are there to be copied along.
+    pub(super) const fn word(padded: &'static [u8; BLOCK_BYTES]) -> Escaped<'static> {
+        Escaped { bytes: padded, length: padded.trim_ascii_end().len() }
     }
 
     #[inline]
     pub(super) fn bytes(self) -> &'a [u8] {
-        self.0
+        &self.bytes[..self.length]
+    }
+
+    /// Copies the text to the front of `room` and returns its length.
+    #[inline(always)]
+    pub(super) fn copy_to(self, room: &mut Room) -> usize {
+        if self.length > BLOCK_BYTES {
+            return copy_long(self.bytes(), room);
+        }
+        match self.bytes.first_chunk::<BLOCK_BYTES>() {
+            Some(block) => room[..BLOCK_BYTES].copy_from_slice(block),
+            None => copy_short(self.bytes(), room),
+        }
+        self.length
     }
 }
 
 /// Text, escaped once to be logged often. What is longer than [`ESCAPED_BYTES_MAX`] is cut.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EscapedText(Box<[u8]>);
+pub struct EscapedText {
+    /// The text, and zeros where it is shorter than a block.
+    bytes: Box<[u8]>,
+    length: usize,
+}
 
 impl EscapedText {
     /// Escapes `text`.
     pub fn new(text: &str) -> Self {
         let mut room = [0; ESCAPED_BYTES_MAX];
         let length = escape(text.as_bytes(), &mut room);
-        Self(room[..length].into())
+        room[length..].fill(0);
+        Self { bytes: room[..length.max(BLOCK_BYTES)].into(), length }
     }
 
     /// The text, to be put into a [`super::Record`].
     #[inline]
     pub fn as_escaped(&self) -> Escaped<'_> {
-        Escaped(&self.0)
+        Escaped { bytes: &self.bytes, length: self.length }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn copy_long(text: &[u8], room: &mut Room) -> usize {
+    room[..text.len()].copy_from_slice(text);
+    text.len()
+}
+
+/// Copies a text of at most 32 octets to the front of `room`, without a call.
+#[inline(always)]
+fn copy_short(text: &[u8], room: &mut Room) {
+    match text {
+        [] => {}
+        [first, ..] if text.len() < 4 => {
+            let (middle, last) = (text.len() / 2, text.len() - 1);
+            room[0] = *first;
+            room[middle] = text[middle];
+            room[last] = text[last];
+        }
+        _ if text.len() < 8 => copy_ends::<4>(text, room),
+        _ if text.len() < 16 => copy_ends::<8>(text, room),
+        _ => copy_ends::<16>(text, room),
+    }
+}
+
+/// Copies the first and the last `N` octets, which are all where there are at most twice as many.
+#[inline(always)]
+fn copy_ends<const N: usize>(text: &[u8], room: &mut Room) {
+    if let (Some(first), Some(last)) = (text.first_chunk::<N>(), text.last_chunk::<N>()) {
+        room[..N].copy_from_slice(first);
+        room[text.len() - N..text.len()].copy_from_slice(last);
+    }
+}
+
+/// Copies `text` to the front of `room` and returns its length; none where it needs an escape or is too long.
+#[inline(always)]
+pub(super) fn copy_if_plain(text: &[u8], room: &mut Room) -> Option<usize> {
+    let plain = match text.len() {
+        0 => true,
+        1..16 => {
+            let mut found = [0; 16];
+            mark_specials(&mut found, &block_of_short(text));
+            copy_short(text, room);
+            is_unmarked(found)
+        }
+        16..=32 => copy_blocks::<16>(text, room),
+        33..=VALUE_BYTES_MAX => copy_blocks::<32>(text, room),
+        _ => false,
+    };
+    plain.then_some(text.len())
+}
+
+/// Copies `text`, which has at least `N` octets and must fit, and says whether no octet needs an escape.
+#[inline(always)]
+fn copy_blocks<const N: usize>(text: &[u8], room: &mut Room) -> bool {
+    let mut found = [0; N];
+    for (block, to) in text.as_chunks::<N>().0.iter().zip(room.as_chunks_mut::<N>().0) {
+        *to = *block;
+        mark_specials(&mut found, block);
+    }
+    if let (Some(last), Some(to)) = (text.last_chunk(), room[..text.len()].last_chunk_mut()) {
+        *to = *last;
+        mark_specials(&mut found, last);
+    }
+    is_unmarked(found)
 }
 
 /// Whether every octet is printable ASCII other than the quote and the backslash.
@@ -60,17 +168,23 @@ pub(super) fn is_plain(value: &[u8]) -> bool {
     } else {
         mark_specials(&mut found, &block_of_short(value));
     }
-    u128::from_ne_bytes(found) == 0
+    is_unmarked(found)
 }
 
-/// Marks the places of octets that need an escape, beside those marked before; written for the compiler to do all
-/// sixteen at once.
-#[inline]
-fn mark_specials(found: &mut [u8; 16], block: &[u8; 16]) {
+/// Marks the places of octets that need an escape, beside those marked before; written for the compiler to do all at
+/// once.
+#[inline(always)]
+fn mark_specials<const N: usize>(found: &mut [u8; N], block: &[u8; N]) {
     for (mark, octet) in found.iter_mut().zip(block) {
-        let printable = octet.wrapping_sub(0x20) < 0x5f;
-        *mark |= u8::from(!printable | (*octet == b'"') | (*octet == b'\\'));
+        // One more, and signed: DEL is the least there is, and what is not ASCII stays below the printable octets.
+        let unprintable = (octet.wrapping_add(1) as i8) <= b' ' as i8;
+        *mark |= if unprintable | (*octet == b'"') | (*octet == b'\\') { u8::MAX } else { 0 };
     }
+}
+
+#[inline(always)]
+fn is_unmarked<const N: usize>(found: [u8; N]) -> bool {
+    found.iter().fold(0, |all, mark| all | mark) == 0
 }
 
 /// Every octet of a value shorter than a block, some of them twice, among spaces.
@@ -152,11 +266,15 @@ mod tests {
     fn plain_is_exactly_what_needs_no_escape() {
         for octet in 0..=u8::MAX {
             let plain = (0x20..0x7f).contains(&octet) && octet != b'"' && octet != b'\\';
-            for length in 0..40 {
+            for length in 0..70 {
                 for place in 0..length {
                     let mut value = vec![b'a'; length];
                     value[place] = octet;
                     assert_eq!(is_plain(&value), plain, "octet {octet} at {place} of {length}");
+                    let mut room = [0; VALUE_ROOM_BYTES];
+                    let copied = copy_if_plain(&value, &mut room);
+                    assert_eq!(copied, plain.then_some(length), "octet {octet} at {place} of {length}");
+                    assert!(!plain || room[..length] == value, "octet {octet} at {place} of {length}");
                 }
             }
         }

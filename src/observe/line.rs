@@ -1,7 +1,11 @@
 //! One line being written into a window of fixed size. What would not fit is left out; nothing here can fail.
+//!
+//! While there is room for anything, which is nearly always, texts are copied in blocks of fixed size: what a block
+//! brings too much is overwritten by what follows.
 
 use super::Escaped;
-use super::json::{CUT, VALUE_BYTES_MAX, escape, is_plain};
+use super::decimal::decimal;
+use super::json::{CUT, VALUE_BYTES_MAX, VALUE_ROOM_BYTES, copy_if_plain, escape, is_plain};
 
 /// Longest line, its end included. Values are cut to fit.
 pub const LINE_BYTES_MAX: usize = 8 * 1024;
@@ -10,10 +14,62 @@ pub const LINE_BYTES_MAX: usize = 8 * 1024;
 pub(super) const FRAME_BYTES_MAX: usize = 2 * 1024;
 /// Where texts must end, so that all that may follow them still fits.
 const TEXT_END: usize = LINE_BYTES_MAX - FRAME_BYTES_MAX;
+/// Room for a piece and any value that is not cut, with the blocks they are copied in.
+const ROOM_BYTES: usize = PIECE_BYTES_MAX + VALUE_ROOM_BYTES;
+/// As long as a line is not longer, there is such room in front of [`TEXT_END`].
+const ROOMY_MAX: usize = TEXT_END - ROOM_BYTES;
 
 const _: () = assert!(VALUE_BYTES_MAX < TEXT_END, "the longest value must fit the line");
 
-/// A JSON object being written. Every value is followed by a comma; the last one becomes the closing brace.
+/// Room for the text between two values: a quote, a comma, a name, its quotes and colon, and a quote.
+pub(super) const PIECE_BYTES_MAX: usize = 32;
+
+/// The constant text between two values, or at an end of the line.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    text: [u8; PIECE_BYTES_MAX],
+    length: u8,
+}
+
+impl Piece {
+    /// These texts, one behind the other: less than [`PIECE_BYTES_MAX`] octets, since names are short.
+    pub const fn new(parts: &[&str]) -> Self {
+        let mut piece = Self { text: [0; PIECE_BYTES_MAX], length: 0 };
+        let mut at = 0;
+        while at < parts.len() {
+            let (_, rest) = piece.text.split_at_mut(piece.length as usize);
+            let (room, _) = rest.split_at_mut(parts[at].len());
+            room.copy_from_slice(parts[at].as_bytes());
+            piece.length += parts[at].len() as u8;
+            at += 1;
+        }
+        piece
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        // The remainder says to the compiler what is so anyway.
+        usize::from(self.length) % PIECE_BYTES_MAX
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.text[..self.len()]
+    }
+}
+
+/// What stands between two pieces.
+pub(super) enum Value<'a> {
+    /// Text of others: to be escaped, and cut to what is left.
+    Foreign(&'a [u8]),
+    /// Text that was escaped ahead; left empty where it does not fit.
+    Escaped(Escaped<'a>),
+    /// A number, in decimal.
+    Number(u64),
+    /// A word of the language, such as `null`.
+    Bare(Escaped<'static>),
+}
+
+/// A JSON object being written.
 pub(super) struct Line<'a> {
     window: &'a mut [u8; LINE_BYTES_MAX],
     at: usize,
@@ -21,109 +77,51 @@ pub(super) struct Line<'a> {
 
 impl<'a> Line<'a> {
     pub fn begin(window: &'a mut [u8; LINE_BYTES_MAX]) -> Self {
-        window[0] = b'{';
-        Self { window, at: 1 }
+        Self { window, at: 0 }
     }
 
     /// Closes the line and returns its length.
-    pub fn end(mut self) -> usize {
-        if self.at > 1 {
-            self.at -= 1;
-        }
-        self.put(b"}\n");
+    #[inline]
+    pub fn end(mut self, piece: &Piece) -> usize {
+        self.put(piece.bytes());
         self.at
     }
 
-    /// Text of others: escaped, and cut to what is left.
+    /// Appends a piece and a value. The value is a function, so that it need not lie in memory.
     #[inline(always)]
-    pub fn text(&mut self, key: &str, value: &[u8]) {
-        if value.is_empty() {
-            self.bare(key, "\"\",");
-        } else if !is_plain(value) || !self.plain(key, value) {
-            self.escaped_and_cut(key, value);
+    pub fn push<'v>(&mut self, piece: &Piece, value: impl FnOnce() -> Value<'v>) {
+        let room = match self.window.get_mut(self.at..) {
+            Some(rest) if self.at <= ROOMY_MAX => rest.first_chunk_mut::<ROOM_BYTES>(),
+            _ => None,
+        };
+        let Some(room) = room else {
+            self.at = push_near_the_end(self.window, self.at, piece, value());
+            return;
+        };
+        room[..16].copy_from_slice(&piece.text[..16]);
+        if piece.len() > 16 {
+            room[16..PIECE_BYTES_MAX].copy_from_slice(&piece.text[16..]);
         }
+        let Some(room) = room[piece.len()..].first_chunk_mut() else { return };
+        let length = match value() {
+            Value::Escaped(text) | Value::Bare(text) => text.copy_to(room),
+            Value::Foreign(text) => match copy_if_plain(text, room) {
+                Some(length) => length,
+                None => escape(text, &mut room[..VALUE_BYTES_MAX + CUT.len()]),
+            },
+            Value::Number(number) => decimal(number, room),
+        };
+        self.at += piece.len() + length;
     }
 
-    #[cold]
-    fn escaped_and_cut(&mut self, key: &str, value: &[u8]) {
-        self.put(key.as_bytes());
-        self.put(b"\"");
+    fn put_foreign(&mut self, text: &[u8]) {
+        if text.len() <= VALUE_BYTES_MAX && self.at + text.len() <= TEXT_END && is_plain(text) {
+            return self.put(text);
+        }
         let end = TEXT_END.max(self.at).min(self.at + VALUE_BYTES_MAX) + CUT.len();
         if let Some(room) = self.window.get_mut(self.at..end) {
-            self.at += escape(value, room);
+            self.at += escape(text, room);
         }
-        self.put(b"\",");
-    }
-
-    /// Text that was escaped ahead; left empty where it does not fit.
-    #[inline(always)]
-    pub fn escaped(&mut self, key: &str, text: Escaped<'_>) {
-        if !self.plain(key, text.bytes()) {
-            self.bare(key, "\"\",");
-        }
-    }
-
-    /// Text of ours: short and plain.
-    #[inline(always)]
-    pub fn word(&mut self, key: &str, word: &[u8]) {
-        self.escaped(key, Escaped::plain(word));
-    }
-
-    /// Text that needs no escaping, or false where it is too long.
-    #[inline(always)]
-    pub fn plain(&mut self, key: &str, text: &[u8]) -> bool {
-        if text.len() > VALUE_BYTES_MAX || self.at > TEXT_END - VALUE_BYTES_MAX - KEY_BYTES_MAX {
-            return self.plain_near_the_end(key, text);
-        }
-        let room = &mut self.window[self.at..self.at + key.len() + text.len() + 3];
-        let (front, rest) = room.split_at_mut(key.len());
-        front.copy_from_slice(key.as_bytes());
-        rest[0] = b'"';
-        copy(text, &mut rest[1..=text.len()]);
-        rest[text.len() + 1..].copy_from_slice(b"\",");
-        self.at += key.len() + text.len() + 3;
-        true
-    }
-
-    #[cold]
-    fn plain_near_the_end(&mut self, key: &str, text: &[u8]) -> bool {
-        let fits = text.len() <= VALUE_BYTES_MAX && self.at + key.len() + 1 + text.len() <= TEXT_END;
-        if fits {
-            self.put(key.as_bytes());
-            self.put(b"\"");
-            self.put(text);
-            self.put(b"\",");
-        }
-        fits
-    }
-
-    /// A number, in decimal.
-    #[inline(always)]
-    pub fn number(&mut self, key: &str, number: u64) {
-        let room = self.window.get_mut(self.at..self.at + key.len() + NUMBER_BYTES_MAX);
-        let Some((front, rest)) = room.and_then(|room| room.split_at_mut_checked(key.len())) else { return };
-        front.copy_from_slice(key.as_bytes());
-        self.at += key.len() + decimal(number, rest);
-    }
-
-    /// A number, or null.
-    #[inline(always)]
-    pub fn maybe(&mut self, key: &str, number: Option<u64>) {
-        match number {
-            Some(number) => self.number(key, number),
-            None => self.bare(key, "null,"),
-        }
-    }
-
-    #[inline]
-    pub fn flag(&mut self, key: &str, flag: bool) {
-        self.bare(key, if flag { "true," } else { "false," });
-    }
-
-    #[inline(always)]
-    fn bare(&mut self, key: &str, value: &str) {
-        self.put(key.as_bytes());
-        self.put(value.as_bytes());
     }
 
     #[inline(always)]
@@ -135,104 +133,73 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Copies without a call what is short, as most values are. Both have the same length.
-#[inline(always)]
-fn copy(from: &[u8], to: &mut [u8]) {
-    match from.len() {
-        16..=32 => copy_ends::<16>(from, to),
-        8..16 => copy_ends::<8>(from, to),
-        4..8 => copy_ends::<4>(from, to),
-        _ => to.copy_from_slice(from),
-    }
-}
-
-/// Copies the first and the last `N` octets, which are all where there are at most twice as many.
-#[inline(always)]
-fn copy_ends<const N: usize>(from: &[u8], to: &mut [u8]) {
-    if let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) {
-        to[..N].copy_from_slice(first);
-        let start = to.len() - N;
-        to[start..].copy_from_slice(last);
-    }
-}
-
-/// A name, its quotes and colon, and the quotes and comma of its value.
-const KEY_BYTES_MAX: usize = 32;
-
-/// The longest number and its comma.
-const NUMBER_BYTES_MAX: usize = 21;
-
-/// Writes a number and a comma to the front of `room` and returns how many octets they take.
-#[inline]
-fn decimal(number: u64, room: &mut [u8]) -> usize {
-    let (digits, length) = match number {
-        0..10 => (u64::from(b'0') + number, 1),
-        10..100_000_000 => {
-            let digits = eight_digits(number);
-            // Leading zeros are the low octets.
-            let zeros = digits.trailing_zeros() / 8;
-            ((digits | 0x3030_3030_3030_3030) >> (zeros * 8), 8 - zeros as usize)
-        }
-        _ => return large_decimal(number, room),
-    };
-    // All eight octets are copied; those behind the digits will be overwritten.
-    room[..8].copy_from_slice(&digits.to_le_bytes());
-    room[length] = b',';
-    length + 1
-}
-
+/// Appends a piece and a value at `at`, where the room may end, and returns their end. Not a method, so that the place
+/// need not lie in memory.
 #[cold]
-fn large_decimal(number: u64, room: &mut [u8]) -> usize {
-    let mut buffer = itoa::Buffer::new();
-    let text = buffer.format(number).as_bytes();
-    room[..text.len()].copy_from_slice(text);
-    room[text.len()] = b',';
-    text.len() + 1
-}
-
-/// The eight decimal digits of a number below 10^8, the highest in the lowest octet: halves, then pairs, then digits
-/// are split in all lanes at once. The factors are rounded-up reciprocals that are exact for the lane's range.
-#[inline]
-fn eight_digits(number: u64) -> u64 {
-    debug_assert!(number < 100_000_000, "eight digits");
-    let fours = (number / 10_000) | ((number % 10_000) << 32);
-    let hundreds = ((fours * 10_486) >> 20) & 0x7f_0000_007f;
-    let twos = hundreds | ((fours - 100 * hundreds) << 16);
-    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
-    tens | ((twos - 10 * tens) << 8)
+#[inline(never)]
+fn push_near_the_end(window: &mut [u8; LINE_BYTES_MAX], at: usize, piece: &Piece, value: Value<'_>) -> usize {
+    let mut line = Line { window, at };
+    line.put(piece.bytes());
+    match value {
+        Value::Bare(text) => line.put(text.bytes()),
+        Value::Escaped(text) => {
+            if line.at + text.bytes().len() <= TEXT_END {
+                line.put(text.bytes());
+            }
+        }
+        Value::Foreign(text) => line.put_foreign(text),
+        Value::Number(number) => line.put(itoa::Buffer::new().format(number).as_bytes()),
+    }
+    line.at
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     fn written(write: impl FnOnce(&mut Line<'_>)) -> String {
         let mut window = [0; LINE_BYTES_MAX];
         let mut line = Line::begin(&mut window);
         write(&mut line);
-        let length = line.end();
+        let length = line.end(&Piece::new(&["}\n"]));
         String::from_utf8(window[..length].to_vec()).expect("a line is UTF-8")
-    }
-
-    proptest! {
-        #[test]
-        fn numbers_are_written_as_they_are_read(number in any::<u64>(), shift in 0u32..64) {
-            let number = number >> shift;
-            prop_assert_eq!(written(|line| line.number("", number)), format!("{{{number}}}\n"));
-        }
-    }
-
-    #[test]
-    fn all_small_numbers_are_written_as_they_are_read() {
-        for number in (0..12_000).chain(99_990_000..100_010_000) {
-            assert_eq!(written(|line| line.number("", number)), format!("{{{number}}}\n"));
-        }
     }
 
     #[test]
     fn a_text_that_does_not_fit_the_line_is_cut_and_marked() {
-        let text = written(|line| (0..4).for_each(|_| line.text("", &[b'a'; VALUE_BYTES_MAX])));
-        assert!(text.len() < TEXT_END + 32 && text.ends_with("…\"}\n"), "{}", text.len());
+        let piece = Piece::new(&[""]);
+        let text = written(|line| (0..4).for_each(|_| line.push(&piece, || Value::Foreign(&[b'a'; VALUE_BYTES_MAX]))));
+        assert!(text.len() < TEXT_END + 32 && text.ends_with("…}\n"), "{}", text.len());
+    }
+
+    #[test]
+    fn values_are_the_same_near_the_end_of_a_line() {
+        let (piece, bare) = (Piece::new(&["x"]), Escaped::plain(b"null"));
+        let values = |line: &mut Line<'_>| {
+            line.push(&piece, || Value::Escaped(Escaped::front_of(b"a name and more", 6)));
+            line.push(&piece, || Value::Foreign(b"a\"b"));
+            line.push(&piece, || Value::Foreign(b"plain"));
+            line.push(&piece, || Value::Number(4711));
+            line.push(&piece, || Value::Bare(bare));
+        };
+        let expected = "xa namexa\\\"bxplainx4711xnull}\n";
+        assert_eq!(written(values), expected);
+        let late = written(|line| {
+            line.at = TEXT_END - 100;
+            values(line);
+        });
+        assert!(late.ends_with(expected), "{late}");
+    }
+
+    #[test]
+    fn where_no_text_fits_numbers_and_words_still_do() {
+        let late = written(|line| {
+            line.at = TEXT_END;
+            line.push(&Piece::new(&["x"]), || Value::Escaped(Escaped::plain(b"name")));
+            line.push(&Piece::new(&["x"]), || Value::Bare(Escaped::plain(b"null")));
+            line.push(&Piece::new(&["x"]), || Value::Number(u64::MAX));
+            line.push(&Piece::new(&["x"]), || Value::Foreign(b"text"));
+        });
+        assert!(late.ends_with("xxnullx18446744073709551615x…}\n"), "{late}");
     }
 }

@@ -6,6 +6,7 @@
 
 mod access_log;
 mod counter;
+mod decimal;
 mod exposition;
 mod histogram;
 mod json;

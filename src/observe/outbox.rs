@@ -90,7 +90,7 @@ impl Outbox {
     /// Hands over a chunk that lay long enough. To be called at least as often as lines should become visible.
     #[inline]
     pub fn tick(&mut self, now: Timestamp) {
-        if self.chunk.lines > 0 && now.since(self.since) >= CHUNK_AGE_MAX {
+        if self.chunk.lines > 0 && now.nanos_since(self.since) >= CHUNK_AGE_MAX.as_nanos() as u64 {
             self.hand_over();
         }
     }

@@ -56,7 +56,7 @@ macro_rules! reasons {
 reasons! {
     /// Nothing to report: the exchange was completed, the connection closed in order.
     Ok = "ok", 0, Nobody, "OK";
-    /// The gateway answered by itself as configured: a redirect, a fixed answer, `OPTIONS` with `Max-Forwards: 0`.
+    /// The gateway answered by itself as configured: a redirect, a fixed answer, `OPTIONS` about itself.
     LocalAnswer = "local-answer", 0, Nobody, "Answered by the gateway";
     /// No route matches the request.
     NoRoute = "no-route", 404, Client, "No route matches";

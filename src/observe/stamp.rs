@@ -1,39 +1,54 @@
-//! Wall-clock time as text, in UTC. The text of a second is kept, for the next line is rarely of another one.
+//! Wall-clock time as text, in UTC. The last text is kept, for the next line is often of the same millisecond and
+//! rarely of another second.
 
+use super::Escaped;
 use crate::base::UnixTime;
 
 /// Octets of a time as text.
 const STAMP_BYTES: usize = 24;
+/// Room for them that is copied at once.
+const ROOM_BYTES: usize = 32;
+
+const MILLISECOND_NANOS: u64 = 1_000_000;
 
 /// The last time written.
 #[derive(Debug)]
 pub struct Stamp {
-    second: u64,
-    text: [u8; STAMP_BYTES],
+    /// Where its millisecond begins.
+    millisecond: UnixTime,
+    text: [u8; ROOM_BYTES],
 }
 
 impl Default for Stamp {
     fn default() -> Self {
-        Self { second: 0, text: *b"1970-01-01T00:00:00.000Z" }
+        Self { millisecond: UnixTime::default(), text: *b"1970-01-01T00:00:00.000Z        " }
     }
 }
 
 impl Stamp {
     /// The time as RFC 3339 writes it, with milliseconds: `2026-11-24T05:17:22.123Z`.
     #[inline]
-    pub(super) fn text(&mut self, time: UnixTime) -> &[u8; STAMP_BYTES] {
-        if time.as_seconds() != self.second {
+    pub(super) fn text(&mut self, time: UnixTime) -> Escaped<'_> {
+        if time.as_nanos().wrapping_sub(self.millisecond.as_nanos()) >= MILLISECOND_NANOS {
+            self.advance(time);
+        }
+        Escaped::front_of(&self.text, STAMP_BYTES)
+    }
+
+    #[inline(never)]
+    fn advance(&mut self, time: UnixTime) {
+        if time.as_seconds() != self.millisecond.as_seconds() {
             self.renew(time.as_seconds());
         }
-        let millis = (time.as_nanos() / 1_000_000 % 1_000) as u32;
+        let number = time.as_nanos() / MILLISECOND_NANOS;
+        self.millisecond = UnixTime::from_nanos(number * MILLISECOND_NANOS);
+        let millis = (number % 1_000) as u32;
         pair(&mut self.text, 20, millis / 10);
         self.text[22] = b'0' + (millis % 10) as u8;
-        &self.text
     }
 
     #[cold]
     fn renew(&mut self, second: u64) {
-        self.second = second;
         let (year, month, day) = date((second / 86_400) as u32);
         let of_day = (second % 86_400) as u32;
         let parts = [(2, year % 100), (5, month), (8, day)];
@@ -47,7 +62,7 @@ impl Stamp {
 
 /// Two digits. A wall clock in nanoseconds ends long before the year 10000.
 #[inline]
-fn pair(text: &mut [u8; STAMP_BYTES], at: usize, number: u32) {
+fn pair(text: &mut [u8; ROOM_BYTES], at: usize, number: u32) {
     text[at] = b'0' + (number / 10 % 10) as u8;
     text[at + 1] = b'0' + (number % 10) as u8;
 }
@@ -73,7 +88,7 @@ mod tests {
 
     fn text(stamp: &mut Stamp, second: u64, millis: u64) -> String {
         let time = UnixTime::from_nanos(second * 1_000_000_000 + millis * 1_000_000);
-        String::from_utf8(stamp.text(time).to_vec()).expect("ASCII")
+        String::from_utf8(stamp.text(time).bytes().to_vec()).expect("ASCII")
     }
 
     #[test]

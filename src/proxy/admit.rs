@@ -15,7 +15,7 @@ pub(super) fn admit<N: Net>(x: &mut Exchange<'_, N>, route: &RoutePlan) -> Resul
     }
     // Authentication, authorization and limits take their places here, in the order of `policy/mod.rs`.
     if let Body::Length(length) = x.memory.request.body
-        && length > x.limits.body_bytes
+        && length > x.terms.body_bytes()
     {
         return Err(Failure::of(Reason::BodyTooLarge).detail("declared"));
     }

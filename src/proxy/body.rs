@@ -6,10 +6,11 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::net::{self, Net, Patience};
+use super::net::{self, Net, Patience, Writer};
+use super::terms::Terms;
 use crate::base::{Buffer, BufferPool, LARGE_BUFFER_BYTES, SMALL_BUFFER_BYTES, Timestamp};
 use crate::http::Body;
 use crate::http::h1::{
@@ -51,44 +52,79 @@ pub(super) enum BodyError {
 /// Reads a message's framing and says which octets are content.
 pub(super) struct BodyReader {
     remaining: Remaining,
+    /// Whether the message has been read to its end.
+    is_done: bool,
     /// Octets of content seen.
     pub content: u64,
     /// Content beyond this is refused.
     content_max: u64,
     /// Whether the receiver reads trailers.
     pub forwards_trailers: bool,
+}
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each direction of an exchange, and a box would be an allocation"
+)]
+enum Remaining {
+    Length(u64),
+    Chunked(Chunks),
+    UntilClose,
+}
+
+/// What reading chunks takes.
+struct Chunks {
+    decoder: ChunkedDecoder,
     trailers: Trailers,
     trailer_limits: HeadLimits,
 }
 
-enum Remaining {
-    Length(u64),
-    Chunked(ChunkedDecoder),
-    UntilClose,
-    Done,
-}
-
 impl BodyReader {
-    /// A reader of a body framed as `body`.
-    pub fn new(body: Body, content_max: u64, trailer_limits: HeadLimits) -> Self {
-        let remaining = match body {
-            Body::Empty | Body::Length(0) => Remaining::Done,
-            Body::Length(length) => Remaining::Length(length),
-            Body::Chunked => Remaining::Chunked(ChunkedDecoder::default()),
-            Body::UntilClose => Remaining::UntilClose,
-        };
-        let trailers = Trailers::default();
-        Self { remaining, content: 0, content_max, forwards_trailers: false, trailers, trailer_limits }
+    /// A reader of no body.
+    #[inline]
+    pub const fn new() -> Self {
+        Self {
+            remaining: Remaining::Length(0),
+            is_done: true,
+            content: 0,
+            content_max: u64::MAX,
+            forwards_trailers: false,
+        }
+    }
+
+    /// Makes it a reader of a body framed as `body`; in place, since what chunks take is large.
+    #[inline]
+    pub fn expect(&mut self, body: Body, content_max: u64, terms: &Terms<'_>) {
+        self.content_max = content_max;
+        self.is_done = matches!(body, Body::Empty | Body::Length(0));
+        match body {
+            Body::Empty => {}
+            Body::Length(length) => self.remaining = Remaining::Length(length),
+            Body::Chunked => self.expect_chunks(terms.head_limits()),
+            Body::UntilClose => self.remaining = Remaining::UntilClose,
+        }
+    }
+
+    #[inline(never)]
+    fn expect_chunks(&mut self, trailer_limits: HeadLimits) {
+        let (decoder, trailers) = Default::default();
+        self.remaining = Remaining::Chunked(Chunks { decoder, trailers, trailer_limits });
     }
 
     /// Whether the message has been read to its end.
+    #[inline]
     pub fn is_done(&self) -> bool {
-        matches!(self.remaining, Remaining::Done)
+        self.is_done
     }
 
     /// Appends the content among `input` to `out`, framed for `sink`, and returns how many octets of `input` belong to
     /// this message. At the message's end the end of the sink's framing is appended too.
     pub fn take(&mut self, input: &[u8], sink: SinkFraming, out: &mut Vec<u8>) -> Result<usize, BodyError> {
+        if self.passes_through(sink) {
+            let end = self.pass(input)?;
+            out.extend_from_slice(&input[..end]);
+            return Ok(end);
+        }
         let mut used = 0;
         while used < input.len() && !self.is_done() {
             let (start, end, next) = self.step(&input[used..])?;
@@ -103,48 +139,43 @@ impl BodyReader {
 
     /// Appends what ends the message for `sink`.
     fn append_end(&self, sink: SinkFraming, out: &mut Vec<u8>) {
-        match sink {
-            SinkFraming::Plain => {}
-            SinkFraming::Chunked if self.forwards_trailers => {
+        match (sink, &self.remaining) {
+            (SinkFraming::Plain, _) => {}
+            (SinkFraming::Chunked, Remaining::Chunked(chunks)) if self.forwards_trailers => {
                 // What frames, routes or describes a message comes too late in a trailer, or is an attack.
                 let skip = |field: &Field| field.known.is_some_and(|known| NOT_IN_TRAILERS & known.bit() != 0);
-                write_trailers(out, &self.trailers, skip);
+                write_trailers(out, &chunks.trailers, skip);
             }
-            SinkFraming::Chunked => out.extend_from_slice(LAST_CHUNK),
+            (SinkFraming::Chunked, _) => out.extend_from_slice(LAST_CHUNK),
         }
     }
 
     /// The next piece of content in `input` as a range, and where to go on.
     fn step(&mut self, input: &[u8]) -> Result<(usize, usize, usize), BodyError> {
         match &mut self.remaining {
-            Remaining::Done => Ok((0, 0, 0)),
             Remaining::UntilClose => Ok((0, input.len(), input.len())),
             Remaining::Length(left) => {
                 let piece = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
                 *left -= piece as u64;
-                if *left == 0 {
-                    self.remaining = Remaining::Done;
-                }
+                self.is_done = *left == 0;
                 Ok((0, piece, piece))
             }
-            Remaining::Chunked(decoder) => {
-                match decoder.next(input, &mut self.trailers, &self.trailer_limits).map_err(BodyError::Malformed)? {
-                    Step::Data(range) => Ok((range.start, range.end, range.end)),
-                    Step::NeedMore => Ok((0, 0, input.len())),
+            Remaining::Chunked(chunks) => {
+                let step = chunks.decoder.next(input, &mut chunks.trailers, &chunks.trailer_limits);
+                Ok(match step.map_err(BodyError::Malformed)? {
+                    Step::Data(range) => (range.start, range.end, range.end),
+                    Step::NeedMore => (0, 0, input.len()),
                     Step::Done { consumed } => {
-                        self.remaining = Remaining::Done;
-                        Ok((0, 0, consumed))
+                        self.is_done = true;
+                        (0, 0, consumed)
                     }
-                }
+                })
             }
         }
     }
 
     fn append(&mut self, content: &[u8], sink: SinkFraming, out: &mut Vec<u8>) -> Result<(), BodyError> {
-        self.content += content.len() as u64;
-        if self.content > self.content_max {
-            return Err(BodyError::TooLarge);
-        }
+        self.count(content.len())?;
         match sink {
             SinkFraming::Plain => out.extend_from_slice(content),
             SinkFraming::Chunked if content.is_empty() => {}
@@ -156,17 +187,31 @@ impl BodyReader {
     /// What the sender's end of stream means: the end of a body that runs to it, a truncation of any other. Appends the
     /// end of the sink's framing.
     pub fn end(&mut self, sink: SinkFraming, out: &mut Vec<u8>) -> Result<(), BodyError> {
-        if !matches!(self.remaining, Remaining::UntilClose) {
+        if self.is_done || !matches!(self.remaining, Remaining::UntilClose) {
             return Err(BodyError::Truncated);
         }
-        self.remaining = Remaining::Done;
+        self.is_done = true;
         self.append_end(sink, out);
         Ok(())
     }
 
     /// Whether received octets go on as they are.
     fn passes_through(&self, sink: SinkFraming) -> bool {
-        sink == SinkFraming::Plain && matches!(self.remaining, Remaining::Length(_) | Remaining::UntilClose)
+        !self.is_done
+            && sink == SinkFraming::Plain
+            && matches!(self.remaining, Remaining::Length(_) | Remaining::UntilClose)
+    }
+
+    /// How many octets of `input` belong to a message that passes through.
+    fn pass(&mut self, input: &[u8]) -> Result<usize, BodyError> {
+        let (_, end, _) = self.step(input)?;
+        self.count(end)?;
+        Ok(end)
+    }
+
+    fn count(&mut self, content: usize) -> Result<(), BodyError> {
+        self.content += content as u64;
+        if self.content > self.content_max { Err(BodyError::TooLarge) } else { Ok(()) }
     }
 
     /// [`Self::take`] in place, for a body that passes through: cuts `buffer` behind the message's last octet and
@@ -175,8 +220,7 @@ impl BodyReader {
         let (_, end, _) = self.step(buffer.filled())?;
         beyond(&buffer.filled()[end..]);
         buffer.vec().truncate(end);
-        self.content += end as u64;
-        if self.content > self.content_max { Err(BodyError::TooLarge) } else { Ok(()) }
+        self.count(end)
     }
 }
 
@@ -207,50 +251,78 @@ pub(super) struct Relay<'a, N: Net> {
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// Octets handed to the sink's kernel side, framing included.
-    pub written: u64,
+    pub written: Cell<u64>,
+    /// When the write under way began, if anybody will want to know how long it took.
+    began: Cell<Option<Timestamp>>,
     /// When the sender was first waited for.
-    started: Option<Timestamp>,
+    started: Cell<Option<Timestamp>>,
     /// Time spent on writing, which is not the sender's fault.
-    writing: Duration,
-    full_reads: u32,
+    writing: Cell<Duration>,
+    full_reads: Cell<u32>,
 }
 
 impl Progress {
-    fn wrote_for(&mut self, took: Duration) {
-        self.writing += took;
+    fn wrote_for(&self, took: Duration) {
+        self.writing.set(self.writing.get() + took);
         if took > SLOW_WRITE {
-            self.full_reads = 0;
+            self.full_reads.set(0);
         }
     }
 }
 
 impl<N: Net> Relay<'_, N> {
-    /// Writes `out`, which holds the head and what has been taken so far, then, once `gate` is open, the rest of the
-    /// body. Octets of the source beyond its end go to `beyond`. Whoever opens the gate polls this future next.
-    pub async fn run(
+    /// Begins with `out`, which holds the head and what has been taken of the body so far.
+    pub fn begin(&self, out: Buffer, reader: &BodyReader, progress: &Progress) {
+        // How long the last write takes, nobody wants to know.
+        progress.began.set((!reader.is_done()).then(|| self.net.now()));
+        let patience = Patience { idle: self.pace.idle, until: self.pace.until };
+        self.sink.borrow_mut().begin_write(out, 0, patience);
+    }
+
+    /// The end of the write under way.
+    pub fn poll_begun(&self, cx: &mut Context<'_>, progress: &Progress) -> Poll<io::Result<()>> {
+        let (result, out) = ready!(self.sink.borrow_mut().poll_write(cx));
+        let length = out.filled().len() as u64;
+        self.buffers.give(out);
+        if let Some(began) = progress.began.take() {
+            progress.wrote_for(self.net.now().since(began));
+        }
+        if result.is_ok() {
+            progress.written.set(progress.written.get() + length);
+        }
+        Poll::Ready(result)
+    }
+
+    /// Moves the rest of the body, once `gate` is open. Octets of the source beyond its end go to `beyond`. Whoever
+    /// opens the gate polls this future next.
+    pub async fn rest(
         &self,
-        out: Buffer,
         reader: &mut BodyReader,
-        progress: &mut Progress,
+        progress: &Progress,
         gate: &Cell<bool>,
         mut beyond: impl FnMut(&[u8]),
     ) -> Result<(), BodyError> {
-        self.write(out, reader, progress).await?;
         poll_fn(|_| if gate.get() { Poll::Ready(()) } else { Poll::Pending }).await;
         while !reader.is_done() {
             let input = self.read(reader, progress).await?;
             let out = self.reframe(input, reader, &mut beyond)?;
-            self.write(out, reader, progress).await?;
+            if out.filled().is_empty() {
+                self.buffers.give(out);
+                continue;
+            }
+            self.begin(out, reader, progress);
+            poll_fn(|cx| self.poll_begun(cx, progress)).await.map_err(BodyError::Sink)?;
         }
         Ok(())
     }
 
-    async fn read(&self, reader: &mut BodyReader, progress: &mut Progress) -> Result<Buffer, BodyError> {
+    async fn read(&self, reader: &mut BodyReader, progress: &Progress) -> Result<Buffer, BodyError> {
         let deadline = self.read_deadline(reader, progress);
-        if progress.full_reads == 0 {
+        if progress.full_reads.get() == 0 {
             net::readable(self.source, deadline).await.map_err(BodyError::Source)?;
         }
-        let mut buffer = if progress.full_reads >= FULL_READS { self.buffers.large() } else { self.buffers.small() };
+        let mut buffer =
+            if progress.full_reads.get() >= FULL_READS { self.buffers.large() } else { self.buffers.small() };
         if !reader.passes_through(self.framing) {
             buffer.vec().resize(FRAMING_BYTES, 0);
         }
@@ -258,7 +330,8 @@ impl<N: Net> Relay<'_, N> {
         match result {
             Ok(0) => self.end(buffer, reader),
             Ok(_) => {
-                progress.full_reads = if buffer.room() == 0 { progress.full_reads.saturating_add(1) } else { 0 };
+                let full = buffer.room() == 0;
+                progress.full_reads.set(if full { progress.full_reads.get().saturating_add(1) } else { 0 });
                 Ok(buffer)
             }
             Err(error) => {
@@ -305,35 +378,17 @@ impl<N: Net> Relay<'_, N> {
         taken.map(|_| out)
     }
 
-    async fn write(&self, out: Buffer, reader: &BodyReader, progress: &mut Progress) -> Result<(), BodyError> {
-        if out.filled().is_empty() {
-            self.buffers.give(out);
-            return Ok(());
-        }
-        let length = out.filled().len() as u64;
-        // How long the last write takes, nobody wants to know.
-        let began = (!reader.is_done()).then(|| self.net.now());
-        let patience = Patience { idle: self.pace.idle, until: self.pace.until };
-        let (result, out) = net::write(self.sink, out, 0, patience).await;
-        self.buffers.give(out);
-        if let Some(began) = began {
-            progress.wrote_for(self.net.now().since(began));
-        }
-        result.map_err(BodyError::Sink)?;
-        progress.written += length;
-        Ok(())
-    }
-
     /// When the sender has been silent, or slower than it may be, for too long.
-    fn read_deadline(&self, reader: &BodyReader, progress: &mut Progress) -> Timestamp {
+    fn read_deadline(&self, reader: &BodyReader, progress: &Progress) -> Timestamp {
         let now = self.net.now();
-        let started = *progress.started.get_or_insert(now);
+        let started = progress.started.get().unwrap_or(now);
+        progress.started.set(Some(started));
         let idle = now.plus(self.pace.idle).min(self.pace.until);
         if self.pace.rate_min == 0 {
             return idle;
         }
         let earned = Duration::from_millis(reader.content.saturating_mul(1000) / self.pace.rate_min);
-        idle.min(started.plus(self.pace.grace).plus(earned).plus(progress.writing))
+        idle.min(started.plus(self.pace.grace).plus(earned).plus(progress.writing.get()))
     }
 }
 

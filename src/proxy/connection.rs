@@ -6,14 +6,15 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
 
 use arrayvec::ArrayString;
 
 use super::adopted::Adopted;
 use super::net::Net;
 use super::secured::Secured;
+use super::tunnel::Stop;
 use crate::base::{Address, Buffer, Timestamp};
 use crate::http::target::Scheme;
 use crate::observe::Reason;
@@ -49,14 +50,16 @@ pub(super) struct Connection<N: Net> {
     pub requests: Cell<u32>,
     /// Whether an octet of the current response may have left.
     pub responding: Cell<bool>,
+    /// Ends the tunnel that it has become.
+    tunnel: Cell<Option<Rc<Stop>>>,
     /// Bytes that arrived behind the message they came with: the beginning of the next request.
     pub ahead: RefCell<Option<Buffer>>,
     /// When the last exchange ended, or the connection was accepted.
     pub idle_since: Cell<Timestamp>,
     /// Why it ended, when it has.
     pub ended: Cell<Reason>,
-    idle_waker: RefCell<Option<Waker>>,
-    client: Cell<Option<(IpAddr, IpText)>>,
+    /// The client of the last request, where that was not the peer.
+    client: Cell<Option<Box<(IpAddr, IpText)>>>,
 }
 
 impl<N: Net> Connection<N> {
@@ -72,10 +75,10 @@ impl<N: Net> Connection<N> {
             generation: Cell::new(0),
             requests: Cell::new(0),
             responding: Cell::new(false),
+            tunnel: Cell::new(None),
             ahead: RefCell::new(None),
             idle_since: Cell::new(now),
             ended: Cell::default(),
-            idle_waker: RefCell::new(None),
             client: Cell::new(None),
         }
     }
@@ -89,6 +92,18 @@ impl<N: Net> Connection<N> {
     #[inline]
     pub fn scheme(&self) -> Scheme {
         if self.secured.get().is_some() { Scheme::Https } else { Scheme::Http }
+    }
+
+    /// Notes that it becomes a tunnel, which ends by what is returned.
+    pub fn become_tunnel(&self) -> Rc<Stop> {
+        let stop = Rc::<Stop>::default();
+        self.tunnel.set(Some(Rc::clone(&stop)));
+        stop
+    }
+
+    /// Has the tunnel end by itself, if it has become one.
+    pub fn stop_tunnel(&self) -> bool {
+        self.tunnel.take().inspect(|tunnel| tunnel.stop()).is_some()
     }
 
     /// The plan of its listener: the newest one; the last one where it was removed.
@@ -113,29 +128,15 @@ impl<N: Net> Connection<N> {
     /// The text of a client's address; the one of the last request is remembered.
     pub fn client_text(&self, client: Option<IpAddr>) -> IpText {
         let Some(ip) = client else { return IpText::default() };
-        if let Some((known, text)) = self.client.get()
-            && known == ip
-        {
-            return text;
+        if self.peer.ip().is_some_and(|peer| peer.to_canonical() == ip) {
+            return self.peer_text;
         }
-        let text = ip_text(ip);
-        self.client.set(Some((ip, text)));
+        let mut known = self.client.take().unwrap_or_else(|| Box::new((ip, ip_text(ip))));
+        if known.0 != ip {
+            *known = (ip, ip_text(ip));
+        }
+        let text = known.1;
+        self.client.set(Some(known));
         text
-    }
-
-    /// Notes who waits for the next request.
-    pub fn note_waker(&self, waker: &Waker) {
-        let mut noted = self.idle_waker.borrow_mut();
-        if !noted.as_ref().is_some_and(|noted| noted.will_wake(waker)) {
-            *noted = Some(waker.clone());
-        }
-    }
-
-    /// Wakes the connection if it waits for its next request, to look at its deadline again.
-    pub fn wake(&self) {
-        let waker = self.idle_waker.borrow().clone();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
     }
 }

@@ -3,18 +3,20 @@
 //! While a connection waits it holds no buffer, no head and no exchange: all three are borrowed from the shard when
 //! bytes arrive, and given back when there is nothing left to answer.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::connection::Connection;
-use super::exchange::{self, Memory, Next};
+use super::exchange::{self, Exchange, Next, Scratch};
 use super::head::{self, Received};
 use super::net::{self, Net, Patience, Reader, Writer};
 use super::respond;
-use super::shard::Shard;
+use super::secured;
+use super::shard::{SessionSlot, Shard};
 use crate::base::{Buffer, Timestamp};
 use crate::observe::Reason;
 
@@ -26,32 +28,117 @@ const LINGER_BYTES_MAX: u64 = 256 * 1024;
 /// How long it may take.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Serves `connection` until it ends.
-pub(super) async fn serve<N: Net>(shard: Rc<Shard<N>>, connection: Rc<Connection<N>>) {
-    while idle(&shard, &connection).await {
-        if session(&shard, &connection).await == Next::Close {
-            return;
-        }
-    }
-    connection.writer.borrow_mut().take_leave();
+/// A connection that is served until it ends.
+///
+/// ```text
+/// Secure ──▶ Idle ──bytes──▶ Busy ──panic──▶ Sorry
+///  │          │ ▲              │               │
+///  │          │ └───answered───┤               │
+///  └──────────┴──▶ end ◀───────┴───────────────┘
+/// ```
+///
+/// By hand, since an async function would be three times as large, and there is one for every silent client.
+pub(super) struct Serving<N: Net> {
+    shard: Rc<Shard<N>>,
+    connection: Rc<Connection<N>>,
+    /// In the shard's list of connections.
+    place: u32,
+    stage: Stage<N>,
 }
 
-/// Waits, without a buffer, for the next request; `false` when none will come.
-async fn idle<N: Net>(shard: &Shard<N>, connection: &Connection<N>) -> bool {
-    let outcome = poll_fn(|cx| {
-        connection.note_waker(cx.waker());
-        let deadline = idle_deadline(shard, connection);
-        connection.reader.borrow_mut().poll_readable(cx, deadline)
-    })
-    .await;
-    match outcome {
-        Ok(()) => true,
-        Err(error) => {
-            let timed_out = error.kind() == std::io::ErrorKind::TimedOut;
-            connection.ended.set(if timed_out { Reason::KeepAliveTimeout } else { Reason::ClientClosed });
-            false
+enum Stage<N: Net> {
+    /// Shaking hands by TLS; whether requests may follow.
+    Secure(Pin<Box<dyn Future<Output = bool>>>),
+    /// Waiting, without a buffer, for the next request.
+    Idle,
+    /// Serving what has arrived, in a pooled place.
+    Busy(SessionSlot<N>),
+    /// Telling the client of a panic.
+    Sorry(Pin<Box<dyn Future<Output = ()>>>),
+}
+
+impl<N: Net> Serving<N> {
+    /// Serves `connection`, which counts as open until this is dropped.
+    pub fn new(shard: Rc<Shard<N>>, connection: Rc<Connection<N>>) -> Self {
+        let place = shard.enter(&connection);
+        let stage = match connection.speaks_tls() {
+            true => Stage::Secure(Box::pin(secured::accept(shard.clone(), connection.clone()))),
+            false => Stage::Idle,
+        };
+        Self { shard, connection, place, stage }
+    }
+
+    /// The stage after a run of requests, or none. A panic costs this connection alone.
+    fn after_session(&mut self, outcome: std::thread::Result<Next>) -> Option<Stage<N>> {
+        let Stage::Busy(slot) = std::mem::replace(&mut self.stage, Stage::Idle) else { return None };
+        self.shard.metrics.exchanges_in_flight.fall();
+        if let Ok(next) = outcome {
+            self.shard.give_session_slot(slot);
+            return (next != Next::Close).then_some(Stage::Idle);
+        }
+        // The future is in no known state; its destructor may panic as well.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(slot)));
+        self.shard.count_panic();
+        let (shard, connection) = (self.shard.clone(), self.connection.clone());
+        Some(Stage::Sorry(Box::pin(async move { respond::after_panic(&shard, &connection).await })))
+    }
+}
+
+impl<N: Net> Future for Serving<N> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        loop {
+            match &mut this.stage {
+                Stage::Secure(shaking) => {
+                    if !ready!(shaking.as_mut().poll(cx)) {
+                        return Poll::Ready(());
+                    }
+                    this.stage = Stage::Idle;
+                }
+                Stage::Idle => {
+                    if !ready!(poll_idle(&this.shard, &this.connection, cx)) {
+                        return Poll::Ready(());
+                    }
+                    let mut slot = this.shard.session_slot();
+                    this.shard.metrics.exchanges_in_flight.rise();
+                    slot.start((this.shard.clone(), this.connection.clone()));
+                    this.stage = Stage::Busy(slot);
+                }
+                Stage::Busy(slot) => {
+                    let outcome = match catch_unwind(AssertUnwindSafe(|| slot.poll(cx))) {
+                        Ok(poll) => Ok(ready!(poll)),
+                        Err(panic) => Err(panic),
+                    };
+                    let Some(stage) = this.after_session(outcome) else { return Poll::Ready(()) };
+                    this.stage = stage;
+                }
+                Stage::Sorry(telling) => return telling.as_mut().poll(cx),
+            }
         }
     }
+}
+
+impl<N: Net> Drop for Serving<N> {
+    fn drop(&mut self) {
+        if matches!(self.stage, Stage::Busy(_)) {
+            self.shard.metrics.exchanges_in_flight.fall();
+        }
+        self.shard.leave(self.place);
+    }
+}
+
+/// Waits for the next request; `false` when none will come.
+fn poll_idle<N: Net>(shard: &Shard<N>, connection: &Connection<N>, cx: &mut Context<'_>) -> Poll<bool> {
+    let deadline = idle_deadline(shard, connection);
+    let Err(error) = ready!(connection.reader.borrow_mut().poll_readable(cx, deadline)) else {
+        return Poll::Ready(true);
+    };
+    let timed_out = error.kind() == std::io::ErrorKind::TimedOut;
+    connection.ended.set(if timed_out { Reason::KeepAliveTimeout } else { Reason::ClientClosed });
+    connection.writer.borrow_mut().take_leave();
+    Poll::Ready(false)
 }
 
 /// A fresh connection has the time of a head for its first octet, a kept one that of keep-alive.
@@ -62,35 +149,13 @@ fn idle_deadline<N: Net>(shard: &Shard<N>, connection: &Connection<N>) -> Timest
     connection.idle_since.get().plus(patience)
 }
 
-/// Serves what has arrived, in a pooled place; a panic costs this connection alone.
-async fn session<N: Net>(shard: &Rc<Shard<N>>, connection: &Rc<Connection<N>>) -> Next {
-    let mut slot = shard.session_slot();
-    shard.metrics.exchanges_in_flight.rise();
-    slot.start((shard.clone(), connection.clone()));
-    let outcome = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| slot.poll(cx))) {
-        Ok(poll) => poll.map(Some),
-        Err(_) => Poll::Ready(None),
-    })
-    .await;
-    shard.metrics.exchanges_in_flight.fall();
-    if let Some(next) = outcome {
-        shard.give_session_slot(slot);
-        return next;
-    }
-    // The future is in no known state; its destructor may panic as well.
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(slot)));
-    shard.count_panic();
-    Box::pin(respond::after_panic(shard, connection)).await;
-    Next::Close
-}
-
 /// One run of requests: until the buffer is empty, or the connection must close.
 pub(super) async fn requests<N: Net>((shard, connection): (Rc<Shard<N>>, Rc<Connection<N>>)) -> Next {
-    let mut memory = shard.memory();
+    let mut scratch = shard.scratch();
     let mut buffer = connection.ahead.borrow_mut().take().unwrap_or_else(|| shard.buffers.small());
     let mut in_a_row = 0;
     let next = loop {
-        match request(&shard, &connection, &mut buffer, &mut memory).await {
+        match request(&shard, &connection, &mut buffer, &mut scratch).await {
             Next::Idle if !buffer.filled().is_empty() => {}
             Next::Idle => break Next::Idle,
             Next::Close => break Next::Close,
@@ -107,7 +172,7 @@ pub(super) async fn requests<N: Net>((shard, connection): (Rc<Shard<N>>, Rc<Conn
         }
     };
     shard.buffers.give(buffer);
-    shard.give_memory(memory);
+    shard.give_scratch(scratch);
     next
 }
 
@@ -116,14 +181,14 @@ async fn request<N: Net>(
     shard: &Rc<Shard<N>>,
     connection: &Connection<N>,
     buffer: &mut Buffer,
-    memory: &mut Memory,
+    scratch: &mut Scratch,
 ) -> Next {
     let adopted = shard.adopted();
     let listener = connection.current_listener(&adopted);
     let started = shard.net.now();
     connection.responding.set(false);
-    memory.reset();
-    let refused = match head::receive(shard, connection, &listener, buffer, memory, started).await {
+    scratch.memory.reset();
+    let refused = match head::receive(shard, connection, &listener, buffer, &mut scratch.memory, started).await {
         Received::Head => None,
         Received::Refused(failure) => Some(failure),
         Received::Nothing => return Next::Close,
@@ -133,7 +198,9 @@ async fn request<N: Net>(
         }
     };
     connection.requests.set(connection.requests.get().saturating_add(1));
-    let next = exchange::run(shard, &adopted, connection, &listener, buffer, memory, started, refused).await;
+    let is_refused = refused.is_some();
+    let mut x = Exchange::begin(shard, &adopted, connection, &listener, buffer, scratch, started, is_refused);
+    let next = exchange::run(&mut x, refused).await;
     if let Some(ahead) = connection.ahead.borrow_mut().take() {
         buffer.vec().extend_from_slice(ahead.filled());
         shard.buffers.give(ahead);

@@ -12,9 +12,10 @@ use crate::http::h1::{
     write_status_line,
 };
 use crate::http::header::{Field, HeaderName, KnownName};
-use crate::http::target::Scheme;
+use crate::http::request_id::REQUEST_ID_BYTES;
+use crate::http::target::{Scheme, Target};
 use crate::http::trace_context::{append_tracestate, span_id};
-use crate::http::{Body, Method, RequestHead, ResponseHead, Version};
+use crate::http::{Body, Method, RequestHead, ResponseHead, Span, Version};
 use crate::policy::Policies;
 use crate::policy::transform::HeaderEdits;
 use crate::route::{Captures, RenderError};
@@ -22,6 +23,8 @@ use crate::snapshot::{Forward, GatewayPlan, Location, ServerField};
 
 /// Room to keep beyond what was received: our own fields and their names.
 pub(super) const OWN_FIELDS_BYTES: usize = 2048;
+
+const _: () = assert!(KnownName::ALL.len() <= 64, "a set of known names is one word");
 
 /// Fields of a request that are never passed on as they came: written anew, or not at all.
 const REQUEST_OWNED: u128 = bits(&[
@@ -64,6 +67,20 @@ const RESPONSE_OWNED: u128 = bits(&[
     KnownName::ProxyAuthenticate,
     KnownName::ProxyAuthorization,
     KnownName::Trailer,
+]);
+
+/// Fields that we write ourselves and that edits may replace or remove: they have the last word, but for `Via` and the
+/// framing.
+const OWN: u128 = bits(&[
+    KnownName::XForwardedFor,
+    KnownName::XForwardedProto,
+    KnownName::XForwardedHost,
+    KnownName::Forwarded,
+    KnownName::XRequestId,
+    KnownName::Traceparent,
+    KnownName::Tracestate,
+    KnownName::Date,
+    KnownName::Server,
 ]);
 
 const fn bits(names: &[KnownName]) -> u128 {
@@ -114,22 +131,22 @@ impl RequestParts<'_> {
 /// Appends the head of the request as it goes upstream.
 pub fn request(parts: &RequestParts<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> {
     let bytes = parts.bytes;
-    out.extend_from_slice(parts.head.method_text.of(bytes));
-    out.push(b' ');
-    target(parts, out)?;
+    method_and_target(parts, out)?;
     out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
     host(parts, out)?;
     out.extend_from_slice(b"\r\n");
     let edits = parts.policies.request_headers.as_ref();
     let request_id = parts.gateway.request_id.as_ref();
-    let dropped = REQUEST_OWNED | parts.hop.strip() | known_bits(request_id, edits);
+    let dropped = (REQUEST_OWNED | parts.hop.strip() | known_bits(request_id, edits)) as u64;
     copy_fields(out, bytes, parts.head.fields.as_slice(), |field| match field.known {
-        Some(known) => dropped & known.bit() != 0,
-        None => drops_unknown_field(field, parts, request_id) || edits.is_some_and(|edits| edits.drops(field, bytes)),
+        Some(known) => dropped & known.bit() as u64 != 0,
+        None => drops_unknown_field(field, parts, request_id, edits),
     });
     append_edits(edits, out);
+    let own = out.len();
     about_the_client(parts, out);
     about_the_exchange(parts, request_id, out);
+    drop_own(edits, request_id, own, out);
     request_framing(parts, out);
     out.extend_from_slice(b"\r\n");
     Ok(())
@@ -142,6 +159,19 @@ fn known_bits(request_id: Option<&HeaderName>, edits: Option<&HeaderEdits>) -> u
         _ => 0,
     };
     id | edits.map_or(0, HeaderEdits::dropped_known)
+}
+
+fn method_and_target(parts: &RequestParts<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> {
+    let (method, received) = (parts.head.method_text, parts.head.target);
+    let goes_on = parts.forward.path.is_none() && parts.cx.target.as_ref().is_some_and(Target::is_canonical);
+    if goes_on && received.start == method.end + 1 {
+        // The space between them included.
+        out.extend_from_slice(Span { start: method.start, end: received.end }.of(parts.bytes));
+        return Ok(());
+    }
+    out.extend_from_slice(method.of(parts.bytes));
+    out.push(b' ');
+    target(parts, out)
 }
 
 fn target(parts: &RequestParts<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> {
@@ -178,9 +208,16 @@ fn host(parts: &RequestParts<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> 
 
 /// A field we have no number for goes on unless it was listed in `Connection`, or claims to speak for a proxy, or is
 /// an alias of an owned one: CGI-style servers read `_` in a name as `-`.
-fn drops_unknown_field(field: &Field, parts: &RequestParts<'_>, request_id: Option<&HeaderName>) -> bool {
+// Apart, so that the fields that have a number are gone through in registers.
+#[inline(never)]
+fn drops_unknown_field(
+    field: &Field,
+    parts: &RequestParts<'_>,
+    request_id: Option<&HeaderName>,
+    edits: Option<&HeaderEdits>,
+) -> bool {
     let name = field.name.of(parts.bytes);
-    if parts.hop.drops(field, parts.bytes) {
+    if parts.hop.drops(field, parts.bytes) || edits.is_some_and(|edits| edits.drops(field, parts.bytes)) {
         return true;
     }
     if matches!(request_id, Some(HeaderName::Other(own)) if name.eq_ignore_ascii_case(own.as_bytes())) {
@@ -189,12 +226,26 @@ fn drops_unknown_field(field: &Field, parts: &RequestParts<'_>, request_id: Opti
     if name.len() > FORWARDED_PREFIX.len() && name[..FORWARDED_PREFIX.len()].eq_ignore_ascii_case(FORWARDED_PREFIX) {
         return !parts.cx.peer_is_trusted;
     }
-    name.contains(&b'_') && is_alias_of_owned(name)
+    has_underscore(name) && is_alias_of_owned(name)
 }
 
 const FORWARDED_PREFIX: &[u8] = b"x-forwarded-";
 /// No owned name is longer.
 const ALIAS_BYTES_MAX: usize = 32;
+
+/// Eight octets at a time, since many fields have names without a number.
+#[inline]
+fn has_underscore(name: &[u8]) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let found = |octets: &[u8; 8]| {
+        let others = u64::from_ne_bytes(*octets) ^ (b'_' as u64 * EACH);
+        others.wrapping_sub(EACH) & !others & (0x80 * EACH) != 0
+    };
+    match name.last_chunk() {
+        Some(last) => name.as_chunks().0.iter().any(found) || found(last),
+        None => name.contains(&b'_'),
+    }
+}
 
 fn is_alias_of_owned(name: &[u8]) -> bool {
     let mut plain = [0; ALIAS_BYTES_MAX];
@@ -209,6 +260,15 @@ fn is_alias_of_owned(name: &[u8]) -> bool {
 fn append_edits(edits: Option<&HeaderEdits>, out: &mut Vec<u8>) {
     if let Some(edits) = edits {
         out.extend_from_slice(edits.lines());
+    }
+}
+
+/// Removes what we have written from `start` on as far as the edits drop it.
+#[inline]
+fn drop_own(edits: Option<&HeaderEdits>, request_id: Option<&HeaderName>, start: usize, out: &mut Vec<u8>) {
+    let Some(edits) = edits else { return };
+    if edits.dropped_known() & OWN != 0 || matches!(request_id, Some(HeaderName::Other(_))) {
+        edits.drop_lines(start, out);
     }
 }
 
@@ -235,8 +295,11 @@ fn x_forwarded(parts: &RequestParts<'_>, out: &mut Vec<u8>) {
         if let Some((_, text)) = parts.peer {
             own_line("x-forwarded-for: ", text.as_bytes(), out);
         }
-        own_line("x-forwarded-proto: ", parts.scheme.text().as_bytes(), out);
-        return own_line("x-forwarded-host: ", parts.host_text(), out);
+        let start = match parts.scheme {
+            Scheme::Http => "x-forwarded-proto: http\r\nx-forwarded-host: ",
+            Scheme::Https => "x-forwarded-proto: https\r\nx-forwarded-host: ",
+        };
+        return own_line(start, parts.host_text(), out);
     }
     if let Some((peer, _)) = parts.peer {
         out.extend_from_slice(b"x-forwarded-for: ");
@@ -254,7 +317,7 @@ fn x_forwarded(parts: &RequestParts<'_>, out: &mut Vec<u8>) {
     own_line("x-forwarded-host: ", believed(KnownName::XForwardedHost).unwrap_or(parts.host_text()), out);
 }
 
-/// Appends a line that most heads have; `start` is its name, colon and space. Inlined, so that a start, and a value of
+/// Appends a line that most heads have; `start` is its name, colon and space, and whole lines before it. Inlined, so that a start, and a value of
 /// fixed length, are stored rather than copied by a call.
 #[inline(always)]
 fn own_line(start: &str, value: &[u8], out: &mut Vec<u8>) {
@@ -286,7 +349,7 @@ impl<'a> RequestParts<'a> {
 fn about_the_exchange(parts: &RequestParts<'_>, request_id: Option<&HeaderName>, out: &mut Vec<u8>) {
     via(parts, out);
     if let Some(name) = request_id {
-        write_field(out, name.text().as_bytes(), parts.cx.request_id.as_bytes());
+        request_id_line(name, parts.cx.request_id.as_bytes(), out);
     }
     if let Some(trace) = &parts.cx.trace {
         own_line("traceparent: ", &trace.traceparent(span_id(parts.span)), out);
@@ -301,15 +364,22 @@ fn about_the_exchange(parts: &RequestParts<'_>, request_id: Option<&HeaderName>,
     }
 }
 
+#[inline(always)]
+fn request_id_line(name: &HeaderName, id: &[u8], out: &mut Vec<u8>) {
+    match (name, <&[u8; REQUEST_ID_BYTES]>::try_from(id)) {
+        // The usual name and an id of ours.
+        (HeaderName::Known(KnownName::XRequestId), Ok(id)) => own_line("x-request-id: ", id, out),
+        _ => write_field(out, name.text().as_bytes(), id),
+    }
+}
+
 /// Members of earlier hops first, ours last (RFC 9110, section 7.6.3).
 fn via(parts: &RequestParts<'_>, out: &mut Vec<u8>) {
     for field in parts.head.fields.all(KnownName::Via) {
         write_field(out, b"via", field.value.of(parts.bytes));
     }
     if let Some(pseudonym) = &parts.gateway.via {
-        out.extend_from_slice(b"via: ");
-        pseudonym.append(parts.head.version, out);
-        out.extend_from_slice(b"\r\n");
+        pseudonym.append_line(parts.head.version, out);
     }
 }
 
@@ -394,19 +464,22 @@ pub fn response(parts: &ResponseParts<'_>, out: &mut Vec<u8>) {
     let drops_server = !matches!(parts.gateway.server, ServerField::Pass);
     let request_id = parts.gateway.request_id.as_ref();
     let server = if drops_server { KnownName::Server.bit() } else { 0 };
-    let dropped = RESPONSE_OWNED | parts.hop.strip() | server | known_bits(request_id, edits);
+    let dropped = (RESPONSE_OWNED | parts.hop.strip() | server | known_bits(request_id, edits)) as u64;
     copy_fields(out, bytes, head.fields.as_slice(), |field| match field.known {
-        Some(known) => dropped & known.bit() != 0,
+        Some(known) => dropped & known.bit() as u64 != 0,
         None => drops_unknown_response_field(field, parts, request_id, edits),
     });
+    let own = out.len();
     if head.status >= 200 || head.status == 101 {
         own_response_fields(parts, request_id, out);
     }
+    drop_own(edits, request_id, own, out);
     append_edits(edits, out);
     response_framing(parts, out);
     out.extend_from_slice(b"\r\n");
 }
 
+#[inline(never)]
 fn drops_unknown_response_field(
     field: &Field,
     parts: &ResponseParts<'_>,
@@ -426,7 +499,7 @@ fn own_response_fields(parts: &ResponseParts<'_>, request_id: Option<&HeaderName
         write_field(out, b"server", server.as_bytes());
     }
     if let Some(name) = request_id {
-        write_field(out, name.text().as_bytes(), parts.request_id);
+        request_id_line(name, parts.request_id, out);
     }
 }
 
@@ -498,4 +571,22 @@ pub fn location(location: &Location, parts: &LocationParts<'_>, out: &mut Vec<u8
         out.extend_from_slice(query);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_underscore_is_found_wherever_it_stands() {
+        for length in 0..40 {
+            let plain = vec![b'a' ^ 0x80; length];
+            assert!(!has_underscore(&plain));
+            for at in 0..length {
+                let mut name = vec![b'^'; length];
+                name[at] = b'_';
+                assert!(has_underscore(&name), "at {at} of {length}");
+            }
+        }
+    }
 }

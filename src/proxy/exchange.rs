@@ -4,20 +4,21 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::adopted::Adopted;
-use super::connection::Connection;
+use super::connection::{Connection, IpText};
 use super::failure::Failure;
 use super::net::Net;
 use super::shard::Shard;
+use super::terms::Terms;
 use super::watch::Watch;
-use super::{admit, forward, head, identify, respond};
+use super::{admit, forward, identify, respond};
 use crate::base::{Buffer, EndpointId, Timestamp, UnixTime, UpstreamId};
 use crate::context::RequestContext;
-use crate::http::h1::{HeadLimits, HeadScanner, Hop};
+use crate::http::h1::{HeadScanner, Hop};
 use crate::http::header::KnownName;
 use crate::http::{Body, Method, RequestHead, ResponseHead, Span, Version};
 use crate::observe::{Escaped, Field, Reason, Record, Timing};
 use crate::route::{Captures, Subject};
-use crate::snapshot::{Action, Limits, ListenerPlan, RoutePlan, Timeouts};
+use crate::snapshot::{Action, ListenerPlan, RoutePlan};
 
 /// What becomes of the connection after an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +46,15 @@ async fn answer<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
     }
 }
 
-/// Scratch for one exchange after another; clearing it keeps its allocations.
+/// What one exchange after another is worked out in; it moves as a pointer.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub memory: Memory,
+    cx: RequestContext,
+    tally: Tally,
+}
+
+/// What is read from the messages; clearing it keeps its allocations.
 #[derive(Default)]
 pub(super) struct Memory {
     pub scanner: HeadScanner,
@@ -93,14 +102,13 @@ pub(super) struct Exchange<'a, N: Net> {
     pub adopted: &'a Adopted<N>,
     pub connection: &'a Connection<N>,
     pub listener: &'a ListenerPlan,
-    pub limits: Limits,
-    pub timeouts: Timeouts,
+    pub terms: Terms<'a>,
     /// Holds the received head, and what came behind it.
     pub buffer: &'a mut Buffer,
     pub memory: &'a mut Memory,
-    pub cx: RequestContext,
+    pub cx: &'a mut RequestContext,
     pub hop: Hop,
-    pub tally: Tally,
+    pub tally: &'a mut Tally,
     pub watch: Watch,
     /// Octets of the buffer that belong to this request.
     pub consumed: usize,
@@ -119,55 +127,60 @@ pub(super) struct Exchange<'a, N: Net> {
     pub next: Next,
 }
 
-/// Answers one request, or refuses it for `refused`, and records it.
-#[expect(clippy::too_many_arguments, reason = "the parts of an exchange, put together here and nowhere else")]
-pub(super) async fn run<N: Net>(
-    shard: &Rc<Shard<N>>,
-    adopted: &Adopted<N>,
-    connection: &Connection<N>,
-    listener: &ListenerPlan,
-    buffer: &mut Buffer,
-    memory: &mut Memory,
-    started: Timestamp,
-    refused: Option<Failure>,
-) -> Next {
-    let consumed = if refused.is_some() { buffer.filled().len() } else { memory.request.length };
-    let body_read = refused.is_none() && matches!(memory.request.body, Body::Empty | Body::Length(0));
-    let mut x = Exchange {
-        shard,
-        adopted,
-        connection,
-        listener,
-        limits: listener.limits,
-        timeouts: listener.timeouts,
-        buffer,
-        memory,
-        cx: RequestContext { started, ..RequestContext::default() },
-        hop: Hop::default(),
-        watch: Watch::Off,
-        tally: Tally { timing: Timing { started, ..Timing::default() }, ..Tally::default() },
-        consumed,
-        body_read,
-        body_gone: false,
-        close_delimited: false,
-        persistent: refused.is_none(),
-        wall: shard.net.unix_time(),
-        ended: None,
-        next: Next::Idle,
-    };
-    shard.metrics.requests.increment();
-    x.tally.timing.parsed = Some(shard.net.now());
+/// Answers the request, or refuses it for `refused`, and records it.
+pub(super) async fn run<N: Net>(x: &mut Exchange<'_, N>, refused: Option<Failure>) -> Next {
     let result = match refused {
         Some(failure) => Err(failure),
-        None => answer(&mut x).await,
+        None => answer(x).await,
     };
     if let Err(failure) = result {
-        respond::fail(&mut x, failure).await;
+        respond::fail(x, failure).await;
     }
     x.finish()
 }
 
 impl<'a, N: Net> Exchange<'a, N> {
+    /// An exchange whose request head stands in the scratch, or is refused: then all that was received belongs to it.
+    #[expect(clippy::too_many_arguments, reason = "the parts of an exchange, put together here and nowhere else")]
+    #[inline]
+    pub fn begin(
+        shard: &'a Rc<Shard<N>>,
+        adopted: &'a Adopted<N>,
+        connection: &'a Connection<N>,
+        listener: &'a ListenerPlan,
+        buffer: &'a mut Buffer,
+        scratch: &'a mut Scratch,
+        started: Timestamp,
+        is_refused: bool,
+    ) -> Self {
+        let Scratch { memory, cx, tally } = scratch;
+        cx.begin(started);
+        *tally = Tally { timing: Timing { started, ..Timing::default() }, ..Tally::default() };
+        tally.timing.parsed = Some(shard.net.now());
+        shard.metrics.requests.increment();
+        Self {
+            shard,
+            adopted,
+            connection,
+            listener,
+            terms: Terms::of(listener),
+            consumed: if is_refused { buffer.filled().len() } else { memory.request.length },
+            body_read: !is_refused && matches!(memory.request.body, Body::Empty | Body::Length(0)),
+            buffer,
+            memory,
+            cx,
+            hop: Hop::default(),
+            watch: Watch::Off,
+            tally,
+            body_gone: false,
+            close_delimited: false,
+            persistent: !is_refused,
+            wall: shard.net.unix_time(),
+            ended: None,
+            next: Next::Idle,
+        }
+    }
+
     /// The route the request takes.
     fn route(&mut self) -> Result<&'a RoutePlan, Failure> {
         let (head, bytes) = (&self.memory.request, self.buffer.filled());
@@ -175,6 +188,7 @@ impl<'a, N: Net> Exchange<'a, N> {
             host: self.cx.host(bytes, &self.memory.written),
             path: self.cx.path(head, bytes, &self.memory.written),
             query: self.cx.query(head, bytes),
+            known_method: head.method,
             method: head.method_text.of(bytes),
             fields: &head.fields,
             bytes,
@@ -183,8 +197,7 @@ impl<'a, N: Net> Exchange<'a, N> {
         let id = found.ok_or(Failure::of(Reason::NoRoute))?;
         self.cx.route = Some(id);
         let route: &'a RoutePlan = self.adopted.snapshot.route(id);
-        self.limits = self.listener.limits.on_route(&route.limits);
-        self.timeouts = self.listener.timeouts.on_route(&route.timeouts);
+        self.terms = self.terms.on_route(route);
         self.tally.timing.routed = Some(self.shard.net.now());
         Ok(route)
     }
@@ -194,19 +207,14 @@ impl<'a, N: Net> Exchange<'a, N> {
         self.persistent
             && self.memory.request.version == Version::Http11
             && !self.shard.is_draining()
-            && self.connection.requests.get() < self.limits.requests_per_connection
+            && self.connection.requests.get() < self.terms.requests_per_connection()
     }
 
     /// How long an attempt may wait for its response head.
     pub fn response_head_timeout(&self) -> Duration {
         self.tally
             .upstream
-            .map_or(self.timeouts.exchange, |id| self.adopted.snapshot.upstream(id).timeouts.response_head)
-    }
-
-    /// The bounds of a head, on either side.
-    pub fn head_limits(&self) -> HeadLimits {
-        head::limits(self.listener)
+            .map_or(self.terms.exchange(), |id| self.adopted.snapshot.upstream(id).timeouts.response_head)
     }
 
     /// The value of a header field of the request.
@@ -230,6 +238,8 @@ impl<'a, N: Net> Exchange<'a, N> {
         }
     }
 
+    // Not inlined: what it keeps in registers must not compete with the exchange's own.
+    #[inline(never)]
     fn record(&self, now: Timestamp) {
         let (tally, shard) = (&self.tally, self.shard);
         let times = tally.timing.times(now);
@@ -241,20 +251,22 @@ impl<'a, N: Net> Exchange<'a, N> {
         let Some(format) = self.adopted.snapshot.log_format.as_ref() else { return };
         let (head, bytes) = (&self.memory.request, self.buffer.filled());
         let snapshot = &self.adopted.snapshot;
-        let client = self.connection.client_text(self.cx.client);
+        let (method, other) = (head.method_text, self.other_client());
+        let client = other.as_ref().unwrap_or(&self.connection.peer_text);
+        let protocol = if head.version == Version::Http10 { b"HTTP/1.0" } else { b"HTTP/1.1" };
         let upstream = tally.upstream.map(|id| &snapshot.upstreams[id.index()]);
         let endpoint = upstream.zip(tally.endpoint).map(|(entry, id)| &entry.endpoints[id.index()]);
         let logged = |field, name| if format.has(field) { self.field(name).unwrap_or_default() } else { b"" };
         let record = Record {
             request_id: Escaped::plain(self.cx.request_id.as_bytes()),
-            time: self.wall.plus(now.since(tally.timing.parsed.unwrap_or(now))),
+            time: self.wall.plus_nanos(now.nanos_since(tally.timing.parsed.unwrap_or(now))),
             listener: self.listener.label.as_escaped(),
             client: Escaped::plain(client.as_bytes()),
-            method: Escaped::plain(head.method_text.of(bytes)),
+            method: Escaped::front_of(bytes.get(method.start as usize..).unwrap_or_default(), method.len()),
             host: Escaped::plain(self.cx.host(bytes, &self.memory.written)),
             path: self.cx.path(head, bytes, &self.memory.written),
             query: self.cx.query(head, bytes).unwrap_or_default(),
-            protocol: Escaped::plain(if head.version == Version::Http10 { b"HTTP/1.0" } else { b"HTTP/1.1" }),
+            protocol: Escaped::plain(protocol),
             status: tally.status,
             route: self.cx.route.map_or(Escaped::default(), |id| snapshot.route(id).label.as_escaped()),
             upstream: upstream.map_or(Escaped::default(), |entry| entry.label.as_escaped()),
@@ -273,5 +285,11 @@ impl<'a, N: Net> Exchange<'a, N> {
             transport: self.connection.secured.get().map(|secured| &secured.transport),
         };
         shard.log(format, &record, now);
+    }
+
+    /// The text of the client's address where the client may be another than the peer.
+    fn other_client(&self) -> Option<IpText> {
+        let is_peer = !self.cx.peer_is_trusted && self.listener.client_address.is_none();
+        if is_peer { None } else { Some(self.connection.client_text(self.cx.client)) }
     }
 }

@@ -7,14 +7,17 @@ use serde::Serialize;
 
 use super::encode::{self, LocationParts, RequestParts};
 use super::head;
-use crate::base::{Address, RouteId};
+use crate::base::Address;
+use crate::config::{self, HIDDEN, Spanned, Text, ValueMatch};
 use crate::context::{RequestContext, RequestId};
 use crate::http::authority::Authority;
 use crate::http::h1::{HeadScanner, Hop, Progress};
 use crate::http::header::KnownName;
 use crate::http::target::{Form, Scheme, Target};
 use crate::http::{Method, RequestHead, Span};
-use crate::route::{NearMiss, Subject};
+use crate::policy::Policies;
+use crate::route::{NearMiss, Reason, Subject};
+use crate::snapshot::compile::shown_edits;
 use crate::snapshot::{Action, ListenerPlan, RoutePlan, Snapshot};
 
 /// Routes that came close, at most.
@@ -30,11 +33,18 @@ pub struct Explained {
     pub path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub matched: Option<Matched>,
-    /// The status and the word with which it is refused.
+    /// The answer of the gateway itself, which refuses it or ends here.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub refused: Option<(u16, &'static str)>,
+    pub local_reply: Option<LocalReply>,
     /// The routes that came closest and did not answer, closest first.
     pub near: Vec<Near>,
+}
+
+/// An answer that no route gives: its status, and the word that the log has for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct LocalReply {
+    pub status: u16,
+    pub reason: &'static str,
 }
 
 /// The route that answers.
@@ -65,6 +75,7 @@ pub struct Near {
 pub fn explain(snapshot: &Snapshot, listener: &ListenerPlan, bytes: &[u8]) -> Explained {
     let mut asked = Asked::default();
     match asked.read(listener, bytes) {
+        Ok(()) if asked.ends_here(bytes) => asked.answer(bytes, Some((204, "local-answer"))),
         Ok(()) => asked.route(snapshot, listener, bytes),
         Err(refused) => asked.answer(bytes, Some(refused)),
     }
@@ -117,11 +128,19 @@ impl Asked {
         }
     }
 
+    /// Whether it asks about the gateway itself.
+    fn ends_here(&self, bytes: &[u8]) -> bool {
+        let asterisk = self.cx.target.as_ref().is_some_and(|target| target.form == Form::Asterisk);
+        let no_further = || encode::max_forwards(&self.head, bytes) == Some(0);
+        self.head.method == Method::Options && (asterisk || no_further())
+    }
+
     fn subject<'a>(&'a self, bytes: &'a [u8]) -> Subject<'a> {
         Subject {
             host: self.cx.host(bytes, &self.written),
             path: self.cx.path(&self.head, bytes, &self.written),
             query: self.cx.query(&self.head, bytes),
+            known_method: self.head.method,
             method: self.head.method_text.of(bytes),
             fields: &self.head.fields,
             bytes,
@@ -130,16 +149,15 @@ impl Asked {
 
     fn route(&self, snapshot: &Snapshot, listener: &ListenerPlan, bytes: &[u8]) -> Explained {
         let explanation = snapshot.table.explain(&self.subject(bytes), NEAR_MAX);
-        let name = |id: RouteId| snapshot.route(id).name.to_string();
-        let near = |miss: &NearMiss| Near { route: name(miss.route), reason: miss.text.clone() };
+        let near = |miss: &NearMiss| near(snapshot, miss);
         let mut answer = self.answer(bytes, None);
         answer.near = explanation.near.iter().map(near).collect();
         match explanation.matched.map(|id| snapshot.route(id)) {
-            None => answer.refused = Some((404, "no-route")),
-            Some(route) if self.refuses_slash(route) => answer.refused = Some((400, "encoded-slash")),
+            None => answer.local_reply = reply((404, "no-route")),
+            Some(route) if self.refuses_slash(route) => answer.local_reply = reply((400, "encoded-slash")),
             Some(route) => match self.outcome(snapshot, listener, route, bytes) {
                 Ok(action) => answer.matched = Some(Matched { route: route.name.to_string(), action }),
-                Err(refused) => answer.refused = Some(refused),
+                Err(refused) => answer.local_reply = reply(refused),
             },
         }
         answer
@@ -160,6 +178,7 @@ impl Asked {
         let _ = snapshot.table.find(&self.subject(bytes), &mut scratch);
         let (captures, mut out) = (scratch.captures(), Vec::new());
         let peer = (IpAddr::from(Ipv4Addr::LOCALHOST), "127.0.0.1");
+        let model = model(snapshot, &route.name);
         match &route.action {
             Action::Forward(forward) => {
                 let parts = RequestParts {
@@ -170,7 +189,7 @@ impl Asked {
                     hop: &self.hop,
                     gateway: &snapshot.gateway,
                     forward,
-                    policies: &route.policies,
+                    policies: &shown_policies(route, model),
                     captures,
                     scheme: Scheme::Http,
                     peer: Some(peer),
@@ -182,14 +201,17 @@ impl Asked {
                 encode::request(&parts, &mut out).map_err(|_| (400, "rewrite"))?;
                 Ok(Outcome::Forward {
                     upstream: snapshot.upstream(forward.upstream).name.to_string(),
-                    request: text(&out),
+                    request: shown_request(&text(&out), model),
                 })
             }
             Action::Redirect(redirect) => {
                 let (head, written, cx) = (&self.head, self.written.as_slice(), &self.cx);
                 let parts = LocationParts { head, bytes, written, cx, captures, scheme: Scheme::Http };
                 encode::location(&redirect.location, &parts, &mut out).map_err(|_| (400, "rewrite"))?;
-                Ok(Outcome::Redirect { status: redirect.status, location: text(&out) })
+                let hidden =
+                    model.and_then(|model| model.redirect.as_ref()).is_some_and(|redirect| is_secret(redirect));
+                let location = if hidden { HIDDEN.to_owned() } else { text(&out) };
+                Ok(Outcome::Redirect { status: redirect.status, location })
             }
             Action::Respond(fixed) => Ok(Outcome::Respond { status: fixed.status, body_bytes: fixed.body.len() }),
         }
@@ -198,8 +220,63 @@ impl Asked {
     fn answer(&self, bytes: &[u8], refused: Option<Refused>) -> Explained {
         let host = text(self.cx.host(bytes, &self.written));
         let path = text(self.cx.path(&self.head, bytes, &self.written));
-        Explained { host, path, matched: None, refused, near: Vec::new() }
+        Explained { host, path, matched: None, local_reply: refused.and_then(reply), near: Vec::new() }
     }
+}
+
+fn reply((status, reason): Refused) -> Option<LocalReply> {
+    Some(LocalReply { status, reason })
+}
+
+/// The route as it was written, which knows what came from outside and must not be shown.
+fn model<'s>(snapshot: &'s Snapshot, name: &str) -> Option<&'s config::Route> {
+    snapshot.config.routes.iter().find(|object| object.name == name)?.value.as_ref()
+}
+
+fn near(snapshot: &Snapshot, miss: &NearMiss) -> Near {
+    let route = snapshot.route(miss.route).name.to_string();
+    let hidden = model(snapshot, &route).is_some_and(|model| hides(model, miss.reason));
+    let reason = if hidden { format!("a predicate that is {HIDDEN} does not fit") } else { miss.text.clone() };
+    Near { route, reason }
+}
+
+/// Whether the reason repeats something that came from outside.
+fn hides(model: &config::Route, reason: Reason) -> bool {
+    let matching = &model.matching;
+    let value = |value: Option<&Spanned<ValueMatch>>| value.is_some_and(|value| value.secret || value.is_secret());
+    match reason {
+        Reason::Host => matching.host.iter().any(|host| host.secret),
+        Reason::Path { .. } => matching.path.as_ref().is_some_and(|path| path.secret || path.is_secret()),
+        Reason::Method => matching.method.iter().any(|method| method.secret),
+        Reason::Header { index } => value(matching.headers.0.get(index).map(|(_, value)| value)),
+        Reason::Query { index } => value(matching.query.0.get(index).map(|(_, value)| value)),
+        Reason::Lost { .. } => false,
+    }
+}
+
+/// The policies without the values that came from outside.
+fn shown_policies(route: &RoutePlan, model: Option<&config::Route>) -> Policies {
+    let request_headers = model.and_then(|model| shown_edits(&model.request.headers));
+    Policies { request_headers, ..route.policies.clone() }
+}
+
+/// The request without what a template from outside made of its first two lines.
+fn shown_request(request: &str, model: Option<&config::Route>) -> String {
+    let Some(to) = model.and_then(|model| model.to.as_ref()) else { return request.to_owned() };
+    let secret = |text: &Option<Text>| text.as_ref().is_some_and(|text| text.secret);
+    let mut lines: Vec<String> = request.split("\r\n").map(str::to_owned).collect();
+    if secret(&to.path) {
+        let method = lines[0].split(' ').next().unwrap_or_default();
+        lines[0] = format!("{method} {HIDDEN} HTTP/1.1");
+    }
+    if secret(&to.host) && lines.len() > 1 {
+        lines[1] = format!("host: {HIDDEN}");
+    }
+    lines.join("\r\n")
+}
+
+fn is_secret(redirect: &config::Redirect) -> bool {
+    [&redirect.to, &redirect.host, &redirect.path].into_iter().flatten().any(|text| text.secret)
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -253,13 +330,62 @@ routes:
     #[test]
     fn what_came_close_is_named_with_its_reason() {
         let answer = ask("POST /v1/orders/42 HTTP/1.1\r\nHost: api.test\r\nContent-Length: 0\r\n\r\n");
-        assert_eq!(answer.refused, Some((404, "no-route")));
+        assert_eq!(answer.local_reply, reply((404, "no-route")));
         assert_eq!((answer.near[0].route.as_str(), answer.near[0].reason.contains("method")), ("order", true));
     }
 
     #[test]
     fn a_request_that_is_refused_says_so_as_a_live_one_would() {
-        assert_eq!(ask("GET / HTTP/1.1\r\n\r\n").refused.map(|refused| refused.0), Some(400));
-        assert_eq!(ask("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n").refused, Some((405, "method-refused")));
+        assert_eq!(ask("GET / HTTP/1.1\r\n\r\n").local_reply, reply((400, "missing-host")));
+        assert_eq!(ask("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n").local_reply, reply((405, "method-refused")));
+    }
+
+    #[test]
+    fn what_came_from_outside_is_never_shown() {
+        struct Secrets;
+        impl crate::config::Environment for Secrets {
+            fn variable(&self, name: &str) -> Option<String> {
+                (name == "S").then(|| "s3cret".to_owned())
+            }
+
+            fn file(&self, _: &std::path::Path) -> std::io::Result<Vec<u8>> {
+                Err(std::io::ErrorKind::NotFound.into())
+            }
+        }
+        const CONFIG: &str = r#"
+listeners: { public: { bind: "127.0.0.1:0" } }
+upstreams: { a: { endpoints: "10.0.0.1:80" } }
+routes:
+  - match: { path: "/f" }
+    to: { upstream: a, path: "/${S}", host: "${S}.test" }
+    request: { headers: { set: { authorization: "Bearer ${S}", x-plain: plain }, add: { x-more: ["${S}"] } } }
+  - { match: { path: "/r" }, redirect: "https://x.test/${S}" }
+  - { match: { path: "/f", headers: { x-key: "${S}" } }, to: a }
+  - { match: { path: "/f", query: { key: { regex: "${S}" } } }, to: a }
+  - { match: { path: "/${S}" }, to: a }
+  - { match: { host: "${S}.test", path: "/f" }, to: a }
+"#;
+        let draft = Draft::alone(&Source::text("t.yaml", CONFIG), &Secrets);
+        assert!(draft.is_sound(), "{}", draft.render(false));
+        let ask = |path: &str| {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+            explain(&draft.snapshot, &draft.snapshot.listeners[0], request.as_bytes())
+        };
+        for path in ["/f", "/r", "/none"] {
+            let answer = serde_json::to_string(&ask(path)).unwrap();
+            assert!(!answer.contains("s3cret"), "{answer}");
+        }
+        let Some(Matched { action: Outcome::Forward { request, .. }, .. }) = ask("/f").matched else { panic!() };
+        assert!(request.starts_with("GET (hidden) HTTP/1.1\r\nhost: (hidden)\r\n"), "{request}");
+        assert!(request.contains("\r\nauthorization: (hidden)\r\nx-plain: plain\r\nx-more: (hidden)\r\n"), "{request}");
+    }
+
+    #[test]
+    fn a_question_about_the_gateway_itself_ends_here() {
+        for request in
+            ["OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS /old HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n"]
+        {
+            assert_eq!(ask(request).local_reply, reply((204, "local-answer")), "{request}");
+        }
     }
 }

@@ -49,6 +49,7 @@ impl Failure {
         Self::of(match error.kind() {
             io::ErrorKind::TimedOut => Reason::ConnectTimeout,
             io::ErrorKind::ConnectionRefused => Reason::ConnectRefused,
+            io::ErrorKind::OutOfMemory => Reason::NoResources,
             _ => Reason::ConnectFailed,
         })
     }

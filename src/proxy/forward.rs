@@ -1,19 +1,20 @@
 //! Sends a request to an endpoint of its upstream and relays the answer: attempt by attempt, until one brings a
 //! response, or none may follow.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::body::{BodyError, BodyReader, Pace, Progress, Relay, SinkFraming};
 use super::encode::{self, OWN_FIELDS_BYTES, RequestParts};
 use super::exchange::Exchange;
 use super::failure::Failure;
-use super::lease::{self, Halves};
+use super::lease::{self, Found, Halves};
 use super::net::{Net, Patience, Reader};
+use super::transfer::Transfer;
 use super::{head, relay, upgrade};
 use crate::base::{Buffer, Timestamp};
 use crate::http::h1::{HeadScanner, Progress as HeadProgress};
@@ -32,14 +33,20 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 pub(super) async fn send<N: Net>(x: &mut Exchange<'_, N>, route: &RoutePlan, plan: &Forward) -> Result<(), Failure> {
     let upgrade = upgrade::wanted(x, plan)?;
     let mut repeatable = Repeatable::of(x.memory.request.method, x.memory.request.body);
-    let deadline = x.cx.started.plus(x.timeouts.exchange);
+    let deadline = x.cx.started.plus(x.terms.exchange());
     let mut tries = Tries::default();
     let mut choice = lease::Choice::new(x, plan);
     let mut now = x.tally.timing.routed.unwrap_or(x.cx.started);
     loop {
         tries.begin();
         x.tally.attempts += 1;
-        let failed = match lease::acquire(x, &mut choice, now, deadline).await {
+        let lease = match lease::acquire(x, &mut choice, now) {
+            Ok(Found::Idle(lease)) => Ok(lease),
+            // Boxed: rare next to reuse, and larger.
+            Ok(Found::Wanted(wanted)) => Box::pin(wanted.get(x, &mut choice, now, deadline)).await,
+            Err(failed) => Err(failed),
+        };
+        let failed = match lease {
             Ok(lease) => {
                 let outcome = attempt(x, route, plan, &lease.connection.halves, upgrade, deadline).await;
                 lease.end(x, outcome.as_ref().copied().map_err(|failed| failed.failure.reason));
@@ -87,15 +94,16 @@ async fn attempt<N: Net>(
     upgrade: Option<&str>,
     deadline: Timestamp,
 ) -> Result<bool, Failed> {
-    let mut body = BodyReader::new(x.memory.request.body, x.limits.body_bytes, x.head_limits());
+    let mut body = BodyReader::new();
+    body.expect(x.memory.request.body, x.terms.body_bytes(), &x.terms);
     let out = first_write(x, route, plan, upgrade, &mut body).map_err(Failed::for_good)?;
     let at_hand = body.content;
-    let mut progress = Progress::default();
+    let progress = Progress::default();
     let waits = waits_for_continue(x, &body);
     let gate = Cell::new(!waits);
     let (shard, connection) = (x.shard, x.connection);
     let (outcome, sent) = {
-        let upload = Relay::<N> {
+        let relay = Relay::<N> {
             net: &shard.net,
             buffers: &shard.buffers,
             source: &connection.reader,
@@ -103,17 +111,15 @@ async fn attempt<N: Net>(
             framing: sink_framing(x.memory.request.body),
             pace: upload_pace(x),
         };
+        relay.begin(out, &body, &progress);
         let beyond = |bytes: &[u8]| connection.keep_ahead(bytes, || shard.buffers.small());
-        let mut upload = Upload {
-            future: pin!(upload.run(out, &mut body, &mut progress, &gate, beyond)),
-            ended: false,
-            sent: false,
-        };
+        let mut rest = pin!((!body.is_done()).then(|| relay.rest(&mut body, &progress, &gate, beyond)));
+        let mut upload = Transfer::new(&relay, &progress, rest.as_mut());
         let continue_at = waits.then(|| shard.net.now().plus(CONTINUE_WAIT));
-        let waiting = Waiting { gate: &gate, deadline, head_deadline: Timestamp::NEVER, continue_at };
-        let outcome = match response_head(x, &halves.reader, &mut upload, waiting, upgrade).await {
+        let mut waiting = Waiting { gate: &gate, deadline, head_deadline: Timestamp::NEVER, continue_at };
+        let outcome = match response_head(x, &halves.reader, &mut upload, &mut waiting, upgrade.is_some()).await {
             // Nobody can have agreed to a request that has not arrived.
-            Ok(received) if x.memory.response.status == 101 && !upload.sent => {
+            Ok(received) if x.memory.response.status == 101 && !upload.was_sent() => {
                 shard.buffers.give(received);
                 Err(Failed::for_good(malformed_response(x, "early-101")))
             }
@@ -124,7 +130,7 @@ async fn attempt<N: Net>(
             Ok(received) => relay::response(x, route, halves, received, &mut upload).await,
             Err(failed) => Err(failed),
         };
-        (outcome, upload.sent)
+        (outcome, upload.was_sent())
     };
     let streamed = body.content - at_hand;
     x.tally.bytes_in += streamed;
@@ -136,27 +142,6 @@ async fn attempt<N: Net>(
     }
     // A response may end before its request does: what was not sent whole leaves a connection in no known state.
     outcome.map(|reusable| reusable && sent && body.is_done())
-}
-
-/// The upload, polled beside whatever else is waited for.
-pub(super) struct Upload<'u, F> {
-    future: Pin<&'u mut F>,
-    pub ended: bool,
-    /// Whether it ended with the whole request.
-    pub sent: bool,
-}
-
-impl<F: Future<Output = Result<(), BodyError>>> Upload<'_, F> {
-    /// Its outcome, once; pending before and after.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        if self.ended {
-            return Poll::Pending;
-        }
-        let outcome = self.future.as_mut().poll(cx);
-        self.ended = outcome.is_ready();
-        self.sent = matches!(outcome, Poll::Ready(Ok(())));
-        outcome
-    }
 }
 
 /// The request head, and what of the body has arrived with it.
@@ -199,7 +184,7 @@ fn request_parts<'p, N: Net>(
         head: &x.memory.request,
         bytes: x.buffer.filled(),
         written: &x.memory.written,
-        cx: &x.cx,
+        cx: x.cx,
         hop: &x.hop,
         gateway: &x.adopted.snapshot.gateway,
         forward: plan,
@@ -220,10 +205,10 @@ fn sink_framing(body: Body) -> SinkFraming {
 
 fn upload_pace<N: Net>(x: &Exchange<'_, N>) -> Pace {
     Pace {
-        idle: x.timeouts.idle,
-        until: x.cx.started.plus(x.timeouts.total),
-        rate_min: x.limits.body_rate_min,
-        grace: x.limits.body_grace,
+        idle: x.terms.idle(),
+        until: x.cx.started.plus(x.terms.total()),
+        rate_min: x.terms.body_rate_min(),
+        grace: x.terms.body_grace(),
     }
 }
 
@@ -249,7 +234,6 @@ fn upload_failure(error: &BodyError) -> Failure {
 }
 
 /// What the wait for a response head is bound by.
-#[derive(Clone, Copy)]
 struct Waiting<'w> {
     /// Opened when the body may be sent.
     gate: &'w Cell<bool>,
@@ -278,18 +262,32 @@ enum Event {
 /// Waits for the final response head, which then stands in the memory; returns the buffer it was parsed from.
 async fn response_head<N: Net, F: Future<Output = Result<(), BodyError>>>(
     x: &mut Exchange<'_, N>,
-    reader: &std::cell::RefCell<N::Reader>,
-    upload: &mut Upload<'_, F>,
-    mut waiting: Waiting<'_>,
-    upgrade: Option<&str>,
+    reader: &RefCell<N::Reader>,
+    upload: &mut Transfer<'_, N, F>,
+    waiting: &mut Waiting<'_>,
+    upgrades: bool,
 ) -> Result<Buffer, Failed> {
+    let shard = x.shard;
     let mut scanner = HeadScanner::default();
     let mut interim = 0;
+    let mut alarm = waiting.continue_at.map(|at| Box::pin(shard.net.sleep(at)));
     loop {
-        match next_event(x, reader, upload, &waiting).await {
-            Event::Uploaded(result) => {
-                uploaded(x, &mut *reader.borrow_mut(), &result, &mut waiting)?;
+        let event = poll_fn(|cx| {
+            if let Poll::Ready(result) = upload.poll(cx) {
+                return Poll::Ready(Event::Uploaded(result));
             }
+            if let Poll::Ready((result, buffer)) = reader.borrow_mut().poll_read(cx) {
+                return Poll::Ready(Event::Received(result, buffer));
+            }
+            if let Some(alarm) = alarm.as_mut().filter(|_| waiting.continue_at.is_some())
+                && alarm.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(Event::ContinueAnyway);
+            }
+            x.poll_client(cx).map(|_| Event::ClientGone)
+        });
+        match event.await {
+            Event::Uploaded(result) => uploaded(x, &mut *reader.borrow_mut(), &result, waiting)?,
             Event::ClientGone => return Err(Failed::for_good(Failure::client_closed())),
             Event::ContinueAnyway => {
                 waiting.continue_at = None;
@@ -297,41 +295,30 @@ async fn response_head<N: Net, F: Future<Output = Result<(), BodyError>>>(
                 send_continue(x).await?;
             }
             Event::Received(result, buffer) => {
-                let buffer = received(x, result, buffer, &waiting, interim > 0)?;
-                match scan(x, &mut scanner, buffer, &mut interim, &mut waiting, upgrade).await? {
-                    Scanned::Final(buffer) => return Ok(buffer),
-                    Scanned::More(buffer) => {
-                        reader.borrow_mut().begin_read(buffer, waiting.read_deadline());
+                let mut buffer = received(x, result, buffer, waiting, interim > 0)?;
+                loop {
+                    match scan(x, &mut scanner, &buffer, upgrades) {
+                        Ok(Scanned::Final) => return Ok(buffer),
+                        Ok(Scanned::Partial) => break,
+                        Ok(Scanned::Interim) if interim < x.terms.interim_responses() => {
+                            interim += 1;
+                            relay_interim(x, &buffer, waiting).await?;
+                            buffer.consume(x.memory.response.length);
+                        }
+                        refused => {
+                            shard.buffers.give(buffer);
+                            let word = refused.err().unwrap_or("too-many-interim-responses");
+                            return Err(Failed::for_good(malformed_response(x, word)));
+                        }
                     }
                 }
+                if buffer.room() == 0 {
+                    buffer = head::grown(shard, buffer);
+                }
+                reader.borrow_mut().begin_read(buffer, waiting.read_deadline());
             }
         }
     }
-}
-
-async fn next_event<N: Net, F: Future<Output = Result<(), BodyError>>>(
-    x: &mut Exchange<'_, N>,
-    reader: &std::cell::RefCell<N::Reader>,
-    upload: &mut Upload<'_, F>,
-    waiting: &Waiting<'_>,
-) -> Event {
-    let shard = x.shard;
-    let mut alarm = waiting.continue_at.map(|at| Box::pin(shard.net.sleep(at)));
-    poll_fn(|cx| {
-        if let Poll::Ready(result) = upload.poll(cx) {
-            return Poll::Ready(Event::Uploaded(result));
-        }
-        if let Poll::Ready((result, buffer)) = reader.borrow_mut().poll_read(cx) {
-            return Poll::Ready(Event::Received(result, buffer));
-        }
-        if let Some(alarm) = &mut alarm
-            && alarm.as_mut().poll(cx).is_ready()
-        {
-            return Poll::Ready(Event::ContinueAnyway);
-        }
-        x.poll_client(cx).map(|_| Event::ClientGone)
-    })
-    .await
 }
 
 /// The request has been sent, or could not be.
@@ -346,7 +333,7 @@ fn uploaded<N: Net>(
         Ok(()) => {
             // The time of a request with content runs from its last octet: until then its own limits hold.
             if x.memory.request.body != Body::Empty {
-                waiting.deadline = now.plus(x.timeouts.exchange);
+                waiting.deadline = now.plus(x.terms.exchange());
             }
             waiting.head_deadline = now.plus(x.response_head_timeout());
             reader.set_read_deadline(waiting.read_deadline());
@@ -390,48 +377,34 @@ fn received<N: Net>(
 }
 
 enum Scanned {
-    Final(Buffer),
-    More(Buffer),
+    Final,
+    Interim,
+    Partial,
 }
 
-/// Reads heads from what has arrived; interim ones are relayed on the way.
-async fn scan<N: Net>(
+/// Reads a head from what has arrived, or says what is wrong with it.
+fn scan<N: Net>(
     x: &mut Exchange<'_, N>,
     scanner: &mut HeadScanner,
-    mut buffer: Buffer,
-    interim: &mut u32,
-    waiting: &mut Waiting<'_>,
-    upgrade: Option<&str>,
-) -> Result<Scanned, Failed> {
-    while !buffer.filled().is_empty() {
-        let limits = x.head_limits();
-        let method = x.memory.request.method;
-        match scanner.response(buffer.filled(), &mut x.memory.response, method, &limits) {
-            Ok(HeadProgress::Complete) => {}
-            Ok(HeadProgress::Partial) => break,
-            Err(error) => {
-                x.shard.buffers.give(buffer);
-                return Err(Failed::for_good(malformed_response(x, error.reason())));
-            }
-        }
-        match x.memory.response.status {
-            101 if upgrade.is_some() => return Ok(Scanned::Final(buffer)),
-            101 => return Err(Failed::for_good(malformed_response(x, "unasked-101"))),
-            100..=199 => {
-                *interim += 1;
-                if *interim > x.limits.interim_responses {
-                    return Err(Failed::for_good(malformed_response(x, "too-many-interim-responses")));
-                }
-                relay_interim(x, &buffer, waiting).await?;
-                buffer.consume(x.memory.response.length);
-            }
-            _ => return Ok(Scanned::Final(buffer)),
-        }
+    buffer: &Buffer,
+    upgrades: bool,
+) -> Result<Scanned, &'static str> {
+    if buffer.filled().is_empty() {
+        return Ok(Scanned::Partial);
     }
-    if buffer.room() == 0 {
-        buffer = head::grown(x.shard, buffer);
+    let limits = x.terms.head_limits();
+    let method = x.memory.request.method;
+    match scanner.response(buffer.filled(), &mut x.memory.response, method, &limits) {
+        Ok(HeadProgress::Complete) => {}
+        Ok(HeadProgress::Partial) => return Ok(Scanned::Partial),
+        Err(error) => return Err(error.reason()),
     }
-    Ok(Scanned::More(buffer))
+    match x.memory.response.status {
+        101 if upgrades => Ok(Scanned::Final),
+        101 => Err("unasked-101"),
+        100..=199 => Ok(Scanned::Interim),
+        _ => Ok(Scanned::Final),
+    }
 }
 
 /// A 502 for what the upstream sent; counted by its word.
@@ -470,8 +443,8 @@ async fn send_continue<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failed> {
 
 async fn write_interim<N: Net>(x: &mut Exchange<'_, N>, out: Buffer) -> Result<(), Failed> {
     let length = out.filled().len() as u64;
-    let until = x.cx.started.plus(x.timeouts.total);
-    let patience = Patience { idle: x.timeouts.idle, until };
+    let until = x.cx.started.plus(x.terms.total());
+    let patience = Patience { idle: x.terms.idle(), until };
     let (result, out) = super::net::write(&x.connection.writer, out, 0, patience).await;
     x.shard.buffers.give(out);
     x.tally.bytes_out += length;

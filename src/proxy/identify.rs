@@ -11,7 +11,7 @@ use crate::http::authority::Authority;
 use crate::http::forwarded::{self, Family};
 use crate::http::h1::Hop;
 use crate::http::header::KnownName;
-use crate::http::target::{Canonical, Target};
+use crate::http::target::{Canonical, Form, Target};
 use crate::http::trace_context::{Trace, Traceparent};
 use crate::http::{Method, Span, Version, request_id};
 use crate::observe::Reason;
@@ -34,17 +34,20 @@ pub(super) fn identify<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether the request asks about this hop itself (RFC 9110, section 7.6.2).
+/// Whether the request asks about this hop itself: one that may go no further (RFC 9110, section 7.6.2), or one about the
+/// server as a whole (section 9.3.7), which is none of the upstreams.
 pub(super) fn ends_here<N: Net>(x: &Exchange<'_, N>) -> bool {
     let head = &x.memory.request;
-    head.method == Method::Options && encode::max_forwards(head, x.buffer.filled()) == Some(0)
+    let about_us = |target: &Target| target.form == Form::Asterisk;
+    head.method == Method::Options
+        && (x.cx.target.as_ref().is_some_and(about_us) || encode::max_forwards(head, x.buffer.filled()) == Some(0))
 }
 
 /// The client's address, the request id and the trace: known before anything is judged, so that a refusal can be found.
 fn name_the_exchange<N: Net>(x: &mut Exchange<'_, N>) {
     let bytes = x.buffer.filled();
     let fields = &x.memory.request.fields;
-    x.cx.peer_is_trusted = x.listener.trusts(&x.connection.peer);
+    x.cx.peer_is_trusted = !x.listener.trusted.is_empty() && x.listener.trusts(&x.connection.peer);
     x.cx.client = client_address(x);
     let plan = &x.adopted.snapshot.gateway;
     let random = &mut *x.shard.random.borrow_mut();
@@ -62,6 +65,17 @@ fn name_the_exchange<N: Net>(x: &mut Exchange<'_, N>) {
         // Nothing is exported yet, so nothing is sampled.
         caller => Trace::restarted(caller, false, [random.u64(..), random.u64(..)]),
     });
+}
+
+/// Names an exchange whose head could not be read, so that its answer and its line in the log can be found: by an id of
+/// ours and by the peer's address, since nothing that such a head says is believed.
+#[cold]
+pub(super) fn name_refused<N: Net>(x: &mut Exchange<'_, N>) {
+    x.cx.client = x.connection.peer.ip().map(|ip| ip.to_canonical());
+    if x.adopted.snapshot.gateway.request_id.is_some() {
+        let random = &mut *x.shard.random.borrow_mut();
+        x.cx.request_id = RequestId::new(request_id::generate(x.wall, [random.u64(..), random.u64(..)]));
+    }
 }
 
 /// A listed content delivery network names the client in one field; else trusted proxies are walked from the right;

@@ -12,7 +12,7 @@ use super::net::{Net, Reader};
 use super::secured;
 use super::shard::Shard;
 use crate::base::{Buffer, EndpointId, Timestamp, UpstreamId};
-use crate::observe::{Reason, Side};
+use crate::observe::{EndpointBlock, Reason, Side};
 use crate::snapshot::Forward;
 use crate::upstream::{Acquired, AttemptFailure, FailedAttempt, InFlight, Parked, Permit, Pick, Tried, Turn};
 
@@ -26,7 +26,8 @@ pub(super) struct Halves<N: Net> {
 
 impl<N: Net> Halves<N> {
     /// Keeps the buffer a response head came in, for the read that waits for the next one.
-    pub fn keep_buffer(&self, buffer: Buffer, shard: &Shard<N>) {
+    pub fn keep_buffer(&self, mut buffer: Buffer, shard: &Shard<N>) {
+        buffer.clear();
         if let Some(other) = self.spare.borrow_mut().replace(buffer) {
             shard.buffers.give(other);
         }
@@ -69,11 +70,11 @@ impl<N: Net> Parked for UpstreamConnection<N> {
 }
 
 /// The connection of one attempt.
-pub(super) struct Lease<N: Net> {
+pub(super) struct Lease<'a, N: Net> {
     pub connection: UpstreamConnection<N>,
-    upstream: UpstreamId,
-    endpoint: EndpointId,
-    guard: InFlight<UpstreamConnection<N>>,
+    /// What is counted for its endpoint.
+    block: &'a EndpointBlock,
+    guard: InFlight<'a, UpstreamConnection<N>>,
 }
 
 /// Which endpoint is next.
@@ -89,6 +90,13 @@ impl Choice {
     pub fn new<N: Net>(x: &Exchange<'_, N>, plan: &Forward) -> Self {
         x.adopted.upstream(plan.upstream).count_request(x.cx.started);
         Self { upstream: plan.upstream, tried: Tried::default(), next: None, last: None }
+    }
+
+    /// Notes that the attempt has its connection.
+    fn connected<N: Net>(&mut self, x: &mut Exchange<'_, N>, endpoint: EndpointId, reused: bool, now: Timestamp) {
+        self.last = Some(FailedAttempt { endpoint, reused });
+        x.tally.upstream_reused = reused;
+        x.tally.timing.connected = Some(now);
     }
 
     /// Decides on the endpoint of another attempt, if the budget and the endpoints allow one.
@@ -107,47 +115,81 @@ impl Choice {
     }
 }
 
-/// A connection to the next endpoint, before `deadline`.
-pub(super) async fn acquire<N: Net>(
-    x: &mut Exchange<'_, N>,
+/// What was found at the next endpoint.
+pub(super) enum Found<'a, N: Net> {
+    /// An idle connection.
+    Idle(Lease<'a, N>),
+    /// A connection is to be opened, or waited for.
+    Wanted(Wanted<'a, N>),
+}
+
+/// A connection that is not there yet.
+pub(super) struct Wanted<'a, N: Net> {
+    acquired: Acquired<UpstreamConnection<N>>,
+    endpoint: EndpointId,
+    block: &'a EndpointBlock,
+    guard: InFlight<'a, UpstreamConnection<N>>,
+}
+
+/// Begins an attempt at the next endpoint.
+pub(super) fn acquire<'a, N: Net>(
+    x: &mut Exchange<'a, N>,
     choice: &mut Choice,
     now: Timestamp,
-    deadline: Timestamp,
-) -> Result<Lease<N>, Failed> {
-    let (shard, upstream) = (x.shard, choice.upstream);
+) -> Result<Found<'a, N>, Failed> {
+    let (shard, adopted, upstream) = (x.shard, x.adopted, choice.upstream);
     x.tally.upstream = Some(upstream);
-    let state = x.adopted.upstream(upstream);
+    let state = adopted.upstream(upstream);
     let pick = match choice.next.take() {
         Some(pick) => Some(pick),
         None => state.pick(&choice.tried, now, shard.random.borrow_mut().u64(..)),
     };
-    let Some(pick) = pick else { return Err(Failed::for_good(Failure::of(Reason::NoEndpoint))) };
-    let endpoint = pick.endpoint;
+    let Some(Pick { endpoint, fresh }) = pick else { return Err(Failed::for_good(Failure::of(Reason::NoEndpoint))) };
     choice.tried.add(endpoint);
     x.tally.endpoint = Some(endpoint);
-    x.adopted.endpoint_block(upstream, endpoint, shard.number).attempts_in_flight.rise();
+    let block = adopted.endpoint_block(upstream, endpoint, shard.number);
+    block.attempts_in_flight.rise();
     let guard = state.enter(endpoint);
-    let acquired = if pick.fresh { guard.acquire_fresh() } else { guard.acquire(now) };
-    let connection = connection(x, upstream, endpoint, acquired, deadline).await;
-    choice.last = Some(FailedAttempt { endpoint, reused: matches!(&connection, Ok((_, true))) });
-    match connection {
-        Ok((connection, reused)) => {
-            x.tally.upstream_reused = reused;
-            x.tally.timing.connected = Some(if reused { now } else { shard.net.now() });
-            Ok(Lease { connection, upstream, endpoint, guard })
+    match if fresh { guard.acquire_fresh() } else { guard.acquire(now) } {
+        Acquired::Reuse(connection) => {
+            adopted.upstream_block(upstream, shard.number).reused.increment();
+            choice.connected(x, endpoint, true, now);
+            Ok(Found::Idle(Lease { connection, block, guard }))
         }
-        Err(failed) => {
-            let block = x.adopted.endpoint_block(upstream, endpoint, shard.number);
-            block.attempts_in_flight.fall();
-            block.failed(failed.failure.reason);
-            Err(failed)
+        acquired => Ok(Found::Wanted(Wanted { acquired, endpoint, block, guard })),
+    }
+}
+
+impl<'a, N: Net> Wanted<'a, N> {
+    /// The connection, before `deadline`.
+    pub async fn get(
+        self,
+        x: &mut Exchange<'a, N>,
+        choice: &mut Choice,
+        now: Timestamp,
+        deadline: Timestamp,
+    ) -> Result<Lease<'a, N>, Failed> {
+        let Self { acquired, endpoint, block, guard } = self;
+        let connection = connection(x, choice.upstream, endpoint, acquired, deadline).await;
+        match connection {
+            Ok((connection, reused)) => {
+                let now = if reused { now } else { x.shard.net.now() };
+                choice.connected(x, endpoint, reused, now);
+                Ok(Lease { connection, block, guard })
+            }
+            Err(failed) => {
+                choice.last = Some(FailedAttempt { endpoint, reused: false });
+                block.attempts_in_flight.fall();
+                block.failed(failed.failure.reason);
+                Err(failed)
+            }
         }
     }
 }
 
 type Taken<N> = (UpstreamConnection<N>, bool);
 
-/// The connection, and whether it was used before.
+/// The connection, where none was idle, and whether it was used before.
 async fn connection<N: Net>(
     x: &Exchange<'_, N>,
     upstream: UpstreamId,
@@ -156,19 +198,16 @@ async fn connection<N: Net>(
     deadline: Timestamp,
 ) -> Result<Taken<N>, Failed> {
     let permit = match acquired {
-        Acquired::Reuse(connection) => {
-            x.adopted.upstream_block(upstream, x.shard.number).reused.increment();
-            return Ok((connection, true));
-        }
+        Acquired::Reuse(connection) => return Ok((connection, true)),
         Acquired::Open(permit) => permit,
         Acquired::Full => return Err(Failed::for_good(Failure::of(Reason::PoolExhausted))),
-        Acquired::Wait(waiting) => match Box::pin(in_time(x, waiting, deadline)).await {
+        Acquired::Wait(waiting) => match in_time(x, waiting, deadline).await {
             Some(Turn::Reuse(connection)) => return Ok((connection, true)),
             Some(Turn::Open(permit)) => permit,
             None => return Err(Failed::for_good(Failure::of(Reason::PoolExhausted).detail("waited"))),
         },
     };
-    Box::pin(open(x, upstream, endpoint, permit, deadline)).await.map(|connection| (connection, false))
+    open(x, upstream, endpoint, permit, deadline).await.map(|connection| (connection, false))
 }
 
 /// The outcome of `future`, unless `deadline` comes first.
@@ -214,25 +253,27 @@ async fn open<N: Net>(
         }
         Err(failure) => {
             block.connect_failures.increment();
-            state.connect_failed(endpoint, now, shard.random.borrow_mut().u64(..));
+            // What we lack ourselves is no fault of the endpoint.
+            if failure.reason != Reason::NoResources {
+                state.connect_failed(endpoint, now, shard.random.borrow_mut().u64(..));
+            }
             Err(Failed { failure, attempt: AttemptFailure::Connect })
         }
     }
 }
 
-impl<N: Net> Lease<N> {
+impl<N: Net> Lease<'_, N> {
     /// Ends the attempt: `Ok(true)` keeps the connection for the next one.
     pub fn end(mut self, x: &mut Exchange<'_, N>, outcome: Result<bool, Reason>) {
         let now = x.shard.net.now();
-        let block = x.adopted.endpoint_block(self.upstream, self.endpoint, x.shard.number);
-        block.attempts_in_flight.fall();
+        self.block.attempts_in_flight.fall();
         match outcome {
             Ok(_) => {
-                block.answered(x.tally.status);
+                self.block.answered(x.tally.status);
                 // Nothing is waited for behind a response.
                 x.ended = Some(now);
             }
-            Err(reason) if reason.side() == Side::Upstream => block.failed(reason),
+            Err(reason) if reason.side() == Side::Upstream => self.block.failed(reason),
             Err(_) => {}
         }
         self.connection.requests = self.connection.requests.saturating_add(1);

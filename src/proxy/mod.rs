@@ -22,6 +22,8 @@ mod relay;
 mod respond;
 mod secured;
 mod shard;
+mod terms;
+mod transfer;
 mod tunnel;
 mod upgrade;
 mod watch;

@@ -34,7 +34,8 @@ pub trait Net: Sized + 'static {
     /// The wall clock, for dates and logs.
     fn unix_time(&self) -> UnixTime;
 
-    /// Opens a stream. Dropping the future is allowed.
+    /// Opens a stream. Without a descriptor or memory for it the error is [`io::ErrorKind::OutOfMemory`]. Dropping the
+    /// future is allowed.
     fn connect(
         &self,
         address: &Address,
@@ -56,6 +57,9 @@ pub trait Reader: 'static {
     /// Waits, without a buffer, until a read would return at once. Polling again after a pending answer continues the
     /// same wait with the newest deadline; a wait that nobody polls stays armed and costs nothing.
     fn poll_readable(&mut self, cx: &mut Context<'_>, deadline: Timestamp) -> Poll<io::Result<()>>;
+
+    /// Has whoever waits polled again, to look at its deadline anew.
+    fn wake(&mut self);
 
     /// Begins to read into the free room of `buffer`; a wait that is still armed is given up.
     fn begin_read(&mut self, buffer: Buffer, deadline: Timestamp);
@@ -98,23 +102,27 @@ pub trait Writer: 'static {
 }
 
 /// [`Reader::poll_readable`] as a future; dropping it leaves the wait armed.
-pub async fn readable<R: Reader>(reader: &RefCell<R>, deadline: Timestamp) -> io::Result<()> {
-    poll_fn(|cx| reader.borrow_mut().poll_readable(cx, deadline)).await
+pub fn readable<R: Reader>(reader: &RefCell<R>, deadline: Timestamp) -> impl Future<Output = io::Result<()>> {
+    poll_fn(move |cx| reader.borrow_mut().poll_readable(cx, deadline))
 }
 
-/// A whole read as a future; dropping it leaves the read under way.
-pub async fn read<R: Reader>(reader: &RefCell<R>, buffer: Buffer, deadline: Timestamp) -> (io::Result<usize>, Buffer) {
+/// Begins a read; the future brings its result, and leaves the read under way when it is dropped.
+pub fn read<R: Reader>(
+    reader: &RefCell<R>,
+    buffer: Buffer,
+    deadline: Timestamp,
+) -> impl Future<Output = (io::Result<usize>, Buffer)> {
     reader.borrow_mut().begin_read(buffer, deadline);
-    poll_fn(|cx| reader.borrow_mut().poll_read(cx)).await
+    poll_fn(|cx| reader.borrow_mut().poll_read(cx))
 }
 
-/// A whole write as a future; dropping it leaves the write under way.
-pub async fn write<W: Writer>(
+/// Begins a write; the future brings its result, and leaves the write under way when it is dropped.
+pub fn write<W: Writer>(
     writer: &RefCell<W>,
     buffer: Buffer,
     from: usize,
     patience: Patience,
-) -> (io::Result<()>, Buffer) {
+) -> impl Future<Output = (io::Result<()>, Buffer)> {
     writer.borrow_mut().begin_write(buffer, from, patience);
-    poll_fn(|cx| writer.borrow_mut().poll_write(cx)).await
+    poll_fn(|cx| writer.borrow_mut().poll_write(cx))
 }

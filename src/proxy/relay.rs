@@ -10,9 +10,10 @@ use super::body::{BodyError, BodyReader, Pace, Progress, Relay, SinkFraming};
 use super::encode::{self, ConnectionOption, OWN_FIELDS_BYTES, ResponseFraming, ResponseParts};
 use super::exchange::{Exchange, Next};
 use super::failure::Failure;
-use super::forward::{Failed, Upload, malformed_response};
+use super::forward::{Failed, malformed_response};
 use super::lease::Halves;
 use super::net::Net;
+use super::transfer::Transfer;
 use crate::base::Buffer;
 use crate::http::h1::Hop;
 use crate::http::header::KnownName;
@@ -21,40 +22,103 @@ use crate::observe::Reason;
 use crate::policy::Policies;
 use crate::snapshot::RoutePlan;
 
-/// Relays the final response whose head stands in the memory and whose octets begin in `received`. Says whether the
-/// upstream's connection may be used again.
+/// Relays the final response whose head stands in the memory and whose octets begin in `received`, while the upload goes
+/// on and the client is watched. Says whether the upstream's connection may be used again.
 pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
     x: &mut Exchange<'_, N>,
     route: &RoutePlan,
     upstream: &Halves<N>,
-    mut received: Buffer,
-    upload: &mut Upload<'_, F>,
+    received: Buffer,
+    upload: &mut Transfer<'_, N, F>,
 ) -> Result<bool, Failed> {
+    let mut body = BodyReader::new();
+    body.expect(x.memory.response.body, u64::MAX, &x.terms);
+    let begun = begin(x, route, &received, &mut body, upload.has_ended())?;
+    upstream.keep_buffer(received, x.shard);
+    let (shard, connection) = (x.shard, x.connection);
+    connection.responding.set(true);
+    let relay = Relay::<N> {
+        net: &shard.net,
+        buffers: &shard.buffers,
+        source: &upstream.reader,
+        sink: &connection.writer,
+        framing: begun.sink,
+        pace: begun.pace,
+    };
+    let progress = Progress::default();
+    let (gate, beyond) = (Cell::new(true), Cell::new(false));
+    relay.begin(begun.out, &body, &progress);
+    let event = {
+        let mark = |bytes: &[u8]| beyond.set(beyond.get() || !bytes.is_empty());
+        let mut rest = pin!((!body.is_done()).then(|| relay.rest(&mut body, &progress, &gate, mark)));
+        let mut download = Transfer::new(&relay, &progress, rest.as_mut());
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = download.poll(cx) {
+                return Poll::Ready(Event::Relayed(result));
+            }
+            // A failed upload shows in what the upstream answers; here it only ends.
+            if let Poll::Ready(Ok(())) = upload.poll(cx) {
+                x.watch_client();
+            }
+            x.poll_client(cx).map(|_| Event::ClientGone)
+        })
+        .await
+    };
+    x.tally.bytes_out += progress.written.get();
+    match event {
+        Event::Relayed(Ok(())) => Ok(begun.reusable && !beyond.get()),
+        Event::Relayed(Err(error)) => Err(Failed::for_good(cut(x, &error))),
+        Event::ClientGone => {
+            x.next = Next::Close;
+            Err(Failed::for_good(Failure::client_closed()))
+        }
+    }
+}
+
+enum Event {
+    Relayed(Result<(), BodyError>),
+    ClientGone,
+}
+
+/// How a response begins.
+struct Begun {
+    /// Its head, and what has arrived of its content.
+    out: Buffer,
+    sink: SinkFraming,
+    pace: Pace,
+    /// Whether the upstream's connection may be used again, if all goes well.
+    reusable: bool,
+}
+
+/// Writes the head in our words and takes what has arrived behind the one received; what the head will say of the
+/// connection is what becomes of it.
+fn begin<N: Net>(
+    x: &mut Exchange<'_, N>,
+    route: &RoutePlan,
+    received: &Buffer,
+    body: &mut BodyReader,
+    uploaded: bool,
+) -> Result<Begun, Failed> {
     x.tally.timing.first_byte = Some(x.shard.net.now());
     let head = &x.memory.response;
     let hop = Hop::of_response(received.filled(), head).map_err(|error| refused(x, error.reason()))?;
     let framing = client_framing(x);
     let sink = if framing == ResponseFraming::Chunked { SinkFraming::Chunked } else { SinkFraming::Plain };
-    // What the head will say of the connection is what becomes of it. An answer before the end of the request's content
-    // ends it too: what is left of that will not be waited for.
-    if framing == ResponseFraming::Close || !(x.body_read || upload.ended) || !x.keeps_alive() {
+    // An answer before the end of the request's content ends the connection too: what is left of that will not be
+    // waited for.
+    if framing == ResponseFraming::Close || !(x.body_read || uploaded) || !x.keeps_alive() {
         x.persistent = false;
         x.close_delimited = true;
     }
-    let mut body = BodyReader::new(head.body, u64::MAX, x.head_limits());
     body.forwards_trailers = x.hop.te_trailers;
     let mut out = room_for(x, route, received.filled().len());
-    encode::response(&response_parts(x, &route.policies, &hop, framing, &received), out.vec());
+    encode::response(&response_parts(x, &route.policies, &hop, framing, received), out.vec());
     let arrived = &received.filled()[head.length..];
     let used = body.take(arrived, sink, out.vec()).map_err(|error| refused(x, word_of(&error)))?;
-    let clean = used == arrived.len();
-    let reusable = clean && hop.persistent && head.body != Body::UntilClose;
-    let pace = pace_of(x, &received, body.is_done());
+    let reusable = used == arrived.len() && hop.persistent && head.body != Body::UntilClose;
+    let pace = pace_of(x, received, body.is_done());
     x.tally.status = head.status;
-    received.clear();
-    upstream.keep_buffer(received, x.shard);
-    let sent = relay_body(x, upstream, out, sink, pace, &mut body, upload).await;
-    sent.map(|beyond| reusable && !beyond)
+    Ok(Begun { out, sink, pace, reusable })
 }
 
 fn refused<N: Net>(x: &Exchange<'_, N>, word: &'static str) -> Failed {
@@ -94,7 +158,7 @@ fn response_parts<'p, N: Net>(
 ) -> ResponseParts<'p> {
     let connection = match x.memory.response.status {
         101 => ConnectionOption::Upgrade,
-        200.. if !x.keeps_alive() => ConnectionOption::Close,
+        200.. if !x.persistent => ConnectionOption::Close,
         _ => ConnectionOption::Silent,
     };
     ResponseParts {
@@ -133,71 +197,17 @@ fn pace_of<N: Net>(x: &Exchange<'_, N>, received: &Buffer, whole: bool) -> Pace 
         && content_type().is_some_and(|value| {
             value.get(..EVENT_STREAM.len()).is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM))
         });
-    let bound = if streams { x.timeouts.lifetime } else { x.timeouts.total };
-    Pace { idle: x.timeouts.idle, until: x.cx.started.plus(bound), rate_min: 0, grace: x.timeouts.idle }
+    let bound = if streams { x.terms.lifetime() } else { x.terms.total() };
+    Pace { idle: x.terms.idle(), until: x.cx.started.plus(bound), rate_min: 0, grace: x.terms.idle() }
 }
 
 const EVENT_STREAM: &[u8] = b"text/event-stream";
-
-enum Event {
-    Relayed(Result<(), BodyError>),
-    ClientGone,
-}
-
-/// Writes `out` and the rest of the content, while the upload goes on and the client is watched. Says whether octets
-/// came beyond the end.
-async fn relay_body<N: Net, F: Future<Output = Result<(), BodyError>>>(
-    x: &mut Exchange<'_, N>,
-    upstream: &Halves<N>,
-    out: Buffer,
-    sink: SinkFraming,
-    pace: Pace,
-    body: &mut BodyReader,
-    upload: &mut Upload<'_, F>,
-) -> Result<bool, Failed> {
-    let (shard, connection) = (x.shard, x.connection);
-    connection.responding.set(true);
-    let relay = Relay::<N> {
-        net: &shard.net,
-        buffers: &shard.buffers,
-        source: &upstream.reader,
-        sink: &connection.writer,
-        framing: sink,
-        pace,
-    };
-    let mut progress = Progress::default();
-    let (gate, beyond) = (Cell::new(true), Cell::new(false));
-    let event = {
-        let mark = |bytes: &[u8]| beyond.set(beyond.get() || !bytes.is_empty());
-        let mut relaying = pin!(relay.run(out, body, &mut progress, &gate, mark));
-        poll_fn(|cx| {
-            if let Poll::Ready(result) = relaying.as_mut().poll(cx) {
-                return Poll::Ready(Event::Relayed(result));
-            }
-            // A failed upload shows in what the upstream answers; here it only ends.
-            if let Poll::Ready(Ok(())) = upload.poll(cx) {
-                x.watch_client();
-            }
-            x.poll_client(cx).map(|_| Event::ClientGone)
-        })
-        .await
-    };
-    x.tally.bytes_out += progress.written;
-    match event {
-        Event::Relayed(Ok(())) => Ok(beyond.get()),
-        Event::Relayed(Err(error)) => Err(Failed::for_good(cut(x, &error))),
-        Event::ClientGone => {
-            x.next = Next::Close;
-            Err(Failed::for_good(Failure::client_closed()))
-        }
-    }
-}
 
 /// The response was begun and cannot be ended: cut, so that a truncated body never looks complete.
 fn cut<N: Net>(x: &mut Exchange<'_, N>, error: &BodyError) -> Failure {
     x.next = Next::Close;
     let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
-    let late = x.shard.net.now() >= x.cx.started.plus(x.timeouts.total);
+    let late = x.shard.net.now() >= x.cx.started.plus(x.terms.total());
     match error {
         BodyError::Source(error) | BodyError::Sink(error) if timed_out(error) && late => {
             Failure::of(Reason::TotalTimeout)

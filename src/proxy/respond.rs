@@ -9,6 +9,7 @@ use super::downstream::write_all;
 use super::encode::{self, LocationParts};
 use super::exchange::{Exchange, Next};
 use super::failure::Failure;
+use super::identify;
 use super::net::{self, Net, Writer};
 use super::shard::Shard;
 use crate::base::{Buffer, SMALL_BUFFER_BYTES};
@@ -34,6 +35,9 @@ const HEAD_ROOM: usize = 2048;
 
 /// Answers for a failure; cuts the connection where a response was begun, and is silent where nobody listens.
 pub(super) async fn fail<N: Net>(x: &mut Exchange<'_, N>, failure: Failure) {
+    if x.cx.trace.is_none() {
+        identify::name_refused(x);
+    }
     x.tally.reason = failure.reason;
     x.tally.detail = failure.detail;
     count(x, &failure);
@@ -140,7 +144,7 @@ pub(super) async fn fixed<N: Net>(
         for (name, value) in &plan.headers {
             write_field(out, name.text().as_bytes(), value.as_bytes());
         }
-        append_edits(route, out);
+        apply_edits(route, out);
     };
     head(x, plan.status, plan.body.len(), fields, out.vec());
     let out = with_body(x, out, &plan.body);
@@ -175,7 +179,7 @@ pub(super) async fn redirect<N: Net>(
     let mut out = x.shard.buffers.large();
     let fields = |out: &mut Vec<u8>| {
         write_field(out, b"location", location.filled());
-        append_edits(route, out);
+        apply_edits(route, out);
     };
     head(x, plan.status, 0, fields, out.vec());
     x.shard.buffers.give(location);
@@ -183,9 +187,11 @@ pub(super) async fn redirect<N: Net>(
     Ok(())
 }
 
-fn append_edits(route: &RoutePlan, out: &mut Vec<u8>) {
+/// Applies the edits to the fields behind the status line.
+fn apply_edits(route: &RoutePlan, out: &mut Vec<u8>) {
     if let Some(edits) = &route.policies.response_headers {
-        out.extend_from_slice(edits.lines());
+        let fields = out.iter().position(|octet| *octet == b'\n').map_or(out.len(), |end| end + 1);
+        edits.apply(fields, out);
     }
 }
 
@@ -195,7 +201,7 @@ fn write_location<N: Net>(x: &Exchange<'_, N>, location: &Location, out: &mut Ve
         head: &x.memory.request,
         bytes: x.buffer.filled(),
         written: &x.memory.written,
-        cx: &x.cx,
+        cx: x.cx,
         captures: &x.memory.captures,
         scheme: x.connection.scheme(),
     };
@@ -260,7 +266,7 @@ async fn send<N: Net>(x: &mut Exchange<'_, N>, status: u16, out: Buffer) {
     x.persistent = x.keeps_alive();
     x.tally.status = status;
     x.tally.bytes_out += out.filled().len() as u64;
-    let sent = write_all(x.shard, x.connection, out, x.timeouts.idle).await;
+    let sent = write_all(x.shard, x.connection, out, x.terms.idle()).await;
     let usable = sent.is_ok() && (!x.persistent || x.body_read || discard(x).await.is_ok());
     if !usable {
         x.next = Next::Close;
@@ -269,13 +275,14 @@ async fn send<N: Net>(x: &mut Exchange<'_, N>, status: u16, out: Buffer) {
 
 /// Reads the rest of a small body and forgets it.
 async fn discard<N: Net>(x: &mut Exchange<'_, N>) -> io::Result<()> {
-    let mut reader = BodyReader::new(x.memory.request.body, DISCARD_BYTES_MAX, x.head_limits());
+    let mut reader = BodyReader::new();
+    reader.expect(x.memory.request.body, DISCARD_BYTES_MAX, &x.terms);
     let mut nowhere = x.shard.buffers.large();
     let invalid = |_| io::Error::from(io::ErrorKind::InvalidData);
     let arrived = &x.buffer.filled()[x.memory.request.length..];
     let used = reader.take(arrived, SinkFraming::Plain, nowhere.vec()).map_err(invalid)?;
     x.consumed = x.memory.request.length + used;
-    let deadline = x.shard.net.now().plus(x.timeouts.head);
+    let deadline = x.shard.net.now().plus(x.terms.head());
     while !reader.is_done() {
         nowhere.clear();
         net::readable(&x.connection.reader, deadline).await?;

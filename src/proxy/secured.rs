@@ -31,13 +31,13 @@ impl Secured {
 }
 
 /// Shakes hands with a client; whether requests may follow.
-pub(super) async fn accept<N: Net>(shard: &Rc<Shard<N>>, connection: &Connection<N>) -> bool {
+pub(super) async fn accept<N: Net>(shard: Rc<Shard<N>>, connection: Rc<Connection<N>>) -> bool {
     let listener = connection.listener.borrow().clone();
     let Some(tls) = &listener.tls else { return true };
     let metrics = &shard.metrics;
     let began = shard.net.now();
     metrics.handshakes_in_flight.rise();
-    let shaken = shake(shard, connection, tls, began.plus(listener.timeouts.handshake)).await;
+    let shaken = shake(&shard, &connection, tls, began.plus(listener.timeouts.handshake)).await;
     metrics.handshakes_in_flight.fall();
     match shaken {
         Ok(engine) => {

@@ -1,16 +1,18 @@
 //! One core's state: what has happened here, without locks. Plans live in the snapshot, shared figures in `observe`.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::adopted::Adopted;
 use super::connection::Connection;
-use super::downstream;
-use super::exchange::{Memory, Next};
-use super::net::{Net, Writer};
-use super::secured;
+use super::downstream::{self, Serving};
+use super::exchange::{Next, Scratch};
+use super::net::{Net, Reader, Writer};
 use super::shell::{self, Accepted};
 use super::tls::CipherBuffers;
 use crate::base::{BufferPool, RouteId, Shelf, Slot, Timestamp};
@@ -23,7 +25,7 @@ use crate::snapshot::Snapshot;
 const SMALL_BUFFERS_FREE_MAX: usize = 1024;
 /// Free large buffers a shard keeps.
 const LARGE_BUFFERS_FREE_MAX: usize = 64;
-/// Free exchange places, and free scratch memories, that a shard keeps.
+/// Free exchange places, and free scratches, that a shard keeps.
 const SESSIONS_FREE_MAX: usize = 1024;
 
 /// How often idle upstream connections are looked at.
@@ -45,11 +47,10 @@ pub struct Shard<N: Net> {
     adopted: RefCell<Rc<Adopted<N>>>,
     prepared: RefCell<Option<Arc<Snapshot>>>,
     connections: RefCell<Vec<Option<Rc<Connection<N>>>>>,
-    vacant: RefCell<Vec<usize>>,
+    vacant: RefCell<Vec<u32>>,
     open: Cell<usize>,
     sessions: Shelf<SessionSlot<N>>,
-    /// Boxed: a memory moves as a pointer.
-    memories: Shelf<Box<Memory>>,
+    scratches: Shelf<Box<Scratch>>,
     draining: Cell<bool>,
     next_sweep: Cell<Timestamp>,
     date: RefCell<DateCache>,
@@ -90,7 +91,7 @@ impl<N: Net> Shard<N> {
             vacant: RefCell::default(),
             open: Cell::new(0),
             sessions: Shelf::new(SESSIONS_FREE_MAX),
-            memories: Shelf::new(SESSIONS_FREE_MAX),
+            scratches: Shelf::new(SESSIONS_FREE_MAX),
             draining: Cell::new(false),
             next_sweep: Cell::default(),
             date: RefCell::default(),
@@ -142,31 +143,40 @@ impl<N: Net> Shard<N> {
         self.sessions.give(slot);
     }
 
-    pub(super) fn memory(&self) -> Box<Memory> {
-        self.memories.take().unwrap_or_default()
+    pub(super) fn scratch(&self) -> Box<Scratch> {
+        self.scratches.take().unwrap_or_default()
     }
 
-    pub(super) fn give_memory(&self, memory: Box<Memory>) {
-        self.memories.give(memory);
+    pub(super) fn give_scratch(&self, scratch: Box<Scratch>) {
+        self.scratches.give(scratch);
     }
 
-    fn enter(&self, connection: &Rc<Connection<N>>) -> usize {
+    /// The connection on what was accepted, unless its listener is gone.
+    fn connection(&self, accepted: Accepted<N>) -> Option<Rc<Connection<N>>> {
+        let listener = self.adopted().snapshot.listener_named(&accepted.listener)?.clone();
+        let halves = (accepted.reader, accepted.writer);
+        Some(Rc::new(Connection::new(halves, accepted.peer, listener, self.net.now())))
+    }
+
+    /// Counts and lists a connection; [`Self::leave`] takes it out again.
+    pub(super) fn enter(&self, connection: &Rc<Connection<N>>) -> u32 {
         self.open.set(self.open.get() + 1);
         self.metrics.connections_accepted.increment();
         self.metrics.connections_open.rise();
         let mut connections = self.connections.borrow_mut();
         if let Some(place) = self.vacant.borrow_mut().pop() {
-            connections[place] = Some(connection.clone());
+            connections[place as usize] = Some(connection.clone());
             return place;
         }
+        let place = u32::try_from(connections.len()).expect("descriptors are bounded far below u32::MAX");
         connections.push(Some(connection.clone()));
-        connections.len() - 1
+        place
     }
 
-    fn leave(&self, place: usize) {
+    pub(super) fn leave(&self, place: u32) {
         self.open.set(self.open.get() - 1);
         self.metrics.connections_open.fall();
-        let connection = self.connections.borrow_mut()[place].take();
+        let connection = self.connections.borrow_mut()[place as usize].take();
         if let Some(connection) = connection {
             self.metrics.connections_closed.increment(connection.ended.get());
         }
@@ -180,33 +190,12 @@ impl<N: Net> Shard<N> {
     }
 }
 
-/// Leaves the list of connections however the connection ends.
-struct Place<N: Net> {
-    shard: Rc<Shard<N>>,
-    place: usize,
-}
-
-impl<N: Net> Drop for Place<N> {
-    fn drop(&mut self) {
-        self.shard.leave(self.place);
-    }
-}
-
 impl<N: Net> shell::Shard for Shard<N> {
     type Net = N;
 
-    async fn serve(self: Rc<Self>, accepted: Accepted<N>) {
-        let adopted = self.adopted();
-        let Some(listener) = adopted.snapshot.listener_named(&accepted.listener).cloned() else { return };
-        drop(adopted);
-        let halves = (accepted.reader, accepted.writer);
-        let connection = Rc::new(Connection::new(halves, accepted.peer, listener, self.net.now()));
-        let place = self.enter(&connection);
-        let _place = Place { shard: self.clone(), place };
-        if connection.speaks_tls() && !Box::pin(secured::accept(&self, &connection)).await {
-            return;
-        }
-        downstream::serve(self, connection).await;
+    fn serve(self: Rc<Self>, accepted: Accepted<N>) -> impl Future<Output = ()> + 'static {
+        let mut serving = self.connection(accepted).map(|connection| Serving::new(self, connection));
+        poll_fn(move |cx| serving.as_mut().map_or(Poll::Ready(()), |serving| Pin::new(serving).poll(cx)))
     }
 
     fn prepare(&self, snapshot: &Arc<Snapshot>) -> Result<(), String> {
@@ -234,11 +223,16 @@ impl<N: Net> shell::Shard for Shard<N> {
     fn drain(&self) {
         self.draining.set(true);
         self.log.borrow_mut().flush();
-        self.each_connection(Connection::wake);
+        // One that waits for its next request is given less time for it.
+        self.each_connection(|connection| connection.reader.borrow_mut().wake());
     }
 
     fn stop(&self) {
-        self.each_connection(|connection| connection.writer.borrow_mut().abort());
+        self.each_connection(|connection| {
+            if !connection.stop_tunnel() {
+                connection.writer.borrow_mut().abort();
+            }
+        });
     }
 
     fn open_connections(&self) -> usize {
@@ -250,7 +244,7 @@ impl<N: Net> shell::Shard for Shard<N> {
         self.buffers.trim();
         self.cipher_buffers.trim();
         self.sessions.trim();
-        self.memories.trim();
+        self.scratches.trim();
         if now >= self.next_sweep.get() {
             self.next_sweep.set(now.plus(SWEEP_PERIOD));
             let adopted = self.adopted();

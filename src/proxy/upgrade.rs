@@ -7,10 +7,11 @@ use super::forward::{Failed, malformed_response};
 use super::lease::Halves;
 use super::net::{self, Net, Patience};
 use super::relay;
-use super::tunnel::{Side, Tunnel};
+use super::tunnel::{Side, Tunnel, Websocket};
 use crate::base::Buffer;
 use crate::http::h1::Hop;
 use crate::http::header::KnownName;
+use crate::http::websocket::frames::Frames;
 use crate::http::{Body, Method, websocket};
 use crate::observe::Reason;
 use crate::snapshot::{Forward, RoutePlan};
@@ -56,15 +57,20 @@ pub(super) async fn tunnel<N: Net>(
     let hop = confirmed(x, &received).map_err(Failed::for_good)?;
     let mut out = relay::switching(x, route, &hop, &received);
     // What the server sent right behind its 101 is the protocol's own already.
-    out.vec().extend_from_slice(&received.filled()[x.memory.response.length..]);
+    let behind = &received.filled()[x.memory.response.length..];
+    out.vec().extend_from_slice(behind);
+    let mut websocket = websocket_of(x, behind);
     x.shard.buffers.give(received);
     x.tally.status = 101;
     x.connection.responding.set(true);
     x.stop_watching().await;
     let ahead = ahead_of_tunnel(x);
+    if let Some(websocket) = &mut websocket {
+        websocket.upward.pass(ahead.filled());
+    }
     x.next = Next::Close;
-    let until = x.shard.net.now().plus(x.timeouts.lifetime);
-    let patience = Patience { idle: x.timeouts.idle, until };
+    let until = x.shard.net.now().plus(x.terms.lifetime());
+    let patience = Patience { idle: x.terms.idle(), until };
     x.tally.bytes_out += out.filled().len() as u64;
     for (writer, bytes) in [(&x.connection.writer, out), (&upstream.writer, ahead)] {
         let (result, buffer) = net::write(writer, bytes, 0, patience).await;
@@ -74,9 +80,11 @@ pub(super) async fn tunnel<N: Net>(
     let tunnel = Tunnel::<N> {
         net: &x.shard.net,
         buffers: &x.shard.buffers,
+        stop: x.connection.become_tunnel(),
+        websocket,
         client: Side { reader: &x.connection.reader, writer: &x.connection.writer },
         server: Side { reader: &upstream.reader, writer: &upstream.writer },
-        idle: x.timeouts.idle,
+        idle: x.terms.idle(),
         until,
     };
     x.shard.metrics.tunnels_open.rise();
@@ -84,14 +92,30 @@ pub(super) async fn tunnel<N: Net>(
     x.shard.metrics.tunnels_open.fall();
     x.tally.bytes_in += end.bytes_up;
     x.tally.bytes_out += end.bytes_down;
-    match end.error {
-        Some(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-            let over = x.shard.net.now() >= until;
-            x.tally.reason = if over { Reason::Lifetime } else { Reason::TunnelIdle };
+    if end.error.is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut) {
+        let over = x.shard.net.now() >= until;
+        x.tally.reason = match tunnel.stop.is_told() {
+            true => Reason::Draining,
+            false if over => Reason::Lifetime,
+            false => Reason::TunnelIdle,
+        };
+        if websocket.is_some() && x.tally.reason != Reason::TunnelIdle {
+            // The client is to read our close frame, and not a reset.
+            x.next = Next::Linger;
         }
-        _ => {}
     }
     Ok(())
+}
+
+/// What is followed of a WebSocket; `behind` is what the server sent behind its 101.
+fn websocket_of<N: Net>(x: &Exchange<'_, N>, behind: &[u8]) -> Option<Websocket> {
+    let protocol = x.field(KnownName::Upgrade).filter(|asked| asked.eq_ignore_ascii_case(WEBSOCKET.as_bytes()));
+    protocol.map(|_| {
+        let mut downward = Frames::default();
+        downward.pass(behind);
+        let mask = x.shard.random.borrow_mut().u32(..).to_be_bytes();
+        Websocket { upward: Frames::default(), downward, mask }
+    })
 }
 
 /// Bytes the client sent behind its request: the protocol's own, now that it has changed.

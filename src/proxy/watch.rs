@@ -1,7 +1,7 @@
 //! Watching a client while its answer is on the way: it may send its next request ahead, or leave.
 
-use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::future::{Future, poll_fn};
+use std::task::{Context, Poll, ready};
 
 use super::exchange::Exchange;
 use super::net::{Net, Reader};
@@ -94,10 +94,13 @@ impl<N: Net> Exchange<'_, N> {
     }
 
     /// Takes the buffer back from a read under way; to be called before the head is looked at again.
-    pub async fn stop_watching(&mut self) {
-        if self.watch == Watch::Reading {
-            let _ = poll_fn(|cx| self.poll_read_ahead(cx)).await;
-        }
-        self.watch = Watch::Off;
+    pub fn stop_watching(&mut self) -> impl Future<Output = ()> {
+        poll_fn(|cx| {
+            if self.watch == Watch::Reading {
+                let _ = ready!(self.poll_read_ahead(cx));
+            }
+            self.watch = Watch::Off;
+            Poll::Ready(())
+        })
     }
 }

@@ -10,6 +10,7 @@ use super::predicate::Workspace;
 use super::regex::GROUPS_MAX;
 use super::table::{Candidate, NO_NODE, RouteSpec, Slice, Table, Tree};
 use crate::base::RouteId;
+use crate::base::word::{begins_with, position};
 use crate::http::header::Fields;
 use crate::http::{Method, Span};
 
@@ -22,6 +23,8 @@ pub struct Subject<'a> {
     pub path: &'a [u8],
     /// What stands behind `?`, as received.
     pub query: Option<&'a [u8]>,
+    /// The method, and its text.
+    pub known_method: Method,
     pub method: &'a [u8],
     pub fields: &'a Fields,
     /// The buffer that `fields` point into.
@@ -37,11 +40,29 @@ pub struct Scratch {
 }
 
 /// The parameters of a matched path, by index, as ranges of it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Captures {
     spans: [Span; PARAMETERS_MAX],
     count: u8,
     matched: u32,
+}
+
+impl Clone for Captures {
+    fn clone(&self) -> Self {
+        let mut captures = Self::default();
+        captures.clone_from(self);
+        captures
+    }
+
+    /// Copies no more than there is.
+    #[inline]
+    fn clone_from(&mut self, other: &Self) {
+        self.count = other.count;
+        self.matched = other.matched;
+        for (span, other) in self.spans.iter_mut().zip(&other.spans[..other.len()]) {
+            *span = *other;
+        }
+    }
 }
 
 impl Captures {
@@ -79,10 +100,15 @@ impl Scratch {
     }
 
     /// Makes the memory fit `table`; caches of another table's regexes are forgotten.
+    #[inline]
     pub(super) fn adopt(&mut self, table: &Table) {
-        if self.table.as_ref().is_some_and(|known| Arc::ptr_eq(known, &table.identity)) {
-            return;
+        if !self.table.as_ref().is_some_and(|known| Arc::ptr_eq(known, &table.identity)) {
+            self.change_to(table);
         }
+    }
+
+    #[cold]
+    fn change_to(&mut self, table: &Table) {
         self.work.caches.reset(table.regexes);
         self.table = Some(Arc::clone(&table.identity));
     }
@@ -96,12 +122,11 @@ impl Table {
     /// The route that answers `subject`, if any; its parameters are in `scratch`.
     pub fn find(&self, subject: &Subject<'_>, scratch: &mut Scratch) -> Option<RouteId> {
         scratch.adopt(self);
-        scratch.captures.count = 0;
         scratch.captures.matched = subject.path.len() as u32;
         if subject.path.first() != Some(&b'/') {
             return None;
         }
-        let mut lookup = Lookup { table: self, subject, method: Method::of(subject.method), scratch };
+        let mut lookup = Lookup { table: self, subject, scratch };
         lookup.any_host()
     }
 }
@@ -109,7 +134,6 @@ impl Table {
 struct Lookup<'a> {
     table: &'a Table,
     subject: &'a Subject<'a>,
-    method: Method,
     scratch: &'a mut Scratch,
 }
 
@@ -132,6 +156,7 @@ impl<'a> Lookup<'a> {
     }
 
     /// Tries the name behind each dot, from the left, where some wildcard has as many labels.
+    #[inline(never)]
     fn wildcards(&mut self) -> Option<RouteId> {
         let host = self.subject.host;
         let mut labels = memchr::memchr_iter(b'.', host).count();
@@ -167,9 +192,11 @@ impl<'a> Lookup<'a> {
                 return found;
             }
         }
+        self.scratch.captures.count = 0;
         self.walk(*root, 1)
     }
 
+    #[inline(never)]
     fn in_regexes(&mut self, tree: u32) -> Option<RouteId> {
         let table = self.table;
         for leaf in &table.trees[tree as usize].regexes {
@@ -189,38 +216,52 @@ impl<'a> Lookup<'a> {
     }
 
     /// Follows the segments from `at`, which is behind a slash, or behind the end where the path has ended. Literals
-    /// first, then the parameter, then what takes the rest. As deep as the deepest pattern at most.
-    fn walk(&mut self, number: u32, at: usize) -> Option<RouteId> {
+    /// first, then the parameter, then what takes the rest. Goes on in the same call where there is no other way left
+    /// to come back for; calls are nested as deep as the deepest pattern at most.
+    fn walk(&mut self, mut number: u32, mut at: usize) -> Option<RouteId> {
         let table = self.table;
         let path = self.subject.path;
-        let node = &table.nodes[number as usize];
-        let at = if node.tail.length > 0 { follow(node.tail.of(&table.tails), path, at)? } else { at };
-        if at > path.len() {
-            return self.pick(node.here()).or_else(|| self.pick_prefix(node.prefix(), path.len()));
-        }
-        // Most segments are shorter than what a call of memchr costs.
-        let end = path[at..].iter().position(|&octet| octet == b'/').map_or(path.len(), |slash| at + slash);
-        if node.has_literals
-            && let Some(child) = table.index.find(Owner::segments(number), &path[at..end])
-        {
-            let found = self.walk(child, end + 1);
-            if found.is_some() {
-                return found;
+        loop {
+            let node = &table.nodes[number as usize];
+            at = if node.tail.length > 0 { follow(node.tail.of(&table.tails), path, at)? } else { at };
+            if at > path.len() {
+                return self.pick(node.here()).or_else(|| self.pick_prefix(node.prefix(), path.len()));
             }
-        }
-        if node.parameter != NO_NODE && end > at {
-            let found = self.capturing(at, end, |lookup| lookup.walk(node.parameter, end + 1));
-            if found.is_some() {
-                return found;
+            let takes_rest = node.rest | node.prefix != 0;
+            let end = if node.has_literals || node.parameter != NO_NODE { position(path, at, b'/') } else { at };
+            if node.has_literals
+                && let Some(child) = table.index.find(Owner::segments(number), &path[at..end])
+            {
+                if node.parameter == NO_NODE && !takes_rest {
+                    (number, at) = (child, end + 1);
+                    continue;
+                }
+                let count = self.scratch.captures.count;
+                let found = self.walk(child, end + 1);
+                if found.is_some() {
+                    return found;
+                }
+                self.scratch.captures.count = count;
             }
-        }
-        if node.rest > 0 {
-            let found = self.capturing(at, path.len(), |lookup| lookup.pick(node.rest()));
-            if found.is_some() {
-                return found;
+            if node.parameter != NO_NODE && end > at {
+                if !takes_rest {
+                    self.scratch.captures.push(at, end);
+                    (number, at) = (node.parameter, end + 1);
+                    continue;
+                }
+                let found = self.capturing(at, end, |lookup| lookup.walk(node.parameter, end + 1));
+                if found.is_some() {
+                    return found;
+                }
             }
+            if node.rest > 0 {
+                let found = self.capturing(at, path.len(), |lookup| lookup.pick(node.rest()));
+                if found.is_some() {
+                    return found;
+                }
+            }
+            return self.pick_prefix(node.prefix(), at - 1);
         }
-        self.pick_prefix(node.prefix(), at - 1)
     }
 
     /// Runs `attempt` with a captured parameter, which is forgotten if it fails.
@@ -230,14 +271,16 @@ impl<'a> Lookup<'a> {
         end: usize,
         attempt: impl FnOnce(&mut Self) -> Option<RouteId>,
     ) -> Option<RouteId> {
+        let count = self.scratch.captures.count;
         self.scratch.captures.push(start, end);
         let found = attempt(self);
         if found.is_none() {
-            self.scratch.captures.count -= 1;
+            self.scratch.captures.count = count;
         }
         found
     }
 
+    #[inline]
     fn pick_prefix(&mut self, slice: Slice, matched: usize) -> Option<RouteId> {
         let found = self.pick(slice)?;
         self.scratch.captures.matched = matched as u32;
@@ -245,16 +288,18 @@ impl<'a> Lookup<'a> {
     }
 
     /// Rules 3 to 6: the first candidate whose other predicates fit; they stand in order of precedence.
+    #[inline]
     fn pick(&mut self, slice: Slice) -> Option<RouteId> {
         let candidates: &'a [Candidate] = slice.of(&self.table.candidates);
         for candidate in candidates {
-            if candidate.methods.has(self.method) && (candidate.is_plain || self.fits(candidate)) {
+            if candidate.methods.has(self.subject.known_method) && (candidate.is_plain || self.fits(candidate)) {
                 return Some(candidate.id);
             }
         }
         None
     }
 
+    #[inline(never)]
     fn fits(&mut self, candidate: &Candidate) -> bool {
         let route = &self.table.routes[candidate.route as usize];
         let (subject, work) = (self.subject, &mut self.scratch.work);
@@ -267,8 +312,11 @@ impl<'a> Lookup<'a> {
 /// Where the next segment begins if `tail`, which begins with a slash, comes first; whole segments only.
 #[inline]
 fn follow(tail: &[u8], path: &[u8], at: usize) -> Option<usize> {
-    let rest = path[at - 1..].strip_prefix(tail)?;
-    matches!(rest.first(), None | Some(b'/')).then_some(path.len() - rest.len() + 1)
+    if !begins_with(&path[at - 1..], tail) {
+        return None;
+    }
+    let end = at - 1 + tail.len();
+    matches!(path.get(end), None | Some(b'/')).then_some(end + 1)
 }
 
 impl RouteSpec {

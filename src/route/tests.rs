@@ -54,6 +54,7 @@ impl Request {
             host: self.host.as_bytes(),
             path: self.path.as_bytes(),
             query: self.query.as_ref().map(String::as_bytes),
+            known_method: crate::http::Method::of(self.method.as_bytes()),
             method: self.method.as_bytes(),
             fields: &fields,
             bytes: &bytes,

@@ -266,7 +266,7 @@ impl Listening {
 }
 
 /// Whether descriptors or memory have run out; anything else concerns one connection.
-fn is_shortage(error: &io::Error) -> bool {
+pub(super) fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 

@@ -52,6 +52,8 @@ pub struct Fleet {
     pub sockets: Arc<SocketStore>,
     /// What each worker counts, in their order.
     pub metrics: Vec<Arc<WorkerMetrics>>,
+    /// Has the allocator return what the calling thread has freed to the system; called now and then.
+    pub give_back: fn(),
 }
 
 /// A running worker, seen from outside. It runs until the process exits.
@@ -77,6 +79,7 @@ impl Fleet {
                 driver: self.driver,
                 sockets: Arc::clone(&self.sockets),
                 metrics: Arc::clone(metrics),
+                give_back: self.give_back,
             };
             let mailbox = worker::start(seat, move |net, number| make(net, number))?;
             Ok(Worker { handle: handle(number, mailbox), metrics: Arc::clone(metrics) })

@@ -142,6 +142,14 @@ impl Deadlines {
         false
     }
 
+    /// Wakes who waits, as if its deadline had passed.
+    pub(super) fn wake(&self, id: TimerId) {
+        let waiter = self.wheel.borrow_mut().value_mut(id).and_then(|watch| watch.waiter.take());
+        if let Some(waiter) = waiter {
+            waiter.wake();
+        }
+    }
+
     /// Sets the end of the read under way.
     #[inline]
     pub(super) fn reading(&self, id: TimerId, deadline: Timestamp) {

@@ -23,5 +23,5 @@ pub use clock::{now, unix_time};
 pub use listen::{BindError, SocketStore};
 pub use net::LiveNet;
 pub use probe::{Driver, DriverChoice, ProbeError, Verdict, probe};
-pub use process::{own_descriptors, yield_to_shards};
+pub use process::{avoid_huge_pages, own_descriptors, yield_to_shards};
 pub use stream::{LiveReader, LiveWriter};

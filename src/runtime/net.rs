@@ -17,10 +17,11 @@ use crate::observe::WorkerMetrics;
 use crate::proxy::net::Net;
 use crate::proxy::tls::{self, Engine, StreamReader, StreamWriter};
 
+use super::accept::is_shortage;
 use super::clock;
 use super::deadline::Deadlines;
 use super::probe::Driver;
-use super::stream::{LiveReader, LiveWriter, halves};
+use super::stream::{Common, LiveReader, LiveWriter, halves};
 use super::task;
 
 /// How long a connect to a Unix socket rests while that socket's queue is full.
@@ -40,15 +41,15 @@ type Halves = (StreamReader<LiveReader, LiveWriter>, StreamWriter<LiveWriter>);
 #[derive(Clone)]
 pub struct LiveNet {
     driver: Driver,
-    deadlines: Rc<Deadlines>,
+    common: Rc<Common>,
     metrics: Arc<WorkerMetrics>,
 }
 
 impl LiveNet {
     /// The world of this thread, whose runtime is running on `driver`.
     pub(super) fn new(driver: Driver, metrics: Arc<WorkerMetrics>) -> Self {
-        let deadlines = Rc::new(Deadlines::new(clock::now(), Arc::clone(&metrics)));
-        Self { driver, deadlines, metrics }
+        let common = Rc::new(Common::new(Deadlines::new(clock::now(), Arc::clone(&metrics))));
+        Self { driver, common, metrics }
     }
 
     /// Turns the wheel of deadlines, for ever; `each_tick` is told the time after every turn.
@@ -65,11 +66,16 @@ impl LiveNet {
                 // Data may have come in time and not been looked at yet: the sockets speak first.
                 monoio::time::sleep(STALL_REST).await;
             }
-            self.deadlines.turn(now);
+            self.common.deadlines.turn(now);
             each_tick(now);
             // What was missed is skipped, not made up for.
             due = due.plus(WHEEL_TICK).max(now);
         }
+    }
+
+    /// Frees some of what was not needed of late; to be called a few times a second.
+    pub(super) fn trim(&self) {
+        self.common.trim();
     }
 
     /// The driver below.
@@ -85,7 +91,7 @@ impl LiveNet {
     /// Takes a connected socket into this world, whatever its blocking mode was.
     pub fn adopt(&self, socket: OwnedFd) -> io::Result<Halves> {
         self.set_mode(&SockRef::from(&socket))?;
-        Ok(plain(halves(Descriptor::from_std(socket.into())?, &self.deadlines)))
+        Ok(plain(halves(Descriptor::from_std(socket.into())?, &self.common)))
     }
 
     /// Takes a socket that was accepted just now, and so is in blocking mode.
@@ -93,7 +99,7 @@ impl LiveNet {
         if self.driver == Driver::Epoll {
             socket.set_nonblocking(true)?;
         }
-        Ok(plain(halves(Descriptor::from_std(OwnedFd::from(socket).into())?, &self.deadlines)))
+        Ok(plain(halves(Descriptor::from_std(OwnedFd::from(socket).into())?, &self.common)))
     }
 
     /// A blocking socket would stop the epoll loop; a non-blocking one makes ring operations end with EAGAIN.
@@ -119,7 +125,7 @@ impl LiveNet {
             return Err(error);
         }
         self.set_mode(&socket)?;
-        Ok(plain(halves(descriptor, &self.deadlines)))
+        Ok(plain(halves(descriptor, &self.common)))
     }
 
     async fn connect_unix(&self, path: &Path, deadline: Timestamp) -> io::Result<Halves> {
@@ -169,10 +175,14 @@ impl Net for LiveNet {
     }
 
     async fn connect(&self, address: &Address, deadline: Timestamp) -> io::Result<Halves> {
-        match address {
+        let connected = match address {
             Address::Ip(address) => self.connect_ip(*address, deadline).await,
             Address::Unix(path) => self.connect_unix(path, deadline).await,
-        }
+        };
+        connected.map_err(|error| match is_shortage(&error) {
+            true => io::Error::new(io::ErrorKind::OutOfMemory, error),
+            false => error,
+        })
     }
 
     async fn sleep(&self, until: Timestamp) {

@@ -1,4 +1,5 @@
-//! What concerns the process as a whole and needs the kernel: inherited descriptors, and who goes first on a CPU.
+//! What concerns the process as a whole and needs the kernel: inherited descriptors, the size of pages, and who goes first
+//! on a CPU.
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -18,6 +19,16 @@ fn own_descriptor(number: RawFd) -> io::Result<OwnedFd> {
     }
     // SAFETY: it is open, and by the contract of the caller nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Keeps the memory of this process in small pages. What connections and buffers leave free lies between what they
+/// still use, and goes back to the system by the page.
+pub fn avoid_huge_pages() -> io::Result<()> {
+    // SAFETY: no memory is passed; the option takes a flag, and zeros for what it does not use.
+    match unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Lets the shards go first where this thread, or one that it starts from now on, competes with them for a CPU.

@@ -1,48 +1,93 @@
 //! The halves of a stream over monoio, for TCP and Unix sockets, on both drivers.
 //!
-//! Every operation lives in a slot of its half: one box per half, restarted in place, so that none allocates. monoio
-//! queues a receive or a send the moment it is made, and moves its buffer to safety when a half is dropped before it
-//! ended; the descriptor closes when the last operation on it has ended.
+//! Every operation lives in a place that its half borrows from the shard while it is under way, so that none allocates
+//! and a silent stream holds no more than its wait. monoio queues a receive or a send the moment it is made, and moves
+//! its buffer to safety when a half is dropped before it ended; the descriptor closes when the last operation on it has
+//! ended.
 
 use std::cell::UnsafeCell;
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent};
 // monoio's barest stream: a counted descriptor on which it receives and sends. The family of the socket is all one.
 use monoio::net::UnixStream as Descriptor;
 
-use crate::base::{Buffer, Slot, TimerId, Timestamp};
+use crate::base::{Buffer, Shelf, Slot, TimerId, Timestamp};
 use crate::proxy::net::{Patience, Reader, Writer};
 
 use super::deadline::{Deadlines, Direction, reset_on_close, shutdown};
+
+/// Free places that a shard keeps for each kind of operation.
+const PLACES_FREE_MAX: usize = 1024;
+
+/// A place for waits for readiness.
+type Waiting = Slot<Rc<Socket>, io::Result<()>>;
+/// A place for receives.
+type Reading = Slot<(Rc<Socket>, Buffer), (io::Result<usize>, Room)>;
+
+/// What the sockets of one shard have in common.
+pub(super) struct Common {
+    pub deadlines: Deadlines,
+    waits: Shelf<Waiting>,
+    reads: Shelf<Reading>,
+    /// Boxed: only a half that writes holds one.
+    writes: Shelf<Box<Writing>>,
+}
+
+impl Common {
+    pub(super) fn new(deadlines: Deadlines) -> Self {
+        let max = PLACES_FREE_MAX;
+        Self { deadlines, waits: Shelf::new(max), reads: Shelf::new(max), writes: Shelf::new(max) }
+    }
+
+    /// Frees some of the places that were not needed of late; to be called a few times a second.
+    pub(super) fn trim(&self) {
+        self.waits.trim();
+        self.reads.trim();
+        self.writes.trim();
+    }
+
+    fn waiting(&self) -> Waiting {
+        self.waits.take().unwrap_or_else(|| Slot::new(|socket: Rc<Socket>| socket.wait()))
+    }
+
+    fn reading(&self) -> Reading {
+        let make = |(socket, buffer): (Rc<Socket>, Buffer)| socket.receive(buffer);
+        self.reads.take().unwrap_or_else(|| Slot::new(make))
+    }
+
+    fn writing(&self) -> Box<Writing> {
+        self.writes.take().unwrap_or_default()
+    }
+}
 
 /// One connected socket, shared by its halves; gone from the wheel and closing once both are.
 struct Socket {
     descriptor: UnsafeCell<Descriptor>,
     timer: TimerId,
-    deadlines: Rc<Deadlines>,
+    common: Rc<Common>,
 }
 
 impl Socket {
     /// A future that ends when a read would not block.
     fn wait(&self) -> impl Future<Output = io::Result<()>> + use<> {
-        self.deadlines.count_operation();
+        self.common.deadlines.count_operation();
         self.descriptor().readable(false)
     }
 
     fn receive(&self, buffer: Buffer) -> impl Future<Output = (io::Result<usize>, Room)> + use<> {
-        self.deadlines.count_operation();
+        self.common.deadlines.count_operation();
         self.descriptor().read(Room(buffer))
     }
 
     fn send(&self, chunk: Chunk) -> impl Future<Output = (io::Result<usize>, Chunk)> + use<> {
-        self.deadlines.count_operation();
+        self.common.deadlines.count_operation();
         self.descriptor().write(chunk)
     }
 
@@ -51,7 +96,7 @@ impl Socket {
         // SAFETY: the reference is used by `readable`, `read` and `write` alone, on this thread, while the call or the
         // first poll lasts, and never by two of them at once: the operations they make hold a counted copy of the
         // descriptor instead (monoio declares its streams `Split` for that reason and does the same). It stays valid
-        // meanwhile because each half keeps its `Rc<Socket>` for longer than its slot.
+        // meanwhile because a place holds a future only while a half owns it, which keeps its `Rc<Socket>` for longer.
         unsafe { &mut *self.descriptor.get() }
     }
 
@@ -68,75 +113,39 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         // Before the descriptor closes: its number may be another connection's right after.
-        self.deadlines.remove(self.timer);
+        self.common.deadlines.remove(self.timer);
     }
 }
 
 /// Takes a connected socket, in the driver's blocking mode, as a pair of halves.
-pub(super) fn halves(descriptor: Descriptor, deadlines: &Rc<Deadlines>) -> (LiveReader, LiveWriter) {
-    let timer = deadlines.add(descriptor.as_raw_fd());
-    let socket = Rc::new(Socket { descriptor: UnsafeCell::new(descriptor), timer, deadlines: Rc::clone(deadlines) });
-    (LiveReader::new(Rc::clone(&socket)), LiveWriter::new(socket))
+pub(super) fn halves(descriptor: Descriptor, common: &Rc<Common>) -> (LiveReader, LiveWriter) {
+    let timer = common.deadlines.add(descriptor.as_raw_fd());
+    let socket = Rc::new(Socket { descriptor: UnsafeCell::new(descriptor), timer, common: Rc::clone(common) });
+    (LiveReader { doing: Doing::Nothing, socket: Rc::clone(&socket) }, LiveWriter { writing: None, socket })
 }
 
-/// What the receiving half is to do next.
-enum Wish {
-    Wait,
-    Read(Buffer),
-}
-
-/// What became of it.
-enum Receipt {
-    Waited(io::Result<()>),
-    Read(io::Result<usize>, Buffer),
-}
-
-pin_project_lite::pin_project! {
-    #[project = ReceivingProjection]
-    enum Receiving<W, R> {
-        Wait { #[pin] future: W },
-        Read { #[pin] future: R },
-    }
-}
-
-impl<W, R> Future for Receiving<W, R>
-where
-    W: Future<Output = io::Result<()>>,
-    R: Future<Output = (io::Result<usize>, Room)>,
-{
-    type Output = Receipt;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Receipt> {
-        match self.project() {
-            ReceivingProjection::Wait { future } => future.poll(cx).map(Receipt::Waited),
-            ReceivingProjection::Read { future } => future.poll(cx).map(|(result, room)| Receipt::Read(result, room.0)),
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What the receiving half is about.
 enum Doing {
     Nothing,
-    Waiting,
-    Reading,
+    Waiting(Waiting),
+    Reading(Reading),
 }
 
 /// The receiving half.
 pub struct LiveReader {
-    slot: Slot<Wish, Receipt>,
     doing: Doing,
-    // Behind the slot, so that it is dropped after it.
+    // Behind the operation, so that it is dropped after it.
     socket: Rc<Socket>,
 }
 
 impl LiveReader {
-    fn new(socket: Rc<Socket>) -> Self {
-        let shared = Rc::clone(&socket);
-        let slot = Slot::new(move |wish| match wish {
-            Wish::Wait => Receiving::Wait { future: shared.wait() },
-            Wish::Read(buffer) => Receiving::Read { future: shared.receive(buffer) },
-        });
-        Self { slot, doing: Doing::Nothing, socket }
+    /// Returns the place of the operation, which has ended or was given up.
+    fn give_back(&mut self) {
+        match std::mem::replace(&mut self.doing, Doing::Nothing) {
+            Doing::Nothing => {}
+            Doing::Waiting(place) => self.socket.common.waits.give(place),
+            Doing::Reading(place) => self.socket.common.reads.give(place),
+        }
     }
 
     /// Tells an end of stream that the peer sent from one that we caused.
@@ -144,7 +153,7 @@ impl LiveReader {
         if matches!(result, Ok(count) if count > 0) {
             return result;
         }
-        let ended = self.socket.deadlines.ended(self.socket.timer);
+        let ended = self.socket.common.deadlines.ended(self.socket.timer);
         if ended.read_expired {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -160,86 +169,111 @@ impl LiveReader {
 
 impl Reader for LiveReader {
     fn poll_readable(&mut self, cx: &mut Context<'_>, deadline: Timestamp) -> Poll<io::Result<()>> {
-        debug_assert!(self.doing != Doing::Reading, "a wait may only begin once the read has ended");
-        if self.doing == Doing::Nothing {
-            self.slot.start(Wish::Wait);
-            self.doing = Doing::Waiting;
+        let (socket, doing) = (&self.socket, &mut self.doing);
+        debug_assert!(!matches!(doing, Doing::Reading(_)), "a wait may only begin once the read has ended");
+        if let Doing::Nothing = doing {
+            let mut waiting = socket.common.waiting();
+            waiting.start(Rc::clone(socket));
+            *doing = Doing::Waiting(waiting);
         }
-        if let Poll::Ready(receipt) = self.slot.poll(cx) {
-            self.doing = Doing::Nothing;
-            self.socket.deadlines.read_done(self.socket.timer);
-            let Receipt::Waited(result) = receipt else { return Poll::Ready(Ok(())) };
+        let Doing::Waiting(waiting) = doing else { return Poll::Ready(Ok(())) };
+        if let Poll::Ready(result) = waiting.poll(cx) {
+            socket.common.deadlines.read_done(socket.timer);
+            self.give_back();
             return Poll::Ready(result);
         }
-        if self.socket.deadlines.wait(self.socket.timer, deadline, cx.waker()) {
+        if socket.common.deadlines.wait(socket.timer, deadline, cx.waker()) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         Poll::Pending
     }
 
-    fn begin_read(&mut self, buffer: Buffer, deadline: Timestamp) {
-        debug_assert!(self.doing != Doing::Reading, "a read may only begin once the one before has ended");
-        if self.doing == Doing::Waiting {
-            self.slot.abandon();
+    fn wake(&mut self) {
+        if let Doing::Waiting(_) = self.doing {
+            self.socket.common.deadlines.wake(self.socket.timer);
         }
+    }
+
+    fn begin_read(&mut self, buffer: Buffer, deadline: Timestamp) {
+        debug_assert!(!self.is_reading(), "a read may only begin once the one before has ended");
         debug_assert!(buffer.room() > 0, "a read without room would look like the end of the stream");
-        self.slot.start(Wish::Read(buffer));
-        self.doing = Doing::Reading;
-        self.socket.deadlines.reading(self.socket.timer, deadline);
+        if let Doing::Waiting(waiting) = &mut self.doing {
+            waiting.abandon();
+            self.give_back();
+        }
+        let mut reading = self.socket.common.reading();
+        reading.start((Rc::clone(&self.socket), buffer));
+        self.doing = Doing::Reading(reading);
+        self.socket.common.deadlines.reading(self.socket.timer, deadline);
     }
 
     fn set_read_deadline(&mut self, deadline: Timestamp) {
-        if self.doing == Doing::Reading {
-            self.socket.deadlines.reading(self.socket.timer, deadline);
+        if self.is_reading() {
+            self.socket.common.deadlines.reading(self.socket.timer, deadline);
         }
     }
 
     fn is_reading(&self) -> bool {
-        self.doing == Doing::Reading
+        matches!(self.doing, Doing::Reading(_))
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<(io::Result<usize>, Buffer)> {
-        debug_assert!(self.doing == Doing::Reading, "only a read that was begun has a result");
+        debug_assert!(self.is_reading(), "only a read that was begun has a result");
         loop {
-            let Receipt::Read(result, buffer) = ready!(self.slot.poll(cx)) else { return Poll::Pending };
+            let Doing::Reading(reading) = &mut self.doing else { return Poll::Pending };
+            let (result, Room(buffer)) = ready!(reading.poll(cx));
             if matches!(&result, Err(error) if error.kind() == io::ErrorKind::Interrupted) {
-                self.slot.start(Wish::Read(buffer));
+                reading.start((Rc::clone(&self.socket), buffer));
                 continue;
             }
-            self.doing = Doing::Nothing;
-            self.socket.deadlines.read_done(self.socket.timer);
+            self.give_back();
+            self.socket.common.deadlines.read_done(self.socket.timer);
             return Poll::Ready((self.judge(result, &buffer), buffer));
         }
     }
 }
 
-/// The sending half.
-pub struct LiveWriter {
-    slot: Slot<Chunk, (io::Result<usize>, Chunk)>,
+/// A write under way, and the place of its sends.
+struct Writing {
+    sending: Slot<(Rc<Socket>, Chunk), (io::Result<usize>, Chunk)>,
     /// What was to be written, if that was nothing: no operation is needed.
     empty: Option<Buffer>,
     patience: Patience,
-    // Behind the slot, so that it is dropped after it.
+}
+
+impl Default for Writing {
+    fn default() -> Self {
+        let sending = Slot::new(|(socket, chunk): (Rc<Socket>, Chunk)| socket.send(chunk));
+        let patience = Patience { idle: Duration::ZERO, until: Timestamp::NEVER };
+        Self { sending, empty: None, patience }
+    }
+}
+
+impl Writing {
+    fn send(&mut self, socket: &Rc<Socket>, chunk: Chunk) {
+        let deadlines = &socket.common.deadlines;
+        let idle_end = deadlines.coarse_now().plus(self.patience.idle);
+        deadlines.writing(socket.timer, idle_end.min(self.patience.until));
+        self.sending.start((Rc::clone(socket), chunk));
+    }
+}
+
+/// The sending half.
+pub struct LiveWriter {
+    writing: Option<Box<Writing>>,
+    // Behind the operation, so that it is dropped after it.
     socket: Rc<Socket>,
 }
 
 impl LiveWriter {
-    fn new(socket: Rc<Socket>) -> Self {
-        let shared = Rc::clone(&socket);
-        let slot = Slot::new(move |chunk| shared.send(chunk));
-        let patience = Patience { idle: std::time::Duration::ZERO, until: Timestamp::NEVER };
-        Self { slot, empty: None, patience, socket }
-    }
-
-    fn send(&mut self, chunk: Chunk) {
-        let deadlines = &self.socket.deadlines;
-        let idle_end = deadlines.coarse_now().plus(self.patience.idle);
-        deadlines.writing(self.socket.timer, idle_end.min(self.patience.until));
-        self.slot.start(chunk);
+    fn give_back(&mut self) {
+        if let Some(writing) = self.writing.take() {
+            self.socket.common.writes.give(writing);
+        }
     }
 
     fn judge(&self, error: io::Error) -> io::Error {
-        let ended = self.socket.deadlines.ended(self.socket.timer);
+        let ended = self.socket.common.deadlines.ended(self.socket.timer);
         if ended.write_expired {
             return io::ErrorKind::TimedOut.into();
         }
@@ -253,24 +287,28 @@ impl LiveWriter {
 impl Writer for LiveWriter {
     fn begin_write(&mut self, buffer: Buffer, from: usize, patience: Patience) {
         debug_assert!(!self.is_writing(), "a write may only begin once the one before has ended");
-        self.patience = patience;
+        let mut writing = self.socket.common.writing();
+        writing.patience = patience;
         if from >= buffer.filled().len() {
-            self.empty = Some(buffer);
+            writing.empty = Some(buffer);
         } else {
-            self.send(Chunk { buffer, from });
+            writing.send(&self.socket, Chunk { buffer, from });
         }
+        self.writing = Some(writing);
     }
 
     fn is_writing(&self) -> bool {
-        self.slot.is_running() || self.empty.is_some()
+        self.writing.is_some()
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<(io::Result<()>, Buffer)> {
-        if let Some(buffer) = self.empty.take() {
-            return Poll::Ready((Ok(()), buffer));
-        }
         loop {
-            let (result, mut chunk) = ready!(self.slot.poll(cx));
+            let Some(writing) = &mut self.writing else { return Poll::Pending };
+            if let Some(buffer) = writing.empty.take() {
+                self.give_back();
+                return Poll::Ready((Ok(()), buffer));
+            }
+            let (result, mut chunk) = ready!(writing.sending.poll(cx));
             let outcome = match result {
                 Ok(0) => Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
@@ -281,10 +319,13 @@ impl Writer for LiveWriter {
                 Err(error) => Err(self.judge(error)),
             };
             if outcome.is_err() || chunk.bytes().is_empty() {
-                self.socket.deadlines.write_done(self.socket.timer);
+                self.give_back();
+                self.socket.common.deadlines.write_done(self.socket.timer);
                 return Poll::Ready((outcome, chunk.buffer));
             }
-            self.send(chunk);
+            if let Some(writing) = &mut self.writing {
+                writing.send(&self.socket, chunk);
+            }
         }
     }
 
@@ -294,11 +335,11 @@ impl Writer for LiveWriter {
 
     fn reset(&mut self) {
         reset_on_close(self.socket.fd());
-        self.socket.deadlines.aborted(self.socket.timer);
+        self.socket.common.deadlines.aborted(self.socket.timer);
     }
 
     fn abort(&mut self) {
-        self.socket.deadlines.aborted(self.socket.timer);
+        self.socket.common.deadlines.aborted(self.socket.timer);
         self.socket.end(Direction::Both);
     }
 }

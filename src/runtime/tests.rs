@@ -459,7 +459,7 @@ impl Echoes {
         let sockets = Arc::new(SocketStore::default());
         let cpus = vec![super::allowed_cpus().unwrap()[0]; 2];
         let metrics = cpus.iter().map(|_| Arc::default()).collect();
-        let fleet = Fleet { driver, cpus, sockets: Arc::clone(&sockets), metrics };
+        let fleet = Fleet { driver, cpus, sockets: Arc::clone(&sockets), metrics, give_back: || {} };
         Self { workers: fleet.start(Echo::new).unwrap(), sockets }
     }
 

@@ -40,6 +40,8 @@ const DRAIN_LOOK: Duration = Duration::from_millis(10);
 const STOP_REST: Duration = Duration::from_millis(100);
 /// Turns of the wheel between two calls of [`Shard::tick`].
 const TICKS_PER_SHARD_TICK: u64 = 100_000_000 / WHEEL_TICK.as_nanos() as u64;
+/// Turns of the wheel between two times that free memory is given back to the system.
+const TICKS_PER_GIVING_BACK: u64 = 1_000_000_000 / WHEEL_TICK.as_nanos() as u64;
 
 /// What a worker thread needs to know.
 pub(super) struct Seat {
@@ -49,6 +51,7 @@ pub(super) struct Seat {
     pub driver: Driver,
     pub sockets: Arc<SocketStore>,
     pub metrics: Arc<WorkerMetrics>,
+    pub give_back: fn(),
 }
 
 /// The other end of a worker's mailbox.
@@ -93,7 +96,7 @@ where
             let net = LiveNet::new(seat.driver, seat.metrics);
             let shard = make(net.clone(), seat.number);
             let worker = Rc::new(Worker::new(net, shard, seat.sockets));
-            worker.spawn_time();
+            worker.spawn_time(seat.give_back);
             task::spawn(worker.net.metrics(), Rc::clone(&worker).obey(commands));
             let _ = started.send(Ok(()));
             // Nothing else here: the main future is polled before sockets and timers get their turn.
@@ -166,16 +169,22 @@ impl<S: Shard<Net = LiveNet>> Worker<S> {
         }
     }
 
-    fn spawn_time(&self) {
+    fn spawn_time(&self, give_back: fn()) {
         let shard = Rc::clone(&self.shard);
-        let metrics = Arc::clone(self.net.metrics());
+        let net = self.net.clone();
         let mut ticks = 0;
         let each_tick = move |now: Timestamp| {
             ticks += 1;
+            if ticks % TICKS_PER_SHARD_TICK != 0 {
+                return;
+            }
+            net.trim();
             // Time must go on whatever the shard does with it.
-            let told = ticks % TICKS_PER_SHARD_TICK == 0;
-            if told && catch_unwind(AssertUnwindSafe(|| shard.tick(now))).is_err() {
-                metrics.panics.add(1);
+            if catch_unwind(AssertUnwindSafe(|| shard.tick(now))).is_err() {
+                net.metrics().panics.add(1);
+            }
+            if ticks % TICKS_PER_GIVING_BACK == 0 {
+                give_back();
             }
         };
         task::spawn(self.net.metrics(), self.net.clone().keep_time(each_tick));
@@ -293,7 +302,10 @@ impl<S: Shard<Net = LiveNet>> Worker<S> {
     }
 
     fn serve(&self, accepted: Accepted<LiveNet>, entered: Entered) {
-        self.net.spawn(Counted { serving: Rc::clone(&self.shard).serve(accepted), entered });
+        // What is made before the first poll may panic like the rest.
+        if let Some(serving) = self.guarded(|| Rc::clone(&self.shard).serve(accepted)) {
+            self.net.spawn(Counted { serving, entered });
+        }
     }
 
     fn drain(self: Rc<Self>, deadline: Duration, reply: Reply<()>) {

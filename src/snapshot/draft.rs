@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Snapshot;
 use super::compile::{self, Resolved, World};
-use crate::config::{self, Environment, Finding, Loaded, Severity, Source, Sources};
+use crate::config::{self, Environment, Finding, Loaded, Severity, Source, Sources, Span};
 use crate::observe::{Bounds, Registry};
 
 /// A compiled configuration, with everything that was said about it.
@@ -26,7 +26,11 @@ impl Draft {
         let compiled = compile::compile(&config, world);
         findings.extend(compiled.findings);
         findings.sort_by(Finding::order);
-        Self { snapshot: compiled.snapshot, findings, sources: loaded.sources, files: loaded.files }
+        let mut draft = Self { snapshot: compiled.snapshot, findings, sources: loaded.sources, files: loaded.files };
+        if draft.is_sound() && draft.snapshot.listeners.is_empty() {
+            draft.findings.push(without_listener());
+        }
+        draft
     }
 
     /// Reads and compiles a configuration for its own sake: nothing is in force, and no name is resolved.
@@ -55,4 +59,10 @@ impl Draft {
     pub fn to_json(&self) -> serde_json::Value {
         config::to_json(&self.findings.iter().collect::<Vec<_>>(), &self.sources)
     }
+}
+
+/// Sound, and of no use.
+fn without_listener() -> Finding {
+    Finding::warning("no-listener", Span::default(), "listeners", "no listener is written: nobody can connect")
+        .hint("write `listeners: { public: { bind: \"0.0.0.0:8080\" } }`")
 }

@@ -51,36 +51,6 @@ pub struct RouteTimeouts {
     pub lifetime: Option<Duration>,
 }
 
-impl Limits {
-    /// What holds once the route is known.
-    #[inline]
-    #[must_use]
-    pub fn on_route(self, route: &RouteLimits) -> Self {
-        Self {
-            body_bytes: route.body_bytes.unwrap_or(self.body_bytes),
-            body_rate_min: route.body_rate_min.unwrap_or(self.body_rate_min),
-            body_grace: route.body_grace.unwrap_or(self.body_grace),
-            interim_responses: route.interim_responses.unwrap_or(self.interim_responses),
-            ..self
-        }
-    }
-}
-
-impl Timeouts {
-    /// What holds once the route is known.
-    #[inline]
-    #[must_use]
-    pub fn on_route(self, route: &RouteTimeouts) -> Self {
-        Self {
-            idle: route.idle.unwrap_or(self.idle),
-            exchange: route.exchange.unwrap_or(self.exchange),
-            total: route.total.unwrap_or(self.total),
-            lifetime: route.lifetime.unwrap_or(self.lifetime),
-            ..self
-        }
-    }
-}
-
 impl Default for Limits {
     fn default() -> Self {
         Self {

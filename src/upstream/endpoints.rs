@@ -86,8 +86,8 @@ pub enum Acquired<C> {
 
 /// An attempt under way at an endpoint; dropping it ends it.
 #[derive(Debug)]
-pub struct InFlight<C> {
-    endpoint: Rc<Endpoint<C>>,
+pub struct InFlight<'a, C> {
+    endpoint: &'a Endpoint<C>,
 }
 
 impl<C: Parked> UpstreamState<C> {
@@ -192,8 +192,8 @@ impl<C: Parked> UpstreamState<C> {
 
     /// Begins an attempt at an endpoint.
     #[inline]
-    pub fn enter(&self, id: EndpointId) -> InFlight<C> {
-        let endpoint = Rc::clone(self.endpoint(id));
+    pub fn enter(&self, id: EndpointId) -> InFlight<'_, C> {
+        let endpoint = self.endpoint(id);
         endpoint.in_flight.set(endpoint.in_flight.get() + 1);
         InFlight { endpoint }
     }
@@ -335,7 +335,7 @@ impl<C: Parked> Endpoint<C> {
         }
         let Some(connection) = self.pool.borrow_mut().admit(connection, now) else { return };
         if let Some(connection) = self.permits.offer(connection) {
-            self.pool.borrow_mut().put(connection, now);
+            self.pool.borrow_mut().keep(connection, now);
         }
     }
 
@@ -356,16 +356,16 @@ impl<C> From<Turn<C>> for Acquired<C> {
     }
 }
 
-impl<C> Deref for InFlight<C> {
+impl<C> Deref for InFlight<'_, C> {
     type Target = Endpoint<C>;
 
     #[inline]
     fn deref(&self) -> &Endpoint<C> {
-        &self.endpoint
+        self.endpoint
     }
 }
 
-impl<C> Drop for InFlight<C> {
+impl<C> Drop for InFlight<'_, C> {
     fn drop(&mut self) {
         let count = &self.endpoint.in_flight;
         debug_assert!(count.get() > 0, "every guard was counted in `enter`");

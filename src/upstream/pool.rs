@@ -141,9 +141,15 @@ impl<C: Parked> Pool<C> {
         None
     }
 
-    /// Keeps a connection for later, or closes it at once when it is used up. A full pool closes the longest idle one.
+    /// Keeps a connection for later, or closes it at once when it is used up.
     pub fn put(&mut self, connection: C, now: Timestamp) {
-        let Some(connection) = self.admit(connection, now) else { return };
+        if let Some(connection) = self.admit(connection, now) {
+            self.keep(connection, now);
+        }
+    }
+
+    /// Keeps a connection that was just admitted. A full pool closes the longest idle one.
+    pub fn keep(&mut self, connection: C, now: Timestamp) {
         if self.limits.idle_max == 0 {
             return self.count(Discard::Room);
         }
@@ -230,7 +236,7 @@ impl<C: Parked> Pool<C> {
 
 impl PoolLimits {
     fn unfit<C: Parked>(&self, idle: &mut Idle<C>, now: Timestamp) -> Option<Discard> {
-        if now.since(idle.since) >= self.idle_age_max {
+        if idle.since.plus(self.idle_age_max) <= now {
             return Some(Discard::IdleAge);
         }
         // It was not used up when it was put, but it aged since, and a reload may have lowered a limit.

@@ -3,6 +3,7 @@
 #[path = "../sim/world/mod.rs"]
 mod world;
 
+mod documented;
 mod rfc9110;
 mod rfc9112;
 mod smuggling;

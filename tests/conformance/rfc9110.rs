@@ -105,6 +105,23 @@ fn rfc9110_9_3_6_and_9_3_8_connect_and_trace_are_not_offered() {
 }
 
 #[test]
+fn rfc9110_9_3_7_options_about_the_server_as_a_whole_are_answered_here() {
+    for target in ["*", "http://a"] {
+        let world = World::new(1).config(PLAIN);
+        world.run(async {
+            let mut client = world.client();
+            client.send(format!("OPTIONS {target} HTTP/1.1\r\nhost: a\r\n\r\n").repeat(2)).await;
+            for _ in 0..2 {
+                let response = client.response().await;
+                assert_eq!((response.status(), response.field("content-length")), (204, None), "{target}");
+                assert!(response.field("allow").is_some_and(|allow| allow.contains("OPTIONS")), "{target}");
+            }
+            assert!(world.connects().is_empty());
+        });
+    }
+}
+
+#[test]
 fn rfc9110_9_1_an_unknown_method_is_forwarded() {
     assert_eq!(forwarded("BREW /pot HTTP/1.1\r\nhost: a\r\n\r\n").start, "BREW /pot HTTP/1.1");
 }

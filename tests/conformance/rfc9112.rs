@@ -120,6 +120,16 @@ fn rfc9112_5_2_a_folded_line_is_400_in_a_request_and_502_in_a_response() {
 }
 
 #[test]
+fn rfc9112_5_2_a_folded_line_is_400_whatever_the_field_would_earn() {
+    for field in ["transfer-encoding:\r\n chunked", "transfer-encoding: gzip\r\n\t, chunked", "content-length: x\r\n 5"]
+    {
+        assert_eq!(status(&format!("POST / HTTP/1.1\r\nhost: a\r\n{field}\r\n\r\n")), 400, "{field:?}");
+    }
+    let later = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\nx: y\r\n z\r\n\r\n";
+    assert_eq!(status(later), 400);
+}
+
+#[test]
 fn rfc9112_6_1_content_length_with_transfer_encoding_is_400() {
     let response =
         answered("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n");

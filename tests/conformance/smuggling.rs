@@ -54,7 +54,9 @@ pub const TABLE: &[Case] = &[
     case("chunked in any case", "POST / HTTP/1.1\r\nhost: a\r\nTransfer-Encoding:\tcHuNkEd \r\n\r\n5\r\nhello\r\n0\r\n\r\n", Forwarded(&["transfer-encoding: chunked"])),
     // Lines and fields.
     case("a folded field", "GET / HTTP/1.1\r\nhost: a\r\nx: y\r\n z\r\n\r\n", Refused(400)),
-    case("a folded transfer-encoding", "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding:\r\n chunked\r\n\r\n0\r\n\r\n", Refused(501)),
+    case("a folded transfer-encoding", "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding:\r\n chunked\r\n\r\n0\r\n\r\n", Refused(400)),
+    case("a folded transfer-encoding with a coding of its own", "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip,\r\n\tchunked\r\n\r\n0\r\n\r\n", Refused(400)),
+    case("a folded content-length", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length:\r\n 5\r\n\r\nhello", Refused(400)),
     case("a space before the colon", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length : 5\r\n\r\nhello", Refused(400)),
     case("a tab before the colon", "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding\t: chunked\r\n\r\n0\r\n\r\n", Refused(400)),
     case("a space before the first field", "GET / HTTP/1.1\r\n host: a\r\n\r\n", Refused(400)),

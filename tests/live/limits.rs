@@ -6,9 +6,8 @@ use crate::stage::{Gateway, Origin, figure, forwarding, forwarding_with};
 
 /// Held before the count begins, so that pools and tables have their size.
 const CONNECTIONS_BEFORE: usize = 200;
-/// Holds what a debug build reached (4.1 to 6.1 KiB), so that it grows no further. The goal of 1 KiB is for release builds,
-/// which `benches/peers` measures.
-const BYTES_PER_CONNECTION_MAX: u64 = 8 * 1024;
+/// A debug build takes 950 to 1,040. The goal of 1 KiB is for release builds, and met by far: `benches/peers` measures it.
+const BYTES_PER_CONNECTION_MAX: u64 = 1280;
 
 #[test]
 fn a_head_that_arrives_one_octet_at_a_time_is_refused_in_time() {

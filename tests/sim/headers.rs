@@ -302,3 +302,49 @@ fn options_that_may_go_no_further_is_answered_here_and_others_lose_a_hop() {
         assert_eq!(world.request().field("max-forwards"), Some("2"));
     });
 }
+
+#[test]
+fn edits_replace_what_the_gateway_writes_itself() {
+    let yaml = r#"
+gateway: { server: { set: edge }, forwarded: both }
+listeners: { public: { bind: "127.0.0.1:8080" } }
+upstreams: { app: { endpoints: ["10.0.0.1:80"] } }
+routes:
+  - match: { path: "/" }
+    to: app
+    request:
+      headers: { set: { x-forwarded-proto: https, x-request-id: mine }, remove: [x-forwarded-for, forwarded] }
+    response: { headers: { set: { date: never, server: me }, remove: [x-request-id] } }
+"#;
+    let world = World::new(1).config(yaml);
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let response = world.ask("GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-proto: http\r\n\r\n").await;
+        assert_eq!((response.field("date"), response.field("server")), (Some("never"), Some("me")));
+        assert_eq!(response.field("x-request-id"), None);
+        let request = world.request();
+        assert_eq!((request.field("x-forwarded-proto"), request.field("x-request-id")), (Some("https"), Some("mine")));
+        assert_eq!((request.field("x-forwarded-for"), request.field("forwarded")), (None, None));
+        assert!(request.field("via").is_some() && request.field("x-forwarded-host").is_some());
+    });
+}
+
+#[test]
+fn edits_replace_fields_of_fixed_answers_and_redirects() {
+    let yaml = r#"
+listeners: { public: { bind: "127.0.0.1:8080" } }
+routes:
+  - match: { path: "/fixed" }
+    respond: { body: x, content_type: text/html, headers: { x-a: "1", x-b: "1" } }
+    response: { headers: { set: { content-type: text/css, x-a: "2" }, remove: [x-b], add: { x-c: "3" } } }
+  - { match: { path: "/moved" }, redirect: /x, response: { headers: { set: { location: /y }, remove: [date] } } }
+"#;
+    let world = World::new(1).config(yaml);
+    world.run(async {
+        let fixed = world.ask("GET /fixed HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!((fixed.field("content-type"), fixed.field("x-a")), (Some("text/css"), Some("2")));
+        assert_eq!((fixed.field("x-b"), fixed.field("x-c"), fixed.text().as_str()), (None, Some("3"), "x"));
+        let moved = world.ask("GET /moved HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!((moved.field("location"), moved.field("date")), (Some("/y"), None));
+    });
+}

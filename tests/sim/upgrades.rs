@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tidegate::proxy::shell::Shard as _;
+
 use crate::OK;
 use crate::world::{Ended, Peer, World};
 
@@ -129,6 +131,100 @@ fn a_tunnel_ends_with_its_lifetime_however_busy() {
         client.rest().await;
         assert_eq!(world.since(then), Duration::from_secs(600));
         assert_eq!(world.line().await.reason(), "lifetime");
+    });
+}
+
+/// A masked text frame of a client, and a plain one of a server.
+const MASKED_HI: [u8; 8] = [0x81, 0x82, 0, 0, 0, 0, b'h', b'i'];
+const HI: [u8; 4] = [0x81, 2, b'h', b'i'];
+/// A close frame with the status 1001.
+const GOING_AWAY: [u8; 4] = [0x88, 2, 3, 0xe9];
+
+/// Whether these octets are a masked close frame with the status 1001.
+fn is_masked_going_away(octets: &[u8]) -> bool {
+    let [0x88, 0x82, a, b, _, _, high, low] = *octets else { return false };
+    [high ^ a, low ^ b] == [3, 0xe9]
+}
+
+#[test]
+fn a_websocket_whose_lifetime_is_over_is_told_so_by_a_close_frame_on_both_sides() {
+    let world = World::new(1).config(YAML);
+    let seen = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    world.origin("10.0.0.1:80", {
+        let seen = seen.clone();
+        move |mut peer| {
+            let seen = seen.clone();
+            async move {
+                peer.request_head().await;
+                peer.send([SWITCH.as_bytes(), &HI[..]].concat()).await;
+                *seen.borrow_mut() = peer.rest().await.0;
+            }
+        }
+    });
+    world.run(async {
+        let mut client = switched(&world).await;
+        let then = world.now();
+        // A ping of the client every 20 seconds keeps it busy.
+        while world.since(then) < Duration::from_secs(590) {
+            client.send(MASKED_HI).await;
+            world.sleep(Duration::from_secs(20)).await;
+        }
+        let (octets, ended) = client.rest().await;
+        assert_eq!((octets, ended), ([HI, GOING_AWAY].concat(), Ended::Finished));
+        assert_eq!(world.since(then), Duration::from_secs(600));
+        world.sleep(Duration::from_secs(1)).await;
+        let seen = seen.take();
+        let (frames, close) = seen.split_at(seen.len() - 8);
+        assert!(frames.chunks(8).all(|frame| frame == MASKED_HI) && is_masked_going_away(close), "{close:?}");
+        drop(client);
+        assert_eq!(world.line().await.reason(), "lifetime");
+    });
+}
+
+#[test]
+fn a_drain_that_is_over_closes_a_websocket_by_a_frame_and_logs_it() {
+    let world = switching(|mut peer| async move { drop(peer.rest().await) });
+    world.run(async {
+        let mut client = switched(&world).await;
+        client.send(MASKED_HI).await;
+        world.sleep(Duration::from_secs(1)).await;
+        world.shard().drain();
+        world.shard().stop();
+        assert_eq!(client.rest().await, (GOING_AWAY.to_vec(), Ended::Finished));
+        drop(client);
+        assert_eq!(world.line().await.reason(), "draining");
+    });
+}
+
+#[test]
+fn no_frame_of_ours_stands_within_another() {
+    let world = switching(|mut peer| async move {
+        peer.send([0x82, 10, 1, 2, 3]).await;
+        assert_eq!(peer.rest().await.0, MASKED_HI[..5]);
+    });
+    world.run(async {
+        let mut client = switched(&world).await;
+        client.send(&MASKED_HI[..5]).await;
+        world.sleep(Duration::from_secs(1)).await;
+        world.shard().stop();
+        assert_eq!(client.rest().await.0, [0x82, 10, 1, 2, 3]);
+    });
+}
+
+#[test]
+fn another_protocol_than_websocket_is_just_ended() {
+    let world = World::new(1).config(YAML);
+    world.origin("10.0.0.1:80", |mut peer| async move {
+        peer.request_head().await;
+        peer.send("HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: tls-ish\r\n\r\n").await;
+        assert!(peer.closes().await);
+    });
+    world.run(async {
+        let mut client = world.client();
+        client.send("GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: tls-ish\r\n\r\n").await;
+        assert_eq!(client.response().await.status(), 101);
+        world.shard().stop();
+        assert!(client.closes().await);
     });
 }
 

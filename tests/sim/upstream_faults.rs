@@ -33,6 +33,22 @@ fn a_refused_connect_is_502_and_an_unreachable_host_too() {
 }
 
 #[test]
+fn a_connect_for_which_the_gateway_lacks_descriptors_is_503_and_marks_nobody_down() {
+    let world = World::new(1).config(PLAIN);
+    let host = world.answers("10.0.0.1:80", OK);
+    host.fail(std::io::ErrorKind::OutOfMemory);
+    world.run(async {
+        for _ in 0..3 {
+            let response = world.ask(GET).await;
+            assert_eq!((response.status(), response.field("retry-after")), (503, Some("1")));
+        }
+        assert!(world.log().await.iter().all(|line| line.reason() == "no-resources"));
+        world.answers("10.0.0.1:80", OK);
+        assert_eq!(world.ask(GET).await.status(), 200);
+    });
+}
+
+#[test]
 fn a_response_head_that_takes_too_long_is_504_and_the_request_is_cancelled() {
     let world = timeouts("response_head: 3s");
     world.origin("10.0.0.1:80", |mut peer| async move {

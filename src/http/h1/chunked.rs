@@ -13,7 +13,7 @@ use std::ops::Range;
 use super::HeadLimits;
 use super::encode::copy_fields;
 use super::error::ChunkError;
-use super::section::{Cursor, scan_fields};
+use super::section::{Cursor, Section, scan_fields};
 use crate::http::header::{Field, Fields};
 
 /// Digits of a chunk size: what fits 64 bits.
@@ -170,10 +170,13 @@ impl ChunkedDecoder {
         let room = limits.head_bytes_max.saturating_sub(collected);
         let taken = room.min(input.len() - from);
         trailers.bytes.extend_from_slice(&input[from..from + taken]);
-        let end = scan_fields(&mut self.cursor, &trailers.bytes, &mut trailers.fields, limits, |_, _, _| {
-            Ok::<(), ChunkError>(())
-        })?;
-        let Some(end) = end else { return Ok(Step::NeedMore) };
+        let end = match scan_fields(self.cursor, &trailers.bytes, &mut trailers.fields, limits)? {
+            Section::Ended(end) => end,
+            Section::Unfinished(cursor) => {
+                self.cursor = cursor;
+                return Ok(Step::NeedMore);
+            }
+        };
         trailers.bytes.truncate(if trailers.fields.is_empty() { 0 } else { end });
         self.state = State::Done;
         Ok(Step::Done { consumed: from + end - collected })

@@ -3,7 +3,6 @@
 //! Received octets are only ever written where they are, octet for octet, what we would write ourselves: a run of
 //! canonical lines is one copy, every other field is written anew from its parsed form.
 
-use crate::http::Span;
 use crate::http::header::Field;
 use crate::http::status::status_line;
 
@@ -54,22 +53,29 @@ pub fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 /// Writes the fields that `skip` does not name, in order. `bytes` is the buffer they were parsed from.
 #[inline]
 pub fn copy_fields(out: &mut Vec<u8>, bytes: &[u8], fields: &[Field], skip: impl Fn(&Field) -> bool) {
-    let mut run = Span::default();
-    for field in fields.iter().filter(|field| !skip(field)) {
-        if !field.canonical {
-            out.extend_from_slice(run.of(bytes));
-            run = Span::default();
-            write_field(out, field.name.of(bytes), field.value.of(bytes));
+    let mut rest = fields.iter();
+    while let Some(first) = rest.next() {
+        if skip(first) {
             continue;
         }
-        let line = field.line();
-        if line.start != run.end {
-            out.extend_from_slice(run.of(bytes));
-            run.start = line.start;
+        if !first.canonical {
+            write_field(out, first.name.of(bytes), first.value.of(bytes));
+            continue;
         }
-        run.end = line.end;
+        // What stands behind a canonical line is the next one.
+        let mut run = first.line();
+        let mut next = rest.as_slice();
+        while let [field, behind @ ..] = next
+            && field.canonical
+            && !skip(field)
+        {
+            debug_assert_eq!(field.name.start, run.end, "fields are in order of arrival");
+            run.end = field.line().end;
+            next = behind;
+        }
+        rest = next.iter();
+        out.extend_from_slice(run.of(bytes));
     }
-    out.extend_from_slice(run.of(bytes));
 }
 
 /// Writes how long the content is.

@@ -124,12 +124,10 @@ impl std::error::Error for HopError {}
 #[derive(Clone, Copy, Debug)]
 pub struct Hop {
     /// Known names to drop when forwarding.
-    strip: u128,
+    strip: u64,
     /// Where `Connection` lists names without a number.
     listed: [Place; LISTED_NAMES_MAX],
     listed_count: u8,
-    close: bool,
-    keep_alive: bool,
     /// Whether the sender wishes, or announces, another protocol: an `Upgrade` field that `Connection` lists.
     pub upgrade: bool,
     /// Whether the sender reads trailers: `TE: trailers`, listed by `Connection` (RFC 9110, section 10.1.4).
@@ -138,15 +136,21 @@ pub struct Hop {
     pub persistent: bool,
 }
 
+/// What `Connection` says of the connection itself.
+#[derive(Clone, Copy, Default)]
+struct Wish {
+    close: bool,
+    keep_alive: bool,
+}
+
 impl Default for Hop {
     /// What a message says that names no options: the connection's own fields end here, and so does the connection.
+    #[inline(always)]
     fn default() -> Self {
         Self {
-            strip: HOP_BY_HOP,
+            strip: HOP_BY_HOP as u64,
             listed: [0; LISTED_NAMES_MAX],
             listed_count: 0,
-            close: false,
-            keep_alive: false,
             upgrade: false,
             te_trailers: false,
             persistent: false,
@@ -158,24 +162,22 @@ impl Hop {
     /// Reads the hop-by-hop fields of a request. An HTTP/1.0 client gets one answer on its connection.
     #[inline]
     pub fn of_request(bytes: &[u8], head: &RequestHead) -> Result<Self, HopError> {
-        let mut hop = Self::of(bytes, &head.fields, head.version)?;
-        hop.persistent = head.version == Version::Http11 && !hop.close;
-        Ok(hop)
+        let persistent = |wish: Wish| head.version == Version::Http11 && !wish.close;
+        Self::of(bytes, &head.fields, head.version, persistent)
     }
 
     /// Reads the hop-by-hop fields of a response (RFC 9112, section 9.3).
     #[inline]
     pub fn of_response(bytes: &[u8], head: &ResponseHead) -> Result<Self, HopError> {
-        let mut hop = Self::of(bytes, &head.fields, head.version)?;
-        hop.persistent = !hop.close && (head.version == Version::Http11 || hop.keep_alive);
-        Ok(hop)
+        let persistent = |wish: Wish| !wish.close && (head.version == Version::Http11 || wish.keep_alive);
+        Self::of(bytes, &head.fields, head.version, persistent)
     }
 
     /// Whether `field` ends here; `bytes` is the buffer its head was parsed from.
     #[inline]
     pub fn drops(&self, field: &Field, bytes: &[u8]) -> bool {
         match field.known {
-            Some(known) => self.strip & known.bit() != 0,
+            Some(known) => self.strip() & known.bit() != 0,
             None => self.listed_count > 0 && self.lists(field.name.of(bytes), bytes),
         }
     }
@@ -192,66 +194,62 @@ impl Hop {
     /// The known names to drop, one bit each.
     #[inline]
     pub fn strip(&self) -> u128 {
-        self.strip
+        u128::from(self.strip)
     }
 
-    fn of(bytes: &[u8], fields: &Fields, version: Version) -> Result<Self, HopError> {
-        let mut hop = Self::default();
-        if !fields.has(KnownName::Connection) {
-            return Ok(hop);
+    #[inline(always)]
+    fn of(
+        bytes: &[u8],
+        fields: &Fields,
+        version: Version,
+        persistent: impl Fn(Wish) -> bool,
+    ) -> Result<Self, HopError> {
+        if let Some(wish) = Wish::alone(bytes, fields) {
+            return Ok(Self { persistent: persistent(wish), ..Self::default() });
         }
+        let (hop, wish) = Self::of_lists(bytes, fields, version)?;
+        Ok(Self { persistent: persistent(wish), ..hop })
+    }
+
+    #[inline(never)]
+    fn of_lists(bytes: &[u8], fields: &Fields, version: Version) -> Result<(Self, Wish), HopError> {
+        let (mut hop, mut wish) = (Self::default(), Wish::default());
         for field in fields.all(KnownName::Connection) {
-            hop.read_options(bytes, field.value)?;
+            hop.read_list(bytes, field.value, &mut wish)?;
         }
         // RFC 9110, section 7.8: Upgrade in an HTTP/1.0 message is ignored.
         hop.upgrade &= version == Version::Http11 && fields.has(KnownName::Upgrade);
         hop.te_trailers =
             hop.te_trailers && fields.all(KnownName::Te).any(|field| names_trailers(field.value.of(bytes)));
-        Ok(hop)
+        Ok((hop, wish))
     }
 
-    fn read_options(&mut self, bytes: &[u8], list: Span) -> Result<(), HopError> {
-        // By far the commonest values; the fields they name are dropped in any case.
-        let value = list.of(bytes);
-        if spells(value, b"keep-alive") {
-            self.keep_alive = true;
-        } else if spells(value, b"close") {
-            self.close = true;
-        } else if spells(value, b"upgrade") {
-            self.upgrade = true;
-        } else {
-            return self.read_list(bytes, list);
-        }
-        Ok(())
-    }
-
-    #[inline(never)]
-    fn read_list(&mut self, bytes: &[u8], list: Span) -> Result<(), HopError> {
+    fn read_list(&mut self, bytes: &[u8], list: Span, wish: &mut Wish) -> Result<(), HopError> {
         let mut start = list.start as usize;
         for element in list.of(bytes).split(|&octet| octet == b',') {
             let option = element.trim_ascii();
             if !option.is_empty() {
                 let leading = element.len() - element.trim_ascii_start().len();
-                self.read_option(option, start + leading)?;
+                self.read_option(option, start + leading, wish)?;
             }
             start += element.len() + 1;
         }
         Ok(())
     }
 
-    fn read_option(&mut self, option: &[u8], start: usize) -> Result<(), HopError> {
+    fn read_option(&mut self, option: &[u8], start: usize, wish: &mut Wish) -> Result<(), HopError> {
         if let Some(known) = KnownName::of(option) {
             if PROTECTED & known.bit() != 0 {
                 return Err(HopError::ProtectedOption);
             }
-            self.strip |= known.bit();
+            self.strip |= known.bit() as u64;
             self.upgrade |= known == KnownName::Upgrade;
             self.te_trailers |= known == KnownName::Te;
-            self.keep_alive |= known == KnownName::KeepAlive;
+            wish.keep_alive |= known == KnownName::KeepAlive;
             return Ok(());
         }
         if option.eq_ignore_ascii_case(b"close") {
-            self.close = true;
+            wish.close = true;
             return Ok(());
         }
         if !option.iter().all(|&octet| is_token(octet)) {
@@ -264,6 +262,17 @@ impl Hop {
         *place = Place::try_from(start).map_err(|_| HopError::TooManyOptions)?;
         self.listed_count += 1;
         Ok(())
+    }
+}
+
+impl Wish {
+    /// By far the commonest: no `Connection`, or one with one word alone. The field that it names is dropped in any case.
+    #[inline(always)]
+    fn alone(bytes: &[u8], fields: &Fields) -> Option<Self> {
+        let Some(value) = fields.first(KnownName::Connection, bytes) else { return Some(Self::default()) };
+        let keep_alive = spells(value, b"keep-alive");
+        let alone = fields.repeated() & KnownName::Connection.bit() == 0;
+        (alone && (keep_alive || spells(value, b"close"))).then_some(Self { close: !keep_alive, keep_alive })
     }
 }
 

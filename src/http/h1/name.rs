@@ -1,161 +1,145 @@
-//! Names of up to fifteen octets, with their colon, as two words: found and compared without a loop.
+//! The known names as patterns of one block: found by a few of their octets, compared at once.
 
-use super::simd::{Chunk, split, unusual_in_name};
+use super::simd::{BLOCK_BYTES, Block, Pattern, Vector};
 use crate::http::header::KnownName;
 
-/// The longest name that fits with its colon.
-pub(super) const SHORT_NAME_BYTES_MAX: usize = 15;
+/// The shortest name that is looked for here.
+pub(super) const NAME_BYTES_MIN: usize = 3;
 
-/// A lower-case name and its colon as little-endian words, and which of its octets are letters, whose case does not count.
-#[derive(Clone, Copy)]
-struct ShortName {
-    name: KnownName,
-    text: [u64; 2],
-    case: [u64; 2],
-}
-
-/// The case bit of every letter.
-const CASE: u64 = u64::MAX / 255 * 0x20;
+/// Octets at the end of a name of which, with its length, no two known names have the same.
+const LAST_BYTES: usize = NAME_BYTES_MIN;
+/// The case bit of a letter.
+const CASE: u8 = 0x20;
 const COUNT: usize = KnownName::ALL.len();
-const SLOT_BITS: u32 = 10;
+const SLOT_BITS: u32 = 9;
 const SLOTS: usize = 1 << SLOT_BITS;
-/// Marks an empty slot.
-const EMPTY: u8 = u8::MAX;
-/// Stands for a longer name: equal to no short one.
-const TOO_LONG: [u64; 2] = [u64::MAX; 2];
 
-/// The known names by number; a longer one matches nothing.
-static NAMES: [ShortName; COUNT] = short_names();
 /// Spreads the known names over the slots without a collision; found at compile time.
-const MULTIPLIER: u64 = find_multiplier();
-/// Maps the hash of a name to its number.
-static TABLE: [u8; SLOTS] = build_table(MULTIPLIER);
-/// Keeps a name of so many octets and its colon.
-static KEEP: [[u64; 2]; SHORT_NAME_BYTES_MAX + 1] = keep_masks();
+const MULTIPLIER: u32 = find_multiplier();
+/// What is looked up, in one place.
+static NAMES: Names = Names { slots: slots(MULTIPLIER), patterns: patterns() };
 
-/// The name, in any case, whose `length` octets and colon begin `chunk`: its number if it is a known one; nothing at
-/// all unless it consists of letters, digits and hyphens.
+struct Names {
+    /// For the hash of a name the one known name that it can be. A slot that no known name has names any.
+    slots: [KnownName; SLOTS],
+    /// Each known name with its colon and a space; the case of its letters does not count, nor what stands behind.
+    patterns: [Pattern; COUNT],
+}
+
+/// The known name, in any case, that begins `block` before its first colon, if a space follows that. `length` is where
+/// the colon stands, at least at [`NAME_BYTES_MIN`].
 #[inline(always)]
-pub(super) fn short_name(chunk: &Chunk, length: usize) -> Option<Option<KnownName>> {
-    let keep = &KEEP[length % KEEP.len()];
-    let words = split(chunk);
-    let name = [words[0] & keep[0], words[1] & keep[1]];
-    if let Some(entry) = NAMES.get(usize::from(TABLE[slot(name, MULTIPLIER)]))
-        && name[0] | entry.case[0] == entry.text[0]
-        && name[1] | entry.case[1] == entry.text[1]
-    {
-        return Some(Some(entry.name));
+pub(super) fn known_name(vector: impl Vector, block: &Block, length: usize) -> Option<KnownName> {
+    let last = *block.get(length - LAST_BYTES..)?.first_chunk()?;
+    let known = NAMES.slots[slot(last, length, MULTIPLIER)];
+    vector.fits(block, &NAMES.patterns[known as usize]).then_some(known)
+}
+
+/// The slot of a name of `length` octets that ends with `last`, its colon included.
+#[inline(always)]
+const fn slot(last: [u8; LAST_BYTES + 1], length: usize, multiplier: u32) -> usize {
+    const CASES: u32 = u32::from_le_bytes([CASE; 4]);
+    let octets = u32::from_le_bytes(last) | CASES;
+    let mixed = octets.wrapping_add(length as u32 * 8).wrapping_mul(multiplier);
+    (mixed >> (u32::BITS - SLOT_BITS)) as usize
+}
+
+/// The slot of a known name, unless it is too short.
+const fn slot_of(name: KnownName, multiplier: u32) -> Option<usize> {
+    match name.text().as_bytes() {
+        [.., a, b, c] => Some(slot([*a, *b, *c, b':'], name.text().len(), multiplier)),
+        _ => None,
     }
-    let usual = unusual_in_name(chunk).trailing_zeros() as usize >= length;
-    if usual { Some(None) } else { None }
 }
 
-#[inline(always)]
-const fn slot(name: [u64; 2], multiplier: u64) -> usize {
-    let mixed = (name[0] ^ name[1].rotate_left(8) | CASE).wrapping_mul(multiplier);
-    (mixed >> (64 - SLOT_BITS)) as usize
-}
-
-const fn short_names() -> [ShortName; COUNT] {
-    let mut names = [words_of(KnownName::ALL[0]); COUNT];
+const fn patterns() -> [Pattern; COUNT] {
+    let mut patterns = [Pattern { mask: [0; BLOCK_BYTES], text: [0; BLOCK_BYTES] }; COUNT];
     let mut number = 0;
     while number < COUNT {
-        names[number] = words_of(KnownName::ALL[number]);
+        patterns[number] = pattern(KnownName::ALL[number].text().as_bytes());
         number += 1;
     }
-    names
+    patterns
 }
 
-const fn words_of(known: KnownName) -> ShortName {
-    let text = known.text().as_bytes();
-    let mut name = ShortName { name: known, text: [0; 2], case: [0; 2] };
-    if text.len() > SHORT_NAME_BYTES_MAX {
-        name.text = TOO_LONG;
-        return name;
-    }
+const fn pattern(name: &[u8]) -> Pattern {
+    assert!(name.len() + 2 <= BLOCK_BYTES, "a known name fits a block with its colon and a space");
+    let mut pattern = Pattern { mask: [0; BLOCK_BYTES], text: [0; BLOCK_BYTES] };
     let mut at = 0;
-    while at < text.len() {
-        let shift = at % 8 * 8;
-        name.text[at / 8] |= (text[at] as u64) << shift;
-        if text[at].is_ascii_lowercase() {
-            name.case[at / 8] |= 0x20 << shift;
-        }
+    while at < name.len() {
+        pattern.mask[at] = if name[at].is_ascii_lowercase() { !CASE } else { u8::MAX };
+        pattern.text[at] = name[at] & pattern.mask[at];
         at += 1;
     }
-    name.text[at / 8] |= (b':' as u64) << (at % 8 * 8);
-    name
+    pattern.mask[at] = u8::MAX;
+    pattern.text[at] = b':';
+    pattern.mask[at + 1] = u8::MAX;
+    pattern.text[at + 1] = b' ';
+    pattern
 }
 
-const fn keep_masks() -> [[u64; 2]; SHORT_NAME_BYTES_MAX + 1] {
-    let mut masks = [[0; 2]; SHORT_NAME_BYTES_MAX + 1];
-    let mut length = 0;
-    while length <= SHORT_NAME_BYTES_MAX {
-        let mask = u128::MAX >> (120 - length * 8);
-        masks[length] = [mask as u64, (mask >> 64) as u64];
-        length += 1;
-    }
-    masks
-}
-
-const fn find_multiplier() -> u64 {
-    let names = short_names();
-    let mut multiplier: u64 = 0x9E37_79B9_7F4A_7C15;
-    while collides(&names, multiplier) {
-        multiplier = multiplier.wrapping_mul(0xD134_2543_DE82_EF95).wrapping_add(2);
+const fn find_multiplier() -> u32 {
+    let mut multiplier: u32 = 0x9E37_79B9;
+    while collides(multiplier) {
+        multiplier = multiplier.wrapping_mul(0x0019_660D).wrapping_add(0x3C6E_F35E);
     }
     multiplier
 }
 
-const fn collides(names: &[ShortName; COUNT], multiplier: u64) -> bool {
-    let mut taken = [0_u64; SLOTS / 64];
+const fn collides(multiplier: u32) -> bool {
+    let mut taken = [false; SLOTS];
     let mut number = 0;
     while number < COUNT {
-        let at = slot(names[number].text, multiplier);
-        if names[number].text[1] != TOO_LONG[1] {
-            if taken[at / 64] >> (at % 64) & 1 == 1 {
+        if let Some(at) = slot_of(KnownName::ALL[number], multiplier) {
+            if taken[at] {
                 return true;
             }
-            taken[at / 64] |= 1 << (at % 64);
+            taken[at] = true;
         }
         number += 1;
     }
     false
 }
 
-const fn build_table(multiplier: u64) -> [u8; SLOTS] {
-    let names = short_names();
-    let mut table = [EMPTY; SLOTS];
+const fn slots(multiplier: u32) -> [KnownName; SLOTS] {
+    let mut slots = [KnownName::ALL[0]; SLOTS];
     let mut number = 0;
     while number < COUNT {
-        if names[number].text[1] != TOO_LONG[1] {
-            table[slot(names[number].text, multiplier)] = number as u8;
+        if let Some(at) = slot_of(KnownName::ALL[number], multiplier) {
+            slots[at] = KnownName::ALL[number];
         }
         number += 1;
     }
-    table
+    slots
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::h1::simd::Baseline;
 
     fn find(name: &[u8]) -> Option<KnownName> {
         let mut line = name.to_vec();
-        line.extend_from_slice(b": and whatever follows");
-        short_name(line.first_chunk().unwrap(), name.len()).flatten()
+        line.extend_from_slice(b": and whatever follows, up to a block");
+        known_name(Baseline, line.first_chunk().unwrap(), name.len())
+    }
+
+    fn not_too_short() -> impl Iterator<Item = KnownName> {
+        KnownName::ALL.iter().copied().filter(|known| known.text().len() >= NAME_BYTES_MIN)
     }
 
     #[test]
-    fn every_short_known_name_is_found_in_any_case() {
-        for &known in KnownName::ALL.iter().filter(|known| known.text().len() <= SHORT_NAME_BYTES_MAX) {
+    fn every_known_name_that_is_not_too_short_is_found_in_any_case() {
+        for known in not_too_short() {
             assert_eq!(find(known.text().as_bytes()), Some(known));
             assert_eq!(find(known.text().to_ascii_uppercase().as_bytes()), Some(known));
         }
+        assert_eq!(not_too_short().count(), KnownName::ALL.len() - 1);
     }
 
     #[test]
     fn a_name_that_differs_in_one_octet_is_not_taken_for_a_known_one() {
-        for &known in KnownName::ALL.iter().filter(|known| known.text().len() <= SHORT_NAME_BYTES_MAX) {
+        for known in not_too_short() {
             for at in 0..known.text().len() {
                 for octet in 0..=u8::MAX {
                     let mut name = known.text().as_bytes().to_vec();
@@ -163,6 +147,14 @@ mod tests {
                     assert_eq!(find(&name), KnownName::of(&name), "{name:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_known_name_is_not_found_without_the_colon_and_space_behind_it() {
+        for (line, length) in [("host:a", 4), ("hosts: a", 5), ("ghost: a", 5), ("hos: a", 3), ("host\t: a", 5)] {
+            let line = format!("{line:<32}");
+            assert_eq!(known_name(Baseline, line.as_bytes().first_chunk().unwrap(), length), None, "{line}");
         }
     }
 

@@ -5,7 +5,7 @@
 
 use super::error::{FieldError, FramingError, RequestError, ResponseError};
 use super::scan::{control, invisible};
-use super::section::{Cursor, scan_fields, value_fault};
+use super::section::{Cursor, Section, scan_fields, value_fault};
 use crate::http::header::{Fields, KnownName, is_token};
 use crate::http::{Body, Method, RequestHead, ResponseHead, Span, Version};
 
@@ -13,8 +13,12 @@ use crate::http::{Body, Method, RequestHead, ResponseHead, Span, Version};
 pub const METHOD_BYTES_MAX: usize = 32;
 /// The largest content length: what fits a signed file offset.
 pub const CONTENT_LENGTH_MAX: u64 = i64::MAX as u64;
+/// So many digits are below [`CONTENT_LENGTH_MAX`] in any case.
+const DIGITS_SURE: usize = 18;
 /// Octets of ` HTTP/1.1` with its line end.
 const VERSION_BYTES: usize = 11;
+/// By far the commonest status line.
+const OK_LINE: &[u8; 17] = b"HTTP/1.1 200 OK\r\n";
 /// Octets of `HTTP/1.1 200`.
 const STATUS_BYTES: usize = 12;
 
@@ -81,28 +85,32 @@ impl HeadScanner {
         head: &mut RequestHead,
         limits: &HeadLimits,
     ) -> Result<Progress, RequestError> {
+        let mut cursor = self.cursor;
         if !self.in_fields {
             let window = limits.window(bytes);
             let Some(next) = self.request_line(window, head, limits)? else {
                 return Ok(unfinished_line(window, limits.head_bytes_max)?);
             };
-            self.enter_fields(next);
+            cursor = Cursor::at(next);
             head.fields.clear();
-            head.body = Body::Empty;
         }
-        let (version, body) = (head.version, &mut head.body);
-        let end = scan_fields(&mut self.cursor, bytes, &mut head.fields, limits, |name, value, seen| match name {
-            KnownName::Host if seen.has(name) => Err(RequestError::DuplicateHost),
-            KnownName::Host => Ok(()),
-            _ => frame(name, value, seen, version, body).map_err(RequestError::Framing),
-        })?;
-        let Some(end) = end else { return Ok(Progress::Partial) };
-        let host_optional = version == Version::Http10 && limits.http10_without_host;
+        let end = match scan_fields(cursor, bytes, &mut head.fields, limits)? {
+            Section::Ended(end) => end,
+            Section::Unfinished(cursor) => {
+                *self = Self { in_fields: true, cursor };
+                return Ok(Progress::Partial);
+            }
+        };
+        *self = Self::default();
+        let host_optional = head.version == Version::Http10 && limits.http10_without_host;
         if !head.fields.has(KnownName::Host) && !host_optional {
             return Err(RequestError::MissingHost);
         }
+        if head.fields.repeated() & KnownName::Host.bit() != 0 {
+            return Err(RequestError::DuplicateHost);
+        }
+        head.body = framing(bytes, &head.fields, head.version, Body::Empty)?;
         head.length = end;
-        *self = Self::default();
         Ok(Progress::Complete)
     }
 
@@ -115,35 +123,31 @@ impl HeadScanner {
         request_method: Method,
         limits: &HeadLimits,
     ) -> Result<Progress, ResponseError> {
+        let mut cursor = self.cursor;
         if !self.in_fields {
             let limit = limits.head_bytes_max.min(limits.field_bytes_max);
             let window = &bytes[..bytes.len().min(limit)];
             let Some(next) = self.status_line(window, head)? else {
                 return Ok(unfinished_line(window, limit)?);
             };
-            self.enter_fields(next);
+            cursor = Cursor::at(next);
             head.fields.clear();
-            head.body = Body::UntilClose;
         }
-        let (version, body) = (head.version, &mut head.body);
-        let end = scan_fields(&mut self.cursor, bytes, &mut head.fields, limits, |name, value, seen| match name {
-            KnownName::Host => Ok(()),
-            _ => frame(name, value, seen, version, body).map_err(ResponseError::Framing),
-        })?;
-        let Some(end) = end else { return Ok(Progress::Partial) };
+        let end = match scan_fields(cursor, bytes, &mut head.fields, limits)? {
+            Section::Ended(end) => end,
+            Section::Unfinished(cursor) => {
+                *self = Self { in_fields: true, cursor };
+                return Ok(Progress::Partial);
+            }
+        };
+        *self = Self::default();
+        head.body = framing(bytes, &head.fields, head.version, Body::UntilClose)?;
         // RFC 9112, section 6.3, rule 1: these end with the head whatever their fields say.
         if request_method == Method::Head || matches!(head.status, 100..=199 | 204 | 304) {
             head.body = Body::Empty;
         }
         head.length = end;
-        *self = Self::default();
         Ok(Progress::Complete)
-    }
-
-    #[inline(always)]
-    fn enter_fields(&mut self, start: usize) {
-        self.in_fields = true;
-        self.cursor = Cursor::at(start);
     }
 
     /// Reads the request line; answers with the start of the field section.
@@ -182,18 +186,31 @@ impl HeadScanner {
         let limit = limits.head_bytes_max.min(start + limits.target_bytes_max + 1);
         let view = &window[..window.len().min(limit)];
         let end = invisible(view, start.max(self.cursor.scanned));
-        self.cursor.scanned = end;
         match view.get(end) {
             Some(b' ') if end > start => Ok(Some(end)),
             Some(&octet) => Err(target_fault(octet)),
             None if view.len() >= limit => Err(RequestError::TargetTooLong),
-            None => Ok(None),
+            None => {
+                self.cursor.scanned = end;
+                Ok(None)
+            }
         }
     }
 
     /// Reads the status line; answers with the start of the field section.
     #[inline(always)]
     fn status_line(&mut self, view: &[u8], head: &mut ResponseHead) -> Result<Option<usize>, ResponseError> {
+        if view.first_chunk() == Some(OK_LINE) {
+            head.version = Version::Http11;
+            head.status = 200;
+            head.reason = Span::new(STATUS_BYTES + 1, OK_LINE.len() - 2);
+            return Ok(Some(OK_LINE.len()));
+        }
+        self.any_status_line(view, head)
+    }
+
+    #[inline(never)]
+    fn any_status_line(&mut self, view: &[u8], head: &mut ResponseHead) -> Result<Option<usize>, ResponseError> {
         let Some((version, status)) = version_and_status(view)? else { return Ok(None) };
         let start = match view.get(STATUS_BYTES) {
             Some(b' ') => STATUS_BYTES + 1,
@@ -302,25 +319,22 @@ fn request_version(rest: &[u8], line: &[u8]) -> Result<Option<Version>, RequestE
     }
 }
 
+/// Three digits from 100.
+fn status(digits: [u8; 3]) -> Option<u16> {
+    let [a, b, c] = digits.map(|digit| u16::from(digit.wrapping_sub(b'0')));
+    (a.wrapping_sub(1) <= 8 && b <= 9 && c <= 9).then_some(a * 100 + b * 10 + c)
+}
+
 /// The first twelve octets of a status line.
-#[inline(always)]
 fn version_and_status(view: &[u8]) -> Result<Option<(Version, u16)>, ResponseError> {
-    let version = if view.first_chunk() == Some(b"HTTP/1.1 ") {
-        Version::Http11
-    } else {
-        match response_version(view)? {
-            Some(version) => version,
-            None => return Ok(None),
-        }
-    };
-    let Some(&[a, b, c]) = view.get(STATUS_BYTES - 3..STATUS_BYTES).and_then(|digits| digits.first_chunk()) else {
+    let Some(version) = response_version(view)? else { return Ok(None) };
+    let Some(&digits) = view.get(STATUS_BYTES - 3..STATUS_BYTES).and_then(|digits| digits.first_chunk()) else {
         return status_begun(view);
     };
-    let [a, b, c] = [a, b, c].map(|digit| u16::from(digit.wrapping_sub(b'0')));
-    if a.wrapping_sub(1) > 8 || b > 9 || c > 9 {
-        return Err(ResponseError::InvalidStatus);
+    match status(digits) {
+        Some(status) => Ok(Some((version, status))),
+        None => Err(ResponseError::InvalidStatus),
     }
-    Ok(Some((version, a * 100 + b * 10 + c)))
 }
 
 #[cold]
@@ -332,7 +346,6 @@ fn status_begun<T>(view: &[u8]) -> Result<Option<T>, ResponseError> {
     }
 }
 
-#[cold]
 fn response_version(view: &[u8]) -> Result<Option<Version>, ResponseError> {
     match follow(view, b"HTTP/0.0 ") {
         Match::Begun => Ok(None),
@@ -346,48 +359,63 @@ fn response_version(view: &[u8]) -> Result<Option<Version>, ResponseError> {
     }
 }
 
-/// Takes what a framing field says into `body` (RFC 9112, sections 6.1 to 6.3).
+/// How the content of a complete head is delimited (RFC 9112, sections 6.1 to 6.3): by its fields, or as `unsaid`.
+#[inline(always)]
+fn framing(bytes: &[u8], fields: &Fields, version: Version, unsaid: Body) -> Result<Body, FramingError> {
+    const LENGTH: u128 = KnownName::ContentLength.bit();
+    const CODING: u128 = KnownName::TransferEncoding.bit();
+    if fields.known() & CODING != 0 {
+        return coding(bytes, fields, version);
+    }
+    if fields.repeated() & LENGTH != 0 {
+        return Err(FramingError::DuplicateContentLength);
+    }
+    match fields.first(KnownName::ContentLength, bytes) {
+        Some(value) => content_length(value).map(Body::Length).ok_or(FramingError::InvalidContentLength),
+        None => Ok(unsaid),
+    }
+}
+
+/// What a transfer coding says, and what else stands beside it.
 #[inline(never)]
-fn frame(name: KnownName, value: &[u8], seen: &Fields, version: Version, body: &mut Body) -> Result<(), FramingError> {
-    if name == KnownName::ContentLength {
-        if seen.has(KnownName::TransferEncoding) {
-            return Err(FramingError::LengthAndCoding);
-        }
-        if seen.has(KnownName::ContentLength) {
-            return Err(FramingError::DuplicateContentLength);
-        }
-        *body = Body::Length(content_length(value)?);
-        return Ok(());
-    }
-    *body = transfer_coding(value, seen, version)?;
-    Ok(())
-}
-
-fn content_length(value: &[u8]) -> Result<u64, FramingError> {
-    let mut length: u64 = 0;
-    for &octet in value {
-        let digit = u64::from(octet.wrapping_sub(b'0'));
-        if digit > 9 || length > CONTENT_LENGTH_MAX / 10 {
-            return Err(FramingError::InvalidContentLength);
-        }
-        length = length * 10 + digit;
-    }
-    if length > CONTENT_LENGTH_MAX {
-        return Err(FramingError::InvalidContentLength);
-    }
-    if value.is_empty() { Err(FramingError::InvalidContentLength) } else { Ok(length) }
-}
-
-fn transfer_coding(value: &[u8], seen: &Fields, version: Version) -> Result<Body, FramingError> {
-    if seen.has(KnownName::ContentLength) {
+fn coding(bytes: &[u8], fields: &Fields, version: Version) -> Result<Body, FramingError> {
+    if fields.has(KnownName::ContentLength) {
         return Err(FramingError::LengthAndCoding);
     }
     if version == Version::Http10 {
         return Err(FramingError::CodingInHttp10);
     }
     // RFC 9112, section 6.1: `chunked` is never applied twice, not even by a second line.
-    if seen.has(KnownName::TransferEncoding) || !value.eq_ignore_ascii_case(b"chunked") {
-        return Err(FramingError::UnsupportedCoding);
+    let mut values = fields.all(KnownName::TransferEncoding).map(|field| field.value.of(bytes));
+    match (values.next(), values.next()) {
+        (Some(value), None) if value.eq_ignore_ascii_case(b"chunked") => Ok(Body::Chunked),
+        _ => Err(FramingError::UnsupportedCoding),
     }
-    Ok(Body::Chunked)
+}
+
+/// Digits alone, and no more than fit (RFC 9110, section 8.6).
+#[inline(never)]
+fn content_length(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || value.len() > DIGITS_SURE {
+        return long_content_length(value);
+    }
+    let mut length = 0;
+    for &octet in value {
+        let digit = u64::from(octet.wrapping_sub(b'0'));
+        if digit > 9 {
+            return None;
+        }
+        length = length * 10 + digit;
+    }
+    Some(length)
+}
+
+/// The same for no digits, or so many that they need not fit.
+#[cold]
+fn long_content_length(value: &[u8]) -> Option<u64> {
+    if !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let length = std::str::from_utf8(value).ok()?.parse().ok()?;
+    (length <= CONTENT_LENGTH_MAX).then_some(length)
 }

@@ -3,7 +3,7 @@
 //! A word holds eight octets, the first in the lowest byte. A test answers with the high bit of every octet found;
 //! only the lowest one of them is meant, as carries may disturb those above.
 
-use super::simd::{Chunk, outside};
+use super::simd::{BLOCK_BYTES, Baseline, Vector};
 
 /// Octets of a word.
 const WORD_BYTES: usize = 8;
@@ -52,53 +52,6 @@ pub(super) fn control(bytes: &[u8], from: usize) -> usize {
     }
 }
 
-/// Two chunks, tested one after the other.
-type Pair = [u8; 32];
-
-/// The place of the first octet that is not in `least..=b'~'`, or the length. `least` is printable; `window` is what
-/// `bytes` is the end of.
-#[inline(always)]
-fn first_outside(bytes: &[u8], window: &[u8], least: u8) -> usize {
-    let mut rest = bytes;
-    while let Some((pair, next)) = rest.split_first_chunk() {
-        let found = pair_outside(pair, least);
-        if found != 0 {
-            return bytes.len() - rest.len() + found.trailing_zeros() as usize;
-        }
-        rest = next;
-    }
-    bytes.len() - rest.len() + last_outside(rest, window, least)
-}
-
-#[inline(always)]
-fn pair_outside(pair: &Pair, least: u8) -> u32 {
-    let [low, high] = halves(pair);
-    outside(high, least) << 16 | outside(low, least)
-}
-
-#[inline(always)]
-fn halves(pair: &Pair) -> [&Chunk; 2] {
-    let (chunks, _) = pair.as_chunks();
-    [&chunks[0], &chunks[1]]
-}
-
-/// The same where fewer octets than a pair are left: looks at the last pair of the window, or at each of them.
-#[inline(never)]
-fn last_outside(rest: &[u8], window: &[u8], least: u8) -> usize {
-    let Some(pair) = window.last_chunk::<32>() else {
-        return rest.iter().position(|octet| !(least..=b'~').contains(octet)).unwrap_or(rest.len());
-    };
-    let before = pair.len() - rest.len();
-    let found = u64::from(pair_outside(pair, least)) >> before;
-    rest.len().min(found.trailing_zeros() as usize)
-}
-
-/// The length of what begins `bytes` and is printable US-ASCII; `window` is what `bytes` is the end of.
-#[inline(always)]
-pub(super) fn usual_value_length(bytes: &[u8], window: &[u8]) -> usize {
-    first_outside(bytes, window, b' ')
-}
-
 #[cold]
 #[inline(never)]
 fn any_control(bytes: &[u8], from: usize) -> usize {
@@ -114,7 +67,26 @@ fn stops_value(octet: u8) -> bool {
 /// The position of the first octet from `from` on that is not visible US-ASCII, or the end.
 #[inline(always)]
 pub(super) fn invisible(bytes: &[u8], from: usize) -> usize {
-    from + first_outside(bytes.get(from..).unwrap_or_default(), bytes, b'!')
+    let mut rest = bytes.get(from..).unwrap_or_default();
+    while let Some((block, next)) = rest.split_first_chunk() {
+        let found = Baseline.outside(block, b'!');
+        if found != 0 {
+            return bytes.len() - rest.len() + found.trailing_zeros() as usize;
+        }
+        rest = next;
+    }
+    bytes.len() - rest.len() + last_invisible(rest, bytes)
+}
+
+/// The same in the end of `bytes` that is less than a block: looks at the last block, or at each octet.
+#[inline(always)]
+fn last_invisible(rest: &[u8], bytes: &[u8]) -> usize {
+    let Some(block) = bytes.last_chunk() else {
+        return rest.iter().position(|octet| !octet.is_ascii_graphic()).unwrap_or(rest.len());
+    };
+    let before = BLOCK_BYTES - rest.len();
+    let found = u64::from(Baseline.outside(block, b'!')) >> before;
+    rest.len().min(found.trailing_zeros() as usize)
 }
 
 #[cfg(test)]
@@ -154,8 +126,6 @@ mod tests {
             };
             prop_assert_eq!(control(&bytes, from), expected(stops_value));
             prop_assert_eq!(invisible(&bytes, from), expected(|octet| !octet.is_ascii_graphic()));
-            let unusual = |octet: u8| octet.is_ascii_control() || !octet.is_ascii();
-            prop_assert_eq!(from + usual_value_length(&bytes[from..], &bytes), expected(unusual));
         }
     }
 }

@@ -4,9 +4,9 @@
 
 use super::HeadLimits;
 use super::error::FieldError;
-use super::name::{SHORT_NAME_BYTES_MAX, short_name};
-use super::scan::{control, usual_value_length};
-use super::simd::equal;
+use super::name::{NAME_BYTES_MIN, known_name};
+use super::scan::control;
+use super::simd::{BLOCK_BYTES, Block, Vector, Work, with_widest};
 use crate::http::Span;
 use crate::http::header::{Field, Fields, KnownName, is_token};
 
@@ -29,96 +29,158 @@ impl Cursor {
     }
 }
 
-/// Scans on from `cursor`; answers with the position after the empty line, or nothing if it has not arrived.
-/// `judge` sees each field that frames or routes the message before it enters the table.
+/// How far a section was scanned.
+pub(super) enum Section {
+    /// It is complete: its empty line ends here.
+    Ended(usize),
+    /// It goes on behind what has arrived.
+    Unfinished(Cursor),
+}
+
+/// Scans on from `cursor`.
 #[inline(always)]
-pub(super) fn scan_fields<E: From<FieldError>>(
-    cursor: &mut Cursor,
+pub(super) fn scan_fields(
+    cursor: Cursor,
     bytes: &[u8],
     fields: &mut Fields,
     limits: &HeadLimits,
-    mut judge: impl FnMut(KnownName, &[u8], &Fields) -> Result<(), E>,
-) -> Result<Option<usize>, E> {
+) -> Result<Section, FieldError> {
     let window = limits.window(bytes);
+    if cursor.scanned != cursor.line {
+        return scan_odd_fields(cursor, window, fields, limits);
+    }
+    let line = with_widest(UsualLines { window, start: cursor.line, fields, limits });
+    match window.get(line..).and_then(|rest| rest.first_chunk()) {
+        Some(b"\r\n") => Ok(Section::Ended(line + 2)),
+        _ => scan_odd_fields(Cursor::at(line), window, fields, limits),
+    }
+}
+
+/// The same where the next line is not a usual one.
+#[inline(never)]
+fn scan_odd_fields(
+    mut cursor: Cursor,
+    window: &[u8],
+    fields: &mut Fields,
+    limits: &HeadLimits,
+) -> Result<Section, FieldError> {
     loop {
-        if cursor.scanned == cursor.line {
-            cursor.line = usual_lines(window, cursor.line, fields, limits, &mut judge)?;
-            cursor.scanned = cursor.line;
-            if window.get(cursor.line..).and_then(|rest| rest.first_chunk()) == Some(b"\r\n") {
-                return Ok(Some(cursor.line + 2));
+        match any_line(&mut cursor, window, fields, limits)? {
+            Line::Field(field, start) => {
+                fields.push(field);
+                cursor = Cursor::at(with_widest(UsualLines { window, start, fields, limits }));
             }
-        }
-        match any_line(cursor, window, fields, limits)? {
-            Line::Field(field, next) => {
-                enter(field, window, fields, &mut judge)?;
-                *cursor = Cursor::at(next);
-            }
-            Line::End(end) => return Ok(Some(end)),
-            Line::Unfinished => return Ok(None),
+            Line::End(end) => return Ok(Section::Ended(end)),
+            Line::Unfinished => return Ok(Section::Unfinished(cursor)),
         }
     }
 }
 
 /// Takes usual lines into the table up to the first line that is none, and answers where that one starts.
-#[inline(always)]
-fn usual_lines<E>(
-    window: &[u8],
+struct UsualLines<'a> {
+    window: &'a [u8],
     start: usize,
-    fields: &mut Fields,
-    limits: &HeadLimits,
-    judge: &mut impl FnMut(KnownName, &[u8], &Fields) -> Result<(), E>,
-) -> Result<usize, E> {
-    let mut line = start;
-    while fields.len() < limits.fields_max
-        && let Some((field, next)) = usual_line(window, line)
-        && next - line <= limits.field_bytes_max
-    {
-        enter(field, window, fields, judge)?;
-        line = next;
-    }
-    Ok(line)
+    fields: &'a mut Fields,
+    limits: &'a HeadLimits,
 }
 
-/// Takes a field into the table, unless the message must not have it.
-#[inline(always)]
-fn enter<E>(
-    field: Field,
-    window: &[u8],
-    fields: &mut Fields,
-    judge: &mut impl FnMut(KnownName, &[u8], &Fields) -> Result<(), E>,
-) -> Result<(), E> {
-    if let Some(known) = field.known
-        && JUDGED & known.bit() != 0
-    {
-        judge(known, field.value.of(window), fields)?;
+impl Work for UsualLines<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<V: Vector>(self, vector: V) -> usize {
+        let Self { window, start, fields, limits } = self;
+        // Within this view no line is too long.
+        let room = limits.field_bytes_max.min(window.len().saturating_sub(start));
+        let view = window.get(..start + room).unwrap_or_default();
+        let mut line = start;
+        fields.fill(limits.fields_max, || {
+            let (field, next) = usual_line(vector, view, line)?;
+            line = next;
+            Some(field)
+        });
+        line
     }
-    fields.push(field);
-    Ok(())
 }
 
-/// The names that frame or route a message.
-const JUDGED: u128 = KnownName::ContentLength.bit() | KnownName::Host.bit() | KnownName::TransferEncoding.bit();
+/// A block, and what may end a line behind it.
+const SIGHT_BYTES: usize = BLOCK_BYTES + 2;
+type Sight = [u8; SIGHT_BYTES];
 
-/// The line that starts at `line`, if it is whole and as nearly all lines are: a short name of letters, digits and
-/// hyphens, one space, a value of printable US-ASCII; otherwise nothing is said about it.
+/// The line that starts at `line`, if it is whole and as nearly all lines are: a name of letters, digits and hyphens
+/// that fits a block, one space, a value of printable US-ASCII; otherwise nothing is said about it.
 #[inline(always)]
-fn usual_line(window: &[u8], line: usize) -> Option<(Field, usize)> {
-    let rest = window.get(line..)?;
-    let (start, _) = rest.split_first_chunk::<18>()?;
-    let (name, _) = start.split_first_chunk()?;
-    let colon = equal(name, b':').trailing_zeros() as usize;
-    if colon.wrapping_sub(1) >= SHORT_NAME_BYTES_MAX || start[colon + 1] != b' ' || start[colon + 2] == b' ' {
+fn usual_line(vector: impl Vector, view: &[u8], line: usize) -> Option<(Field, usize)> {
+    let rest = view.get(line..)?;
+    let mut copy;
+    let first = match rest.first_chunk() {
+        Some(sight) => sight,
+        None => {
+            copy = [0; SIGHT_BYTES];
+            copy_few(rest, &mut copy)?;
+            &copy
+        }
+    };
+    let colon = vector.equal(block(first), b':').trailing_zeros() as usize;
+    if !(NAME_BYTES_MIN..BLOCK_BYTES).contains(&colon) || first[colon + 2] <= b' ' {
         return None;
     }
-    let known = short_name(name, colon)?;
-    let value = &rest[colon + 2..];
-    let length = usual_value_length(value, window);
-    if value.get(length..).and_then(|rest| rest.first_chunk()) != Some(b"\r\n") || rest[colon + 1 + length] == b' ' {
+    let mut sight = first;
+    let (mut at, mut stops) = (line, vector.outside(block(first), b' '));
+    while stops == 0 {
+        (at, sight) = further(view, at)?;
+        stops = vector.outside(block(sight), b' ');
+    }
+    let stop = stops.trailing_zeros() as usize;
+    if stop == 0 || sight[stop - 1] == b' ' || [sight[stop], sight[stop + 1]] != *b"\r\n" {
+        return None;
+    }
+    let end = at + stop;
+    let known = known_name(vector, block(first), colon);
+    if known.is_none() && (first[colon + 1] != b' ' || unusual_at(vector, block(first)) != colon) {
         return None;
     }
     let name = Span::new(line, line + colon);
-    let value = Span::new(line + colon + 2, line + colon + 2 + length);
-    Some((Field { name, value, known, canonical: true }, line + colon + length + 4))
+    let value = Span::new(line + colon + 2, end);
+    Some((Field { name, value, known, canonical: true }, end + 2))
+}
+
+/// The place of the first octet that is neither letter, digit nor hyphen.
+#[inline(always)]
+fn unusual_at(vector: impl Vector, block: &Block) -> usize {
+    vector.unusual_in_name(block).trailing_zeros() as usize
+}
+
+#[inline(always)]
+fn block(sight: &Sight) -> &Block {
+    let (block, _) = sight.split_first_chunk().expect("a block is shorter");
+    block
+}
+
+/// The sight behind the one at `at`, a block without an end of the line: one octet of it is seen again, for what may
+/// stop at the first one behind it, and more of them at the end of the view.
+#[inline(always)]
+fn further(view: &[u8], at: usize) -> Option<(usize, &Sight)> {
+    let last = view.len().checked_sub(SIGHT_BYTES)?;
+    if at >= last {
+        return None;
+    }
+    let next = last.min(at + BLOCK_BYTES - 1);
+    Some((next, view.get(next..)?.first_chunk()?))
+}
+
+/// Copies what is shorter than a sight; nothing where it is short.
+#[inline(always)]
+fn copy_few(rest: &[u8], copy: &mut Sight) -> Option<()> {
+    if let (Some(first), Some(last)) = (rest.first_chunk::<17>(), rest.last_chunk::<17>()) {
+        *copy.first_chunk_mut()? = *first;
+        *copy.get_mut(rest.len() - last.len()..)?.first_chunk_mut()? = *last;
+    } else {
+        let (first, last) = (rest.first_chunk::<8>()?, rest.last_chunk::<8>()?);
+        *copy.first_chunk_mut()? = *first;
+        *copy.get_mut(rest.len() - last.len()..)?.first_chunk_mut()? = *last;
+    }
+    Some(())
 }
 
 /// What stands at the cursor.
@@ -132,7 +194,6 @@ enum Line {
 }
 
 /// The line at the cursor, whatever it is.
-#[inline(never)]
 fn any_line(cursor: &mut Cursor, window: &[u8], fields: &Fields, limits: &HeadLimits) -> Result<Line, FieldError> {
     match window.get(cursor.line..).unwrap_or_default() {
         [b'\r', b'\n', ..] => return Ok(Line::End(cursor.line + 2)),
@@ -233,4 +294,39 @@ fn trimmed(view: &[u8], from: usize, end: usize) -> Span {
 
 fn is_space(octet: u8) -> bool {
     octet == b' ' || octet == b'\t'
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::http::h1::simd::{Baseline, Words};
+
+    /// Takes what is usual of a section into a table with places.
+    fn taken(section: &[u8], limits: &HeadLimits, take: impl Fn(UsualLines<'_>) -> usize) -> (usize, String) {
+        let mut fields = Fields::default();
+        let place = Field { name: Span::new(0, 0), value: Span::new(0, 0), known: None, canonical: false };
+        fields.push(place);
+        fields.clear();
+        let end = take(UsualLines { window: section, start: 0, fields: &mut fields, limits });
+        (end, format!("{fields:?}"))
+    }
+
+    proptest! {
+        #[test]
+        fn every_kind_of_vector_takes_the_same_lines(
+            lines in prop::collection::vec("[A-Za-z0-9_-]{1,34}: ?[ -~]{0,80}[ -\u{7f}]\r\n", 0..5),
+            known in prop::sample::select(KnownName::ALL),
+            rest in "[\r\nA-z: ]{0,40}",
+            field_bytes_max in 1_usize..200,
+        ) {
+            let section = format!("{}: 1\r\n{}{rest}", known.text(), lines.concat());
+            for limits in [HeadLimits::default(), HeadLimits { field_bytes_max, ..HeadLimits::default() }] {
+                let widest = taken(section.as_bytes(), &limits, |lines| with_widest(lines));
+                prop_assert_eq!(&widest, &taken(section.as_bytes(), &limits, |lines| lines.run(Baseline)));
+                prop_assert_eq!(&widest, &taken(section.as_bytes(), &limits, |lines| lines.run(Words)));
+            }
+        }
+    }
 }

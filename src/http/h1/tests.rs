@@ -237,6 +237,8 @@ mod rfc_9112_section_5 {
     fn a_folded_line_is_refused_in_both_roles() {
         assert_eq!(refused_fields("A: b\r\n c\r\n"), (400, "obs-fold"));
         assert_eq!(refused_fields("A: b\r\n\tc: d\r\n"), (400, "obs-fold"));
+        assert_eq!(refused_fields("Transfer-Encoding:\r\n chunked\r\n"), (400, "obs-fold"));
+        assert_eq!(refused_fields("Transfer-Encoding: gzip\r\nA: b\r\n c\r\n"), (400, "obs-fold"));
         assert_eq!(refused_response(b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n"), "obs-fold");
     }
 
@@ -259,6 +261,23 @@ mod rfc_9112_section_5 {
     fn is_name_octet(octet: u8) -> bool {
         octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:".contains(&octet)
     }
+
+    #[test]
+    fn a_known_name_is_told_in_any_case_wherever_its_line_stands() {
+        for known in KnownName::ALL.iter().filter(|known| !FRAMING.contains(known)) {
+            for name in [known.text().to_owned(), known.text().to_ascii_uppercase()] {
+                for (separator, behind) in [(": ", 0), (": ", 1), (": ", 20), (": ", 60), (":", 60), (":\t", 60)] {
+                    let rest = "x".repeat(behind);
+                    let bytes = format!("HTTP/1.1 200 OK\r\n{name}{separator}1\r\n{name}-{separator}2\r\n\r\n{rest}");
+                    let head = response_to(Method::Get, bytes.as_bytes()).unwrap();
+                    let names: Vec<_> = head.fields.as_slice().iter().map(|field| field.known).collect();
+                    assert_eq!(names, [Some(*known), None], "{bytes:?}");
+                }
+            }
+        }
+    }
+
+    const FRAMING: [KnownName; 2] = [KnownName::ContentLength, KnownName::TransferEncoding];
 
     #[test]
     fn a_value_holds_no_control_but_tab() {
@@ -570,6 +589,22 @@ mod properties {
             let progress = scanner.response(part, &mut head, Method::Get, limits)?;
             Ok((progress == Progress::Complete).then(|| (format!("{head:?}"), head.length)))
         })
+    }
+
+    /// Every place of a line in a block, and every distance from the end of what has arrived.
+    #[test]
+    fn any_length_of_name_value_and_rest_gives_the_same_outcome_octet_by_octet() {
+        for (name, value) in (0..40).map(|name| (name, 6)).chain((0..110).map(|value| (7, value))) {
+            for (behind, end) in
+                [(0, "\r\n"), (1, "\r\n"), (40, "\r\n"), (0, " \r\n"), (40, "\r"), (40, "\n"), (0, "\x7f\r\n")]
+            {
+                let (name, value, rest) = ("n".repeat(name), "v".repeat(value), "r".repeat(behind));
+                let bytes = format!("GET / HTTP/1.1\r\nHost: a\r\n{name}: {value}{end}\r\n{rest}");
+                let every: Vec<usize> = (0..bytes.len()).collect();
+                let outcome = |ends: &[usize]| request_outcome(bytes.as_bytes(), ends, &HeadLimits::default());
+                assert_eq!(outcome(&[]), outcome(&every), "{bytes:?}");
+            }
+        }
     }
 
     proptest! {

@@ -65,6 +65,38 @@ impl HeaderEdits {
         self.dropped_others.iter().any(|dropped| name.of(bytes).eq_ignore_ascii_case(dropped.as_bytes()))
     }
 
+    /// Applies the edits to the field lines from `start` on, which are our own.
+    pub fn apply(&self, start: usize, out: &mut Vec<u8>) {
+        self.drop_lines(start, out);
+        out.extend_from_slice(&self.lines);
+    }
+
+    /// Removes the lines from `start` on whose fields are dropped. Few messages come here.
+    #[cold]
+    pub fn drop_lines(&self, start: usize, out: &mut Vec<u8>) {
+        if self.dropped_known == 0 && self.dropped_others.is_empty() {
+            return;
+        }
+        let (mut kept, mut at) = (start, start);
+        while at < out.len() {
+            let end = memchr::memchr(b'\n', &out[at..]).map_or(out.len(), |length| at + length + 1);
+            let name = memchr::memchr(b':', &out[at..end]).map_or(at, |length| at + length);
+            if !self.drops_name(&out[at..name]) {
+                out.copy_within(at..end, kept);
+                kept += end - at;
+            }
+            at = end;
+        }
+        out.truncate(kept);
+    }
+
+    fn drops_name(&self, name: &[u8]) -> bool {
+        match KnownName::of(name) {
+            Some(known) => self.dropped_known & known.bit() != 0,
+            None => self.dropped_others.iter().any(|dropped| name.eq_ignore_ascii_case(dropped.as_bytes())),
+        }
+    }
+
     /// The known names dropped, as a set of bits.
     #[inline]
     pub fn dropped_known(&self) -> u128 {
@@ -113,6 +145,16 @@ mod tests {
     #[test]
     fn a_value_cannot_smuggle_a_line() {
         assert_eq!(HeaderEdits::default().add("x-a", "1\r\nx-b: 2"), Err(EditError::Value));
+    }
+
+    #[test]
+    fn lines_of_our_own_are_edited_as_received_ones_are() {
+        let mut edits = HeaderEdits::default();
+        edits.set("Content-Type", "text/css").expect("editable");
+        edits.remove("x-own").expect("editable");
+        let mut out = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nX-Own: 1\r\nx-other: 2\r\n".to_vec();
+        edits.apply(17, &mut out);
+        assert_eq!(out, b"HTTP/1.1 200 OK\r\nx-other: 2\r\ncontent-type: text/css\r\n");
     }
 
     #[test]

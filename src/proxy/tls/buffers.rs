@@ -40,10 +40,12 @@ impl CipherBuffers {
 
     /// An empty buffer with room for `needed` octets; what no pooled one holds is allocated.
     pub(super) fn holding(&self, needed: usize) -> Buffer {
-        match needed {
-            0..=SMALL_BYTES => self.small(),
-            ..=LARGE_BYTES => self.large(),
-            _ => Buffer::with_room(needed),
+        if needed <= SMALL_BYTES {
+            self.small()
+        } else if needed <= LARGE_BYTES {
+            self.large()
+        } else {
+            Buffer::with_room(needed)
         }
     }
 

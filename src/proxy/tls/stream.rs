@@ -137,6 +137,14 @@ impl<R: Reader, W: Writer> Reader for StreamReader<R, W> {
         }
     }
 
+    fn wake(&mut self) {
+        match &mut self.0 {
+            ReadHalf::Plain(inner) => inner.wake(),
+            ReadHalf::Tls(tls) => tls.inner.wake(),
+            ReadHalf::Gone => {}
+        }
+    }
+
     #[inline]
     fn begin_read(&mut self, buffer: Buffer, deadline: Timestamp) {
         match &mut self.0 {

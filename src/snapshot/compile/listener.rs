@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::{World, tls};
 use crate::base::{Address, CidrSet};
 use crate::config::{
-    self, BindAddress, Bounded, Config, Finding, Gateway, HalfClose, Listener, Network, Object, Spanned, Switched,
+    self, BindAddress, Bounded, Config, Finding, Gateway, HalfClose, HeadSize, Listener, Network, Object, Spanned,
+    Switched,
 };
 use crate::http::header::HeaderName;
 use crate::observe::EscapedText;
@@ -17,6 +18,7 @@ pub(super) fn compile_all(config: &Config, world: &World<'_>, findings: &mut Vec
     let default = Gateway::default();
     let gateway = config.gateway.value.as_ref().unwrap_or(&default);
     refuse_shared_addresses(config, findings);
+    refuse_large_parts(config, findings);
     let mut listeners = Vec::with_capacity(config.listeners.len());
     for object in &config.listeners {
         let Some(model) = &object.value else { continue };
@@ -32,10 +34,10 @@ pub(super) fn compile_all(config: &Config, world: &World<'_>, findings: &mut Vec
 fn refuse_shared_addresses(config: &Config, findings: &mut Vec<Finding>) {
     let mut owners: HashMap<&BindAddress, (&Object<Listener>, &Spanned<BindAddress>)> = HashMap::new();
     for object in &config.listeners {
-        let Some(model) = &object.value else { continue };
+        let Some(model) = object.judged() else { continue };
         for bind in model.bind.iter() {
             if let Some((owner, first)) = owners.insert(&bind.value, (object, bind)) {
-                let problem = format!("`{}` is bound by listener `{}` already", bind.value, owner.name);
+                let problem = format!("`{}` is bound by listener `{}` already", bind.shown(), owner.name);
                 findings.push(
                     object
                         .error("duplicate", bind.span, "bind", problem)
@@ -45,6 +47,26 @@ fn refuse_shared_addresses(config: &Config, findings: &mut Vec<Finding>) {
             }
         }
     }
+}
+
+/// A field or a target that may be larger than the head around it was meant otherwise.
+fn refuse_large_parts(config: &Config, findings: &mut Vec<Finding>) {
+    let Some(gateway) = config.gateway.value.as_ref().map(|gateway| &gateway.limits) else { return };
+    let head = gateway.head.unwrap_or(config::Limits::default().head);
+    let of_gateway = [("limits.field", &gateway.field), ("limits.target", &gateway.target)];
+    findings.extend(of_gateway.into_iter().filter_map(|(key, part)| too_large(&config.gateway, key, part, head)));
+    for object in &config.listeners {
+        let Some(limits) = object.value.as_ref().map(|listener| &listener.limits) else { continue };
+        let head = limits.head.unwrap_or(head);
+        let of_listener = [("limits.field", &limits.field), ("limits.target", &limits.target)];
+        findings.extend(of_listener.into_iter().filter_map(|(key, part)| too_large(object, key, part, head)));
+    }
+}
+
+fn too_large<T>(object: &Object<T>, key: &str, part: &Option<Spanned<HeadSize>>, head: HeadSize) -> Option<Finding> {
+    let part = part.as_ref().filter(|part| part.value > head)?;
+    let finding = object.error("too-large", part.span, key, "a part of the head may be larger than the head");
+    Some(finding.hint(format!("write at most {head}, which `limits.head` is here, or raise that")))
 }
 
 fn compile(

@@ -6,8 +6,12 @@
 mod gateway;
 mod listener;
 mod route;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod upstream;
+
+pub use route::shown_edits;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,7 +19,7 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
-use super::{RoutePlan, Snapshot};
+use super::{RoutePlan, Snapshot, UpstreamEntry};
 use crate::base::{RouteId, UpstreamId};
 use crate::config::{AccessLog, Config, Finding, LogTarget, Object, Severity, Text, nearest};
 use crate::observe::{Field, FieldProblem, LineFormat, Registry};
@@ -55,7 +59,7 @@ pub fn compile(config: &Arc<Config>, world: &World<'_>) -> Compiled {
     let gateway = gateway::compile(&config.gateway, world);
     let listeners = listener::compile_all(config, world, &mut findings);
     let upstreams = upstream::compile_all(config, world, &mut findings);
-    let names = upstreams.iter().enumerate().map(|(at, entry)| (&*entry.plan.name, UpstreamId::at(at))).collect();
+    let names = Names::of(config, &upstreams);
     let (routes, specs) = compile_routes(config, world, &names, &mut findings);
     let table = Table::build(specs);
     report_shadowed(config, &routes, &table, &mut findings);
@@ -66,8 +70,21 @@ pub fn compile(config: &Arc<Config>, world: &World<'_>) -> Compiled {
     Compiled { snapshot, findings }
 }
 
-/// Upstreams by name.
-type Names<'n> = AHashMap<&'n str, UpstreamId>;
+/// The upstreams that routes may name.
+struct Names<'n> {
+    /// Without an id those that cannot be used and have said why.
+    ids: AHashMap<&'n str, Option<UpstreamId>>,
+    /// Whether others may stand where nothing could be read.
+    lost: bool,
+}
+
+impl<'n> Names<'n> {
+    fn of(config: &'n Config, upstreams: &'n [UpstreamEntry]) -> Self {
+        let declared = config.upstreams.iter().map(|object| (object.name.as_str(), None));
+        let usable = upstreams.iter().enumerate().map(|(at, entry)| (&*entry.plan.name, Some(UpstreamId::at(at))));
+        Self { ids: declared.chain(usable).collect(), lost: config.upstreams_lost }
+    }
+}
 
 fn compile_routes(
     config: &Config,
@@ -80,7 +97,10 @@ fn compile_routes(
     let mut routes = Vec::with_capacity(config.routes.len());
     let mut specs = Vec::with_capacity(config.routes.len());
     for object in &config.routes {
-        let Some(model) = &object.value else { continue };
+        let Some(model) = &object.value else {
+            route::judge(object, names, findings);
+            continue;
+        };
         let id = RouteId::at(routes.len());
         let unchanged = before.as_ref().and_then(|before| before.same(&object.name, model, names));
         let mut own = Vec::new();
@@ -125,7 +145,7 @@ impl<'b> Before<'b> {
         let kept = match &plan.action {
             super::Action::Forward(forward) => {
                 let upstream = self.upstreams.get(forward.upstream.index())?;
-                names.get(upstream) == Some(&forward.upstream)
+                names.ids.get(upstream) == Some(&Some(forward.upstream))
             }
             _ => true,
         };
@@ -153,7 +173,7 @@ fn report_shadowed(config: &Config, routes: &[Arc<RoutePlan>], table: &Table, fi
 }
 
 fn log_format(object: &Object<AccessLog>, findings: &mut Vec<Finding>) -> Option<Arc<LineFormat>> {
-    let model = object.value.as_ref()?;
+    let model = object.judged()?;
     if matches!(model.to.value, LogTarget::Off) {
         return None;
     }

@@ -1,5 +1,6 @@
 //! `routes`: which requests, and what happens to them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{Names, gateway, listener};
@@ -26,16 +27,20 @@ struct Report<'r> {
 }
 
 impl Report<'_> {
-    /// A pattern that is wrong: said once, `None` from then on.
-    fn pattern<T>(&mut self, key: &str, span: config::Span, parsed: Result<T, PatternError>) -> Option<T> {
-        match parsed {
-            Ok(value) => Some(value),
-            Err(error) => {
-                let finding = self.object.error("bad-pattern", span, key, error.problem.into_owned());
-                self.findings.push(finding.hint(error.hint.into_owned()));
-                None
-            }
-        }
+    /// A pattern that is wrong: said once, at its place in the text, `None` from then on.
+    fn pattern<T>(&mut self, key: &str, text: &Text, parsed: Result<T, PatternError>) -> Option<T> {
+        parsed.map_err(|error| self.refuse(key, text.place_of(error.at), text.secret, error)).ok()
+    }
+
+    fn refuse(&mut self, key: &str, span: config::Span, secret: bool, error: PatternError) {
+        // Only what is written here is sure to repeat nothing of the text.
+        let told = |said: Cow<'static, str>, instead: &'static str| match said {
+            Cow::Owned(_) if secret => instead.into(),
+            said => said,
+        };
+        let problem = told(error.problem, "what `${…}` holds cannot stand here");
+        let hint = told(error.hint, "see what the variable or the file holds");
+        self.findings.push(self.object.error("bad-pattern", span, key, problem).hint(hint));
     }
 }
 
@@ -48,10 +53,12 @@ pub(super) fn spec(
 ) -> Option<RouteSpec> {
     let report = &mut Report { object, findings };
     let matching = &model.matching;
-    let hosts = all(matching.host.iter(), |host| report.pattern("match.host", host.span, HostPattern::parse(host)));
+    let hosts = all(matching.host.iter(), |host| report.pattern("match.host", host, HostPattern::parse(host)));
     let path = path(model, report);
     let methods = all(matching.method.iter(), |method| {
-        report.pattern("match.method", method.span, parse_method(method.as_str()))
+        parse_method(method.as_str())
+            .map_err(|error| report.refuse("match.method", method.span, method.secret, error))
+            .ok()
     });
     let headers = all(matching.headers.iter(), |(name, value)| {
         let matcher = matcher(value, "match.headers", report)?;
@@ -71,22 +78,20 @@ fn all<T, U>(items: impl Iterator<Item = T>, compile: impl FnMut(T) -> Option<U>
 }
 
 fn path(model: &Route, report: &mut Report<'_>) -> Option<PathPattern> {
-    let Some(path) = &model.matching.path else {
-        return report.pattern("match.path", report.object.span, PathPattern::parse(ANY_PATH));
+    let Some(path) = &model.matching.path else { return PathPattern::parse(ANY_PATH).ok() };
+    let (text, parsed) = match &path.value {
+        PathMatch::Pattern(text) => (text, PathPattern::parse(text)),
+        PathMatch::Exact(text) => (text, PathPattern::exact(text)),
+        PathMatch::Prefix(text) => (text, PathPattern::prefix(text)),
+        PathMatch::Regex(text) => (text, PathPattern::regex(text)),
     };
-    let parsed = match &path.value {
-        PathMatch::Pattern(text) => PathPattern::parse(text),
-        PathMatch::Exact(text) => PathPattern::exact(text),
-        PathMatch::Prefix(text) => PathPattern::prefix(text),
-        PathMatch::Regex(text) => PathPattern::regex(text),
-    };
-    report.pattern("match.path", path.span, parsed)
+    report.pattern("match.path", text, parsed)
 }
 
 fn matcher(value: &Spanned<ValueMatch>, key: &str, report: &mut Report<'_>) -> Option<Matcher> {
     Some(match &value.value {
         ValueMatch::Exact(text) => Matcher::Exact(text.as_bytes().into()),
-        ValueMatch::Regex(text) => Matcher::Regex(report.pattern(key, value.span, FullRegex::parse(text))?),
+        ValueMatch::Regex(text) => Matcher::Regex(report.pattern(key, text, FullRegex::parse(text))?),
         ValueMatch::Present(true) => Matcher::Present,
         ValueMatch::Present(false) => Matcher::Absent,
     })
@@ -100,10 +105,9 @@ pub(super) fn plan(
     registration: &mut Registration<'_>,
     findings: &mut Vec<Finding>,
 ) -> Option<RoutePlan> {
-    // A broken path is reported with the match; its templates cannot be judged.
-    let pattern = path(model, &mut Report { object, findings: &mut Vec::new() })?;
-    let report = &mut Report { object, findings };
-    let action = action(model, &pattern, names, report);
+    // A broken path is reported with the match.
+    let pattern = path(model, &mut Report { object, findings: &mut Vec::new() });
+    let action = action(model, pattern.as_ref(), names, &mut Report { object, findings });
     Some(RoutePlan {
         name: object.name.as_str().into(),
         label: EscapedText::new(&object.name),
@@ -120,12 +124,23 @@ pub(super) fn plan(
     })
 }
 
-fn action(model: &Route, pattern: &PathPattern, names: &Names<'_>, report: &mut Report<'_>) -> Option<Action> {
+/// What else is wrong with a route that cannot be used.
+pub(super) fn judge(object: &Object<Route>, names: &Names<'_>, findings: &mut Vec<Finding>) {
+    let Some(remnant) = object.remnant.as_deref() else { return };
+    let _ = spec(object, remnant, RouteId::at(0), findings);
+    // A path that is not there may be what could not be read.
+    let written = remnant.matching.path.as_ref();
+    let pattern = written.and_then(|_| path(remnant, &mut Report { object, findings: &mut Vec::new() }));
+    let _ = action(remnant, pattern.as_ref(), names, &mut Report { object, findings });
+}
+
+/// Without a `pattern` the templates, which draw on it, cannot be judged.
+fn action(model: &Route, pattern: Option<&PathPattern>, names: &Names<'_>, report: &mut Report<'_>) -> Option<Action> {
     if let Some(to) = &model.to {
         return forward(model, to, pattern, names, report).map(Action::Forward);
     }
     if let Some(model) = &model.redirect {
-        return redirect(model, pattern, report).map(Action::Redirect);
+        return redirect(model, pattern?, report).map(Action::Redirect);
     }
     model.respond.as_ref().map(|model| Action::Respond(respond(model)))
 }
@@ -133,18 +148,19 @@ fn action(model: &Route, pattern: &PathPattern, names: &Names<'_>, report: &mut 
 fn forward(
     model: &Route,
     to: &config::To,
-    pattern: &PathPattern,
+    pattern: Option<&PathPattern>,
     names: &Names<'_>,
     report: &mut Report<'_>,
 ) -> Option<Forward> {
-    let upstream = names.get(to.upstream.as_str()).copied();
-    if upstream.is_none() {
+    let upstream = names.ids.get(to.upstream.as_str()).copied();
+    if upstream.is_none() && !names.lost {
         report.findings.push(unknown_upstream(&to.upstream, names, report.object));
     }
+    let pattern = pattern?;
     let path = template(to.path.as_ref(), "to.path", pattern, Template::path, report);
     let host = template(to.host.as_ref(), "to.host", pattern, Template::host, report);
     Some(Forward {
-        upstream: upstream?,
+        upstream: upstream??,
         path: path?,
         host: host?,
         retry: model.retry.map(|retry| RetryPlan { attempts: retry.attempts.get() as u8, non_idempotent: false }),
@@ -155,10 +171,10 @@ fn forward(
 fn unknown_upstream(name: &Text, names: &Names<'_>, object: &Object<Route>) -> Finding {
     let finding =
         object.error("unknown-reference", name.span, "to.upstream", format!("there is no upstream `{}`", name.shown()));
-    let known = names.keys().copied();
+    let known = names.ids.keys().copied();
     match config::nearest(name, known.clone()) {
         Some(similar) => finding.hint(format!("did you mean `{similar}`?")),
-        None if names.is_empty() => finding.hint("declare it under `upstreams`"),
+        None if names.ids.is_empty() => finding.hint("declare it under `upstreams`"),
         None => {
             let mut known: Vec<&str> = known.take(8).collect();
             known.sort_unstable();
@@ -178,13 +194,13 @@ fn template(
     report: &mut Report<'_>,
 ) -> Option<Option<Template>> {
     let Some(text) = text else { return Some(None) };
-    report.pattern(key, text.span, compile(text, pattern)).map(Some)
+    report.pattern(key, text, compile(text, pattern)).map(Some)
 }
 
 fn redirect(model: &config::Redirect, pattern: &PathPattern, report: &mut Report<'_>) -> Option<Redirect> {
     let status = model.status.get();
     if let Some(to) = &model.to {
-        let to = report.pattern("redirect.to", to.span, Template::location(to, pattern))?;
+        let to = report.pattern("redirect.to", to, Template::location(to, pattern))?;
         return Some(Redirect { status, location: Location::To(to) });
     }
     let host = template(model.host.as_ref(), "redirect.host", pattern, Template::host, report);
@@ -211,18 +227,28 @@ fn respond(model: &config::Respond) -> FixedResponse {
     FixedResponse { status: model.status.get() as u16, headers, body }
 }
 
-/// The edits, if there are any; their names and values were checked when they were read.
+/// The edits, if there are any.
 fn edits(model: &config::HeaderEdits) -> Option<HeaderEdits> {
+    compile_edits(model, |value| value.as_str())
+}
+
+/// The same, without the values that must not be shown.
+pub fn shown_edits(model: &config::HeaderEdits) -> Option<HeaderEdits> {
+    compile_edits(model, |value| if value.secret { config::HIDDEN } else { value.as_str() })
+}
+
+/// Names and values were checked when they were read.
+fn compile_edits(model: &config::HeaderEdits, text: fn(&Spanned<config::FieldValue>) -> &str) -> Option<HeaderEdits> {
     let mut edits = HeaderEdits::default();
     for name in model.remove.iter() {
         let _ = edits.remove(name.as_str());
     }
     for (name, value) in model.set.iter() {
-        let _ = edits.set(name.as_str(), value.as_str());
+        let _ = edits.set(name.as_str(), text(value));
     }
     for (name, values) in model.add.iter() {
         for value in values.iter() {
-            let _ = edits.add(name.as_str(), value.as_str());
+            let _ = edits.add(name.as_str(), text(value));
         }
     }
     (!edits.is_empty()).then_some(edits)

@@ -14,19 +14,33 @@ const DRAWS_MAX: usize = 8;
 pub fn pick(candidates: &[Candidate], usable: impl Fn(usize) -> bool, random: u64) -> Option<usize> {
     let mut draws = Draws(random);
     if candidates.len() > 2 {
-        let mut first = None;
-        for _ in 0..DRAWS_MAX {
-            let index = draws.below(candidates.len());
-            if first == Some(index) || !usable(index) {
-                continue;
-            }
-            match first {
-                None => first = Some(index),
-                Some(first) => return Some(less_busy(candidates, first, index)),
-            }
+        let (first, second) = draws.pair_below(candidates.len());
+        if usable(first) && usable(second) {
+            return Some(less_busy(candidates, first, second));
+        }
+        let pair = pair_among_unusable(candidates.len(), &usable, &mut draws);
+        if let Some((first, second)) = pair {
+            return Some(less_busy(candidates, first, second));
         }
     }
     least_busy(candidates, usable, draws.below(candidates.len()))
+}
+
+/// Two usable endpoints where not all are, if a few draws find them.
+#[cold]
+fn pair_among_unusable(count: usize, usable: &impl Fn(usize) -> bool, draws: &mut Draws) -> Option<(usize, usize)> {
+    let mut first = None;
+    for _ in 0..DRAWS_MAX {
+        let index = draws.below(count);
+        if first == Some(index) || !usable(index) {
+            continue;
+        }
+        match first {
+            None => first = Some(index),
+            Some(first) => return Some((first, index)),
+        }
+    }
+    None
 }
 
 /// The least busy of all; equally busy ones in the order that begins at `start`.

@@ -117,13 +117,32 @@ impl Draws {
     /// A number below `bound`.
     #[inline]
     fn below(&mut self, bound: usize) -> usize {
+        scaled(self.word(), bound)
+    }
+
+    /// Two different numbers below `bound`, which is at least 2 and fits 32 bits.
+    #[inline]
+    fn pair_below(&mut self, bound: usize) -> (usize, usize) {
+        let word = self.word();
+        let first = scaled(word, bound);
+        let other = scaled(word << 32, bound - 1);
+        (first, other + usize::from(other >= first))
+    }
+
+    #[inline]
+    fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^= word >> 31;
-        ((u128::from(word) * bound as u128) >> 64) as usize
+        word ^ (word >> 31)
     }
+}
+
+/// A random word as a number below `bound`.
+#[inline]
+fn scaled(word: u64, bound: usize) -> usize {
+    ((u128::from(word) * bound as u128) >> 64) as usize
 }
 
 #[cfg(test)]
@@ -193,6 +212,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    proptest! {
+        #[test]
+        fn a_pair_is_two_different_numbers_below_the_bound(seed: u64, bound in 2usize..2000) {
+            let (first, second) = Draws(seed).pair_below(bound);
+            prop_assert!(first < bound && second < bound && first != second);
+        }
+    }
+
+    #[test]
+    fn a_pair_is_any_with_the_same_chance() {
+        let mut counts = [[0u32; 4]; 4];
+        let mut draws = Draws(1);
+        for _ in 0..12_000 {
+            let (first, second) = draws.pair_below(4);
+            counts[first][second] += 1;
+        }
+        let pairs = counts.iter().flatten().filter(|count| **count > 0);
+        assert!(pairs.clone().count() == 12 && pairs.clone().all(|count| (850..1150).contains(count)), "{counts:?}");
     }
 
     #[test]

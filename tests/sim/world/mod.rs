@@ -24,6 +24,7 @@ mod peer;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::future::{Future, poll_fn};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::pin::Pin;
@@ -70,6 +71,7 @@ type Script = Pin<Box<dyn Future<Output = ()>>>;
 #[derive(Clone)]
 pub enum Reply {
     Refuse,
+    Fail(io::ErrorKind),
     Serve(Rc<dyn Fn(Peer) -> Script>),
 }
 
@@ -103,6 +105,11 @@ impl Host {
     /// Refuses connections from now on.
     pub fn refuse(&self) {
         *self.reply.borrow_mut() = Reply::Refuse;
+    }
+
+    /// Lets connects fail from now on.
+    pub fn fail(&self, kind: io::ErrorKind) {
+        *self.reply.borrow_mut() = Reply::Fail(kind);
     }
 
     /// How further links behave.

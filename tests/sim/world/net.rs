@@ -4,7 +4,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tidegate::base::{Address, Buffer, Timestamp, UnixTime};
 use tidegate::proxy::net::{Net, Patience, Reader, Writer};
@@ -54,7 +54,11 @@ impl Net for SimNet {
                 inner.sleep(late).await;
             }
             let reply = host.reply.borrow().clone();
-            let Reply::Serve(serve) = reply else { return Err(io::ErrorKind::ConnectionRefused.into()) };
+            let serve = match reply {
+                Reply::Serve(serve) => serve,
+                Reply::Refuse => return Err(io::ErrorKind::ConnectionRefused.into()),
+                Reply::Fail(kind) => return Err(kind.into()),
+            };
             let link = Link::new(host.wire.get(), inner.random.borrow_mut().u64(..));
             for (writer, fault) in host.faults.borrow_mut().drain(..) {
                 link.fault(writer, fault);
@@ -129,7 +133,7 @@ pub fn halves(
         read_expired: Default::default(),
         write_expired: Default::default(),
     });
-    let reader = SimReader { socket: socket.clone(), doing: Doing::Nothing, began: 0 };
+    let reader = SimReader { socket: socket.clone(), doing: Doing::Nothing, began: 0, waiter: None };
     let writer = SimWriter { socket, op: None, idle_end: 0, began: 0 };
     (StreamReader::plain(reader), StreamWriter::plain(writer))
 }
@@ -145,6 +149,8 @@ pub struct SimReader {
     doing: Doing,
     /// The turn in which the operation began; like a ring's, it completes in a later one.
     began: u64,
+    /// Who waits.
+    waiter: Option<Waker>,
 }
 
 impl SimReader {
@@ -172,6 +178,7 @@ impl Reader for SimReader {
             self.doing = Doing::Waiting;
             self.began = self.socket.inner.executor.turn();
         }
+        self.waiter = Some(cx.waker().clone());
         if self.is_early(cx) {
             return Poll::Pending;
         }
@@ -191,6 +198,12 @@ impl Reader for SimReader {
                 self.socket.wait(Half::Reading, cx, at.min(deadline.as_nanos()));
                 Poll::Pending
             }
+        }
+    }
+
+    fn wake(&mut self) {
+        if let Some(waiter) = self.waiter.take() {
+            waiter.wake();
         }
     }
 
