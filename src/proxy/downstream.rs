@@ -200,7 +200,14 @@ async fn request<N: Net>(
     connection.requests.set(connection.requests.get().saturating_add(1));
     let is_refused = refused.is_some();
     let mut x = Exchange::begin(shard, &adopted, connection, &listener, buffer, scratch, started, is_refused);
-    let next = exchange::run(&mut x, refused).await;
+    let result = match refused {
+        Some(failure) => Err(failure),
+        None => exchange::answer(&mut x).await,
+    };
+    if let Err(failure) = result {
+        respond::fail(&mut x, failure).await;
+    }
+    let next = x.finish();
     if let Some(ahead) = connection.ahead.borrow_mut().take() {
         buffer.vec().extend_from_slice(ahead.filled());
         shard.buffers.give(ahead);

@@ -223,13 +223,23 @@ fn drops_unknown_field(
     if matches!(request_id, Some(HeaderName::Other(own)) if name.eq_ignore_ascii_case(own.as_bytes())) {
         return true;
     }
-    if name.len() > FORWARDED_PREFIX.len() && name[..FORWARDED_PREFIX.len()].eq_ignore_ascii_case(FORWARDED_PREFIX) {
+    if speaks_for_a_proxy(name) {
         return !parts.cx.peer_is_trusted;
     }
     has_underscore(name) && is_alias_of_owned(name)
 }
 
 const FORWARDED_PREFIX: &[u8] = b"x-forwarded-";
+
+#[inline]
+fn speaks_for_a_proxy(name: &[u8]) -> bool {
+    let starts = |start: &[u8]| start.eq_ignore_ascii_case(FORWARDED_PREFIX);
+    // Most names are told apart by their first octet.
+    matches!(name, [b'x' | b'X', ..])
+        && name.len() > FORWARDED_PREFIX.len()
+        && name.get(..FORWARDED_PREFIX.len()).is_some_and(starts)
+}
+
 /// No owned name is longer.
 const ALIAS_BYTES_MAX: usize = 32;
 

@@ -32,7 +32,7 @@ pub(super) enum Next {
 }
 
 /// Answers the request whose head stands in `x`, or says why not.
-async fn answer<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
+pub(super) async fn answer<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
     identify::identify(x)?;
     if identify::ends_here(x) {
         return respond::options(x).await;
@@ -127,18 +127,6 @@ pub(super) struct Exchange<'a, N: Net> {
     pub next: Next,
 }
 
-/// Answers the request, or refuses it for `refused`, and records it.
-pub(super) async fn run<N: Net>(x: &mut Exchange<'_, N>, refused: Option<Failure>) -> Next {
-    let result = match refused {
-        Some(failure) => Err(failure),
-        None => answer(x).await,
-    };
-    if let Err(failure) = result {
-        respond::fail(x, failure).await;
-    }
-    x.finish()
-}
-
 impl<'a, N: Net> Exchange<'a, N> {
     /// An exchange whose request head stands in the scratch, or is refused: then all that was received belongs to it.
     #[expect(clippy::too_many_arguments, reason = "the parts of an exchange, put together here and nowhere else")]
@@ -223,7 +211,7 @@ impl<'a, N: Net> Exchange<'a, N> {
     }
 
     /// Records the exchange and says what becomes of the connection.
-    fn finish(&mut self) -> Next {
+    pub fn finish(&mut self) -> Next {
         self.tally.bytes_in += self.consumed as u64;
         let now = self.ended.unwrap_or_else(|| self.shard.net.now());
         self.record(now);

@@ -108,7 +108,11 @@ impl EndpointHealth {
     /// What may be asked of the endpoint now: one relaxed read.
     #[inline]
     pub fn standing(&self, now: Timestamp) -> Standing {
-        match State::of(self.state.load(Relaxed)) {
+        let word = self.state.load(Relaxed);
+        if word & State::DOWN == 0 {
+            return Standing::Up;
+        }
+        match State::of(word) {
             State::Up { .. } => Standing::Up,
             State::Down { until } if until <= now.as_nanos() => Standing::TrialDue,
             State::Down { .. } => Standing::Down,
