@@ -12,14 +12,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::config::{AccessLog, LogTarget};
-use crate::observe::{CHUNK_BYTES, CHUNKS_MAX, Collector, Registry};
+use crate::observe::{CHUNK_BYTES, Collector, Registry};
 
 /// Between two looks when little is written: a line is seen this much later.
 const LOOK: Duration = Duration::from_millis(50);
 /// Between two looks when much is written.
 const LOOK_BUSY: Duration = Duration::from_millis(10);
-/// A look that found more than this from one shard, on average, was late.
-const BUSY_BYTES: usize = CHUNK_BYTES * CHUNKS_MAX / 4;
+/// A look that found more than this from one shard, on average, was late: a shard writes 50 MB/s at most, and what it may
+/// keep must outlast a pause and the wait for a CPU that the shard saturates.
+const BUSY_BYTES: usize = CHUNK_BYTES * 4;
 /// Tries to write what is left at the end, where each fails at once.
 const FINAL_TRIES_MAX: usize = 100;
 /// The log may hold what is not for everybody.

@@ -14,7 +14,7 @@ use crate::base::Timestamp;
 /// Room of one chunk.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks of one shard, in all places together: what a shard's log may hold in memory is this many chunks.
-pub const CHUNKS_MAX: usize = 32;
+pub const CHUNKS_MAX: usize = 128;
 /// How long a line may lie in a chunk that is not full.
 pub const CHUNK_AGE_MAX: Duration = Duration::from_millis(100);
 
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn a_writer_that_takes_nothing_costs_lines_and_bounded_memory_but_never_a_wait() {
         let (mut outbox, mut collector, metrics) = ends();
-        for n in 0..60_000 {
+        for n in 0..400_000 {
             outbox.write(&format(), &record(n), at(1000));
         }
         let dropped = metrics.log_lines_dropped.value();
@@ -277,13 +277,13 @@ mod tests {
         outbox.flush();
         collector.drain_into(&mut sink).expect("a vector takes all");
         let written = sink.iter().filter(|octet| **octet == b'\n').count() as u64;
-        assert_eq!((written, written + dropped), (metrics.log_lines.value(), 60_000));
+        assert_eq!((written, written + dropped), (metrics.log_lines.value(), 400_000));
     }
 
     #[test]
     fn after_the_writer_has_caught_up_lines_are_taken_again() {
         let (mut outbox, mut collector, metrics) = ends();
-        for n in 0..60_000 {
+        for n in 0..400_000 {
             outbox.write(&format(), &record(n), at(1000));
         }
         let dropped = metrics.log_lines_dropped.value();
