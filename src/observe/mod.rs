@@ -5,6 +5,7 @@
 //! Neither ever waits: what does not fit is dropped and counted. All label sets are closed or bounded by name.
 
 mod access_log;
+mod certificates;
 mod counter;
 mod decimal;
 mod exposition;
@@ -21,6 +22,7 @@ mod stamp;
 mod timing;
 
 pub use access_log::{DEFAULT_FIELDS, Field, FieldError, FieldProblem, LineFormat};
+pub use certificates::{CertificateFigure, render_certificates};
 pub use counter::{ByReason, Counter, Gauge, WORDS_MAX, Words};
 pub use histogram::{BUCKETS, Histogram};
 pub use json::{ESCAPED_BYTES_MAX, Escaped, EscapedText, VALUE_BYTES_MAX};

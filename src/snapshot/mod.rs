@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::base::{ListenerId, RouteId, UpstreamId};
 use crate::config::Config;
-use crate::observe::{EndpointMetrics, EscapedText, LineFormat, UpstreamMetrics};
+use crate::observe::{CertificateFigure, EndpointMetrics, EscapedText, LineFormat, UpstreamMetrics};
 use crate::route::Table;
 use crate::upstream::UpstreamPlan;
 
@@ -85,6 +85,19 @@ impl Snapshot {
 
     pub fn route(&self, id: RouteId) -> &Arc<RoutePlan> {
         &self.routes[id.index()]
+    }
+
+    /// Every certificate of every listener, for the metrics.
+    pub fn certificates(&self) -> impl Iterator<Item = CertificateFigure<'_>> {
+        self.listeners.iter().flat_map(|listener| {
+            let identities = listener.tls.as_ref().map_or(&[][..], |tls| tls.identities());
+            identities.iter().enumerate().map(|(place, identity)| CertificateFigure {
+                listener: &listener.name,
+                place,
+                name: identity.name(),
+                valid_until: identity.valid_until,
+            })
+        })
     }
 
     /// The upstream of this name; walked only when a snapshot is compiled.

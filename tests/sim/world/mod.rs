@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tidegate::base::{Address, Timestamp};
-use tidegate::config::{self, EmptyEnvironment, Source};
+use tidegate::config::{self, Environment, Source};
 use tidegate::observe::{Bounds, Collector, Registry, outbox};
 use tidegate::proxy::shell::{Accepted, Shard as _};
 use tidegate::proxy::{Shard, ShardParts};
@@ -158,6 +158,22 @@ pub struct World {
     requests: Rc<RefCell<Vec<Message>>>,
     panics_allowed: Cell<bool>,
     clients: Cell<u16>,
+    /// What the configuration may name.
+    files: RefCell<Files>,
+}
+
+/// Files by path, and no variables.
+#[derive(Clone, Default)]
+struct Files(HashMap<PathBuf, Vec<u8>>);
+
+impl Environment for Files {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        self.0.get(path).cloned().ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
 }
 
 /// The gateway in the world.
@@ -220,7 +236,13 @@ impl World {
             requests: Rc::default(),
             panics_allowed: Cell::new(false),
             clients: Cell::new(0),
+            files: RefCell::default(),
         }
+    }
+
+    /// Lets the configuration name a file.
+    pub fn file(&self, path: &str, text: &str) {
+        self.files.borrow_mut().0.insert(path.into(), text.into());
     }
 
     /// Starts the gateway with this configuration.
@@ -242,7 +264,7 @@ impl World {
     }
 
     fn compile(&self, yaml: &str, previous: Option<&Snapshot>) -> Snapshot {
-        let loaded = config::load(&Source::text("test.yaml", yaml), &EmptyEnvironment);
+        let loaded = config::load(&Source::text("test.yaml", yaml), &*self.files.borrow());
         assert!(loaded.all_findings().is_empty(), "{}", config::render(&loaded.all_findings(), &loaded.sources, false));
         let resolved = BTreeMap::new();
         let world = compile::World { previous, registry: &self.registry, resolved: &resolved, via_seed: VIA_SEED };

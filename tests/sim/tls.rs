@@ -1,0 +1,359 @@
+//! TLS on both sides, by the real library over simulated links. The peers use its other interface.
+
+use std::io::{Cursor, Read, Write};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+
+use crate::world::{Peer, Wire, World, text};
+use crate::{GET, OK};
+
+/// A certificate and its key, as PEM.
+struct Pair {
+    chain: String,
+    key: String,
+}
+
+fn pair(names: &[&str]) -> Pair {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+    Pair { chain: certificate.pem(), key: key.serialize_pem() }
+}
+
+static A: LazyLock<Pair> = LazyLock::new(|| pair(&["a"]));
+static B: LazyLock<Pair> = LazyLock::new(|| pair(&["b", "*.b.test"]));
+
+const DOWN: &str = r#"
+listeners:
+  public:
+    bind: "127.0.0.1:8443"
+    tls: { certificates: [{ chain: a.pem, key: a.key }, { chain: b.pem, key: b.key }] }
+upstreams: { app: { endpoints: ["10.0.0.1:80"] } }
+routes: [{ name: all, match: { path: "/{*rest}" }, to: app }]
+access_log: { fields: [reason, status, tls_version, sni] }
+"#;
+
+const UP: &str = r#"
+listeners: { public: { bind: "127.0.0.1:8080" } }
+upstreams: { app: { endpoints: ["10.0.0.1:443"], tls: { ca: a.pem, server_name: a } } }
+routes: [{ name: all, match: { path: "/{*rest}" }, to: app }]
+"#;
+
+fn world(seed: u64, yaml: &str) -> World {
+    let world = World::new(seed);
+    for (name, pair) in [("a", &*A), ("b", &*B)] {
+        world.file(&format!("{name}.pem"), &pair.chain);
+        world.file(&format!("{name}.key"), &pair.key);
+    }
+    world.config(yaml)
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// A session of the library's buffered interface over a peer.
+struct Secure<S> {
+    peer: Peer,
+    session: S,
+    /// Plaintext that was read ahead.
+    opened: Vec<u8>,
+}
+
+impl Secure<ClientConnection> {
+    fn client(peer: Peer, name: &str) -> Self {
+        let mut roots = RootCertStore::empty();
+        for pair in [&*A, &*B] {
+            roots.add(CertificateDer::from_pem_slice(pair.chain.as_bytes()).unwrap()).unwrap();
+        }
+        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+        let config = Arc::new(builder.with_root_certificates(roots).with_no_client_auth());
+        let mut session = ClientConnection::new(config, ServerName::try_from(name.to_owned()).unwrap()).unwrap();
+        session.set_buffer_limit(None);
+        Self { peer, session, opened: Vec::new() }
+    }
+}
+
+impl Secure<ServerConnection> {
+    fn server(peer: Peer, pair: &Pair) -> Self {
+        let chain = vec![CertificateDer::from_pem_slice(pair.chain.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+        let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+        let config = Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap());
+        Self { peer, session: ServerConnection::new(config).unwrap(), opened: Vec::new() }
+    }
+}
+
+impl<S, D> Secure<S>
+where
+    S: std::ops::DerefMut<Target = rustls::ConnectionCommon<D>>,
+    D: rustls::SideData,
+{
+    async fn flush(&mut self) {
+        let mut out = Vec::new();
+        while self.session.wants_write() {
+            self.session.write_tls(&mut out).unwrap();
+        }
+        self.peer.send(out).await;
+    }
+
+    async fn send(&mut self, octets: impl AsRef<[u8]>) {
+        self.session.writer().write_all(octets.as_ref()).unwrap();
+        while self.session.is_handshaking() {
+            self.flush().await;
+            if !self.receive().await {
+                return;
+            }
+        }
+        self.flush().await;
+    }
+
+    /// Reads once; false at the end of the stream, or after an error.
+    async fn receive(&mut self) -> bool {
+        let octets = self.peer.read_some(usize::MAX).await.unwrap_or_default();
+        let mut rest = Cursor::new(&octets);
+        while rest.position() < octets.len() as u64 {
+            self.session.read_tls(&mut rest).unwrap();
+            let Ok(state) = self.session.process_new_packets() else {
+                self.flush().await;
+                return false;
+            };
+            let before = self.opened.len();
+            self.opened.resize(before + state.plaintext_bytes_to_read(), 0);
+            self.session.reader().read_exact(&mut self.opened[before..]).unwrap();
+        }
+        !octets.is_empty()
+    }
+
+    /// Reads up to and including `needle`.
+    async fn until(&mut self, needle: &str) -> String {
+        loop {
+            if let Some(at) = self.opened.windows(needle.len()).position(|window| window == needle.as_bytes()) {
+                return text(&self.opened.drain(..at + needle.len()).collect::<Vec<u8>>());
+            }
+            assert!(self.receive().await, "no {needle:?} in {:?}", text(&self.opened));
+        }
+    }
+
+    /// Whether the peer ended by a word, and not only by an end.
+    async fn ends_in_order(&mut self) -> bool {
+        while self.receive().await {}
+        matches!(self.session.reader().read(&mut [0]), Ok(0))
+    }
+}
+
+#[test]
+fn a_request_over_tls_is_forwarded_as_https_and_logged_with_its_name() {
+    let world = world(1, DOWN);
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let mut client = Secure::client(world.client(), "www.b.test");
+        client.send("GET / HTTP/1.1\r\nhost: www.b.test\r\n\r\n").await;
+        assert!(client.until("\r\n\r\nok").await.starts_with("HTTP/1.1 200 OK\r\n"));
+        assert_eq!(world.request().field("x-forwarded-proto"), Some("https"));
+        let line = world.line().await;
+        assert_eq!([line.text("tls_version"), line.text("sni")], ["TLSv1.3", "www.b.test"]);
+        assert_eq!(world.metric("tidegate_tls_handshakes_total{version=\"TLSv1.3\"}"), 1);
+    });
+}
+
+#[test]
+fn whatever_the_wire_does_to_the_octets_the_messages_are_the_same() {
+    for seed in 0..24 {
+        let world = world(seed, DOWN);
+        let content = "0123456789abcdef".repeat(8_000);
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{content}", content.len());
+        world.answers("10.0.0.1:80", &answer);
+        let (pieces, sips) = ([0, 1_500, 40_000][seed as usize % 3], [0, 700][seed as usize % 2]);
+        world.client_wire(Wire { latency: Duration::from_millis(1), pieces, sips, ..Wire::default() });
+        world.run(async {
+            let mut client = Secure::client(world.client(), "a");
+            for _ in 0..2 {
+                let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", content.len());
+                client.send(head + &content).await;
+                assert!(client.until("\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+                client.until(&content).await;
+            }
+            assert!(world.requests().iter().all(|request| request.text() == content));
+        });
+    }
+}
+
+#[test]
+fn an_authority_of_another_certificate_is_misdirected() {
+    let world = world(1, DOWN);
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let mut client = Secure::client(world.client(), "a");
+        client.send("GET / HTTP/1.1\r\nhost: b\r\n\r\n").await;
+        assert!(client.until("\r\n\r\n").await.starts_with("HTTP/1.1 421"));
+        // A name of no certificate is served by the default's connection.
+        let mut client = Secure::client(world.client(), "a");
+        client.send("GET / HTTP/1.1\r\nhost: unknown\r\n\r\n").await;
+        assert!(client.until("\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+        let reasons: Vec<_> = world.log().await.iter().map(|line| line.reason()).collect();
+        assert_eq!(reasons, ["misdirected", "ok"]);
+    });
+}
+
+#[test]
+fn a_stalled_handshake_ends_at_its_deadline_and_nobody_else_waits() {
+    let world = world(1, DOWN);
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let then = world.now();
+        let (mut silent, mut slow) = (world.client(), world.client());
+        slow.send([22, 3, 1]).await;
+        let mut other = Secure::client(world.client(), "a");
+        other.send(GET).await;
+        other.until("\r\n\r\nok").await;
+        assert!(world.since(then) < Duration::from_secs(1));
+        silent.rest().await;
+        slow.rest().await;
+        let took = world.since(then);
+        assert!(took >= Duration::from_secs(10) && took < Duration::from_secs(11), "{took:?}");
+        assert_eq!(world.metric("tidegate_tls_handshake_failures_total{detail=\"timeout\"}"), 2);
+        assert_eq!(world.metric("tidegate_tls_handshakes_in_flight"), 0);
+        assert_eq!(world.metric("tidegate_connections_closed_total{reason=\"handshake-failed\"}"), 2);
+    });
+}
+
+#[test]
+fn plain_text_where_tls_is_spoken_gets_an_alert() {
+    let world = world(1, DOWN);
+    world.run(async {
+        let mut client = world.client();
+        client.send(GET).await;
+        let (octets, _) = client.rest().await;
+        assert_eq!(octets.first(), Some(&21), "{octets:?}");
+        assert_eq!(world.metric("tidegate_tls_handshake_failures_total{detail=\"not-tls\"}"), 1);
+        assert!(world.log().await.is_empty());
+    });
+}
+
+#[test]
+fn a_kept_connection_that_times_out_is_closed_with_a_word() {
+    let world = world(1, DOWN);
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let mut client = Secure::client(world.client(), "a");
+        client.send(GET).await;
+        client.until("\r\n\r\nok").await;
+        assert!(client.ends_in_order().await);
+        let mut client = Secure::client(world.client(), "a");
+        client.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        client.until("\r\n\r\nok").await;
+        assert!(client.ends_in_order().await);
+    });
+}
+
+#[test]
+fn a_connection_keeps_its_certificate_across_a_reload_and_a_new_one_gets_the_new() {
+    let world = world(1, DOWN);
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let mut before = Secure::client(world.client(), "b");
+        before.send("GET / HTTP/1.1\r\nhost: b\r\n\r\n").await;
+        before.until("\r\n\r\nok").await;
+        world.reload(&DOWN.replace(", { chain: b.pem, key: b.key }", ""));
+        before.send("GET / HTTP/1.1\r\nhost: b\r\n\r\n").await;
+        before.until("\r\n\r\nok").await;
+        let mut after = Secure::client(world.client(), "b");
+        after.send("GET / HTTP/1.1\r\nhost: b\r\n\r\n").await;
+        world.sleep(Duration::from_secs(1)).await;
+        assert_ne!(world.metric("tidegate_tls_handshake_failures_total{detail=\"alert-received\"}"), 0);
+    });
+}
+
+/// Lets an origin speak TLS with this certificate and answer each request.
+fn secure_origin(world: &World, pair: &'static Pair, answer: &'static str) {
+    world.origin("10.0.0.1:443", move |peer| async move {
+        let mut origin = Secure::server(peer, pair);
+        loop {
+            while !origin.opened.windows(4).any(|window| window == b"\r\n\r\n") {
+                origin.flush().await;
+                if !origin.receive().await {
+                    return;
+                }
+            }
+            origin.until("\r\n\r\n").await;
+            origin.send(answer).await;
+            if !answer.contains("content-length") {
+                return;
+            }
+        }
+    });
+}
+
+#[test]
+fn an_upstream_is_spoken_to_by_tls_and_its_connection_is_kept() {
+    let world = world(1, UP);
+    secure_origin(&world, &A, OK);
+    world.run(async {
+        for _ in 0..3 {
+            assert_eq!(world.ask(GET).await.text(), "ok");
+        }
+        assert_eq!(world.connects().len(), 1);
+    });
+}
+
+#[test]
+fn an_upstream_that_cannot_prove_its_name_gets_no_request() {
+    let world = world(1, UP);
+    secure_origin(&world, &B, OK);
+    world.run(async {
+        assert_eq!(world.ask(GET).await.status(), 502);
+        assert_eq!(world.line().await.reason(), "tls-certificate");
+    });
+}
+
+#[test]
+fn an_upstream_that_speaks_no_tls_or_nothing_at_all_fails_in_time() {
+    let world = world(1, UP);
+    world.origin("10.0.0.1:443", |mut peer| async move {
+        peer.read_some(10).await.unwrap();
+        peer.send("HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        peer.rest().await;
+    });
+    world.run(async {
+        assert_eq!(world.ask(GET).await.status(), 502);
+        assert_eq!(world.line().await.reason(), "tls-handshake");
+        world.origin("10.0.0.1:443", |mut peer| async move {
+            peer.rest().await;
+        });
+        let then = world.now();
+        assert_eq!(world.ask(GET).await.status(), 504);
+        // Two attempts of two seconds.
+        assert!(world.since(then) <= Duration::from_secs(5));
+    });
+}
+
+#[test]
+fn an_answer_whose_end_was_not_announced_is_cut_visibly() {
+    let world = world(1, UP);
+    secure_origin(&world, &A, "HTTP/1.1 200 OK\r\n\r\nhalf of it");
+    world.run(async {
+        let mut client = world.client();
+        client.send(GET).await;
+        client.read_until("half of it\r\n").await;
+        // The last chunk is missing.
+        assert_eq!(client.rest_text().await, "");
+        assert_eq!(world.line().await.reason(), "upstream-truncated");
+    });
+}
+
+#[test]
+fn connections_are_not_kept_across_a_change_of_how_the_upstream_is_spoken_to() {
+    let world = world(1, UP);
+    secure_origin(&world, &A, OK);
+    world.run(async {
+        assert_eq!(world.ask(GET).await.status(), 200);
+        world.reload(&UP.replace("ca: a.pem, server_name: a", "ca: b.pem, server_name: a"));
+        assert_eq!(world.ask(GET).await.status(), 502);
+        assert!(world.connects().len() > 1);
+    });
+}
