@@ -492,8 +492,18 @@ impl Environment for Examples {
         name.ends_with("TOKEN").then(|| "a-value-that-is-long-enough".into())
     }
 
-    fn file(&self, _: &Path) -> io::Result<Vec<u8>> {
-        Ok(b"a-value-that-is-long-enough".to_vec())
+    fn file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        static PAIR: LazyLock<(String, String)> = LazyLock::new(|| {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let params = rcgen::CertificateParams::new(["www.example.com".to_owned()]).unwrap();
+            (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+        });
+        let text = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("pem") => &PAIR.0,
+            Some("key") => &PAIR.1,
+            _ => "a-value-that-is-long-enough",
+        };
+        Ok(text.as_bytes().to_vec())
     }
 }
 

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::address::is_host_name;
 use super::check::Report;
 use super::interpolate::World;
-use super::shape::OneOrMany;
+use super::shape::{OneOrMany, Shorthand, shorthand_type};
 use super::spanned::Text;
 
 /// How a listener speaks TLS.
@@ -68,10 +68,20 @@ pub enum TlsPolicy {
     Intermediate,
 }
 
-/// How an upstream is spoken to by TLS; `{}` takes every default.
+/// How an upstream is spoken to by TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTls {
+    pub verify: bool,
+    pub ca: Option<PemFile>,
+    pub server_name: Option<Text>,
+    /// The system's authorities, where these are trusted.
+    pub roots: Option<Arc<[Vec<u8>]>>,
+}
+
+/// TLS to an upstream in full.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct UpstreamTls {
+pub struct UpstreamTlsFull {
     /// Whether the certificate must be trusted, valid and of the expected name. Default: `true`; `false` protects against
     /// nobody who can stand between.
     pub verify: bool,
@@ -79,16 +89,34 @@ pub struct UpstreamTls {
     pub ca: Option<PemFile>,
     /// The name to ask for and to find in the certificate. Default: the host name of the endpoint, or its address.
     pub server_name: Option<Text>,
-    /// The system's authorities, where these are trusted.
-    #[serde(skip)]
-    pub roots: Option<Arc<[Vec<u8>]>>,
 }
 
-impl Default for UpstreamTls {
+impl Default for UpstreamTlsFull {
     fn default() -> Self {
-        Self { verify: true, ca: None, server_name: None, roots: None }
+        Self { verify: true, ca: None, server_name: None }
     }
 }
+
+impl Shorthand for UpstreamTls {
+    type Full = UpstreamTlsFull;
+    const EXPECTED: &'static str = "`on` or a map with `ca`, `server_name` or `verify`";
+
+    fn of_word(word: Text) -> Result<Self, String> {
+        match word.as_str() {
+            "on" => Ok(Self::of_full(UpstreamTlsFull::default())),
+            _ => {
+                Err("unknown word\nwrite `on`, or `{ ca: path, server_name: name }`; without the key it is plain text"
+                    .into())
+            }
+        }
+    }
+
+    fn of_full(full: UpstreamTlsFull) -> Self {
+        Self { verify: full.verify, ca: full.ca, server_name: full.server_name, roots: None }
+    }
+}
+
+shorthand_type!(UpstreamTls, { "const": "on" });
 
 /// A file of a certificate or a key: its path as written, and what it held when the configuration was read.
 #[derive(Clone, PartialEq, Eq, Deserialize)]

@@ -21,7 +21,7 @@ const ENDPOINTS_MAX: usize = 1024;
 pub struct Upstream {
     /// The servers: an address, `{ address, weight }`, or a list of these.
     pub endpoints: OneOrMany<Endpoint>,
-    /// Speak TLS to the endpoints. Default: plain text.
+    /// Speak TLS to the endpoints: `on`, which trusts the system's authorities, or a map. Default: plain text.
     #[serde(default)]
     pub tls: Option<UpstreamTls>,
     /// How an endpoint is chosen. Default: `least_request`.

@@ -143,3 +143,168 @@ pub(super) fn client(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::io;
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Environment, Source};
+    use crate::snapshot::Draft;
+
+    /// Noon of 2026-11-24.
+    const NOW_SECONDS: u64 = 1_795_521_600;
+
+    #[derive(Default)]
+    struct Files(HashMap<String, String>);
+
+    impl Environment for Files {
+        fn variable(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn file(&self, path: &Path) -> io::Result<Vec<u8>> {
+            let text = path.to_str().and_then(|path| self.0.get(path));
+            text.map(|text| text.clone().into_bytes()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        }
+
+        fn now(&self) -> UnixTime {
+            UnixTime::from_nanos(NOW_SECONDS * 1_000_000_000)
+        }
+    }
+
+    /// A pair for these names under this stem, valid through a day of November 2026, or until a day of December.
+    fn pair(files: &mut Files, stem: &str, names: &[&str], until: (i32, u8, u8)) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(until.0, until.1, until.2);
+        files.0.insert(format!("{stem}.pem"), params.self_signed(&key).unwrap().pem());
+        files.0.insert(format!("{stem}.key"), key.serialize_pem());
+    }
+
+    fn files() -> Files {
+        let mut files = Files::default();
+        pair(&mut files, "good", &["a.test"], (2027, 11, 24));
+        pair(&mut files, "other", &["b.test"], (2027, 11, 24));
+        pair(&mut files, "old", &["c.test"], (2026, 11, 1));
+        pair(&mut files, "soon", &["d.test"], (2026, 12, 1));
+        pair(&mut files, "nameless", &[], (2027, 11, 24));
+        files.0.insert("text.pem".into(), "no certificate".into());
+        files
+    }
+
+    fn draft(text: &str) -> Draft {
+        let rest = "routes: [{ match: { path: / }, respond: { status: 200 } }]\n";
+        Draft::alone(&Source::text("gate.yaml", format!("{text}\n{rest}")), &files())
+    }
+
+    /// `severity code path`, one per finding.
+    fn findings(text: &str) -> Vec<String> {
+        let draft = draft(text);
+        let shown = draft.render(false);
+        assert!(draft.findings.iter().all(|finding| finding.hint.is_some()), "{shown}");
+        assert!(!shown.contains("PRIVATE KEY-----\n"), "{shown}");
+        let short = |f: &Finding| format!("{:?} {} {}", f.severity, f.code, f.path);
+        draft.findings.iter().map(short).collect()
+    }
+
+    fn listener(tls: &str) -> Vec<String> {
+        findings(&format!("listeners: {{ public: {{ bind: \"127.0.0.1:1\", tls: {{ {tls} }} }} }}"))
+    }
+
+    fn upstream(tls: &str) -> Vec<String> {
+        upstream_at("a:1", tls)
+    }
+
+    fn upstream_at(endpoint: &str, tls: &str) -> Vec<String> {
+        upstream_with(&format!("{endpoint:?}, tls: {{ {tls} }}"))
+    }
+
+    fn upstream_with(endpoints: &str) -> Vec<String> {
+        let listener = "listeners: { public: { bind: \"127.0.0.1:1\" } }";
+        findings(&format!("{listener}\nupstreams: {{ app: {{ endpoints: {endpoints} }} }}"))
+    }
+
+    #[test]
+    fn a_sound_listener_has_no_findings() {
+        assert_eq!(listener("certificates: { chain: good.pem, key: good.key }"), [""; 0]);
+        let all =
+            "certificates: [{ chain: good.pem, key: good.key }], minimum: \"1.3\", policy: modern, strict_sni: true";
+        assert_eq!(listener(all), [""; 0]);
+    }
+
+    #[test]
+    fn every_broken_file_is_told_at_once() {
+        let found = listener(
+            "certificates: [{ chain: none.pem, key: good.key }, { chain: good.pem, key: none.key }], policy: modern, \
+             minimum: 1.2",
+        );
+        assert_eq!(
+            found,
+            [
+                "Error conflict listeners.public.tls.minimum",
+                "Error unreadable-file listeners.public.tls.certificates[0].chain",
+                "Error unreadable-file listeners.public.tls.certificates[1].key",
+            ]
+        );
+        let found = listener(
+            "certificates: [{ chain: text.pem, key: good.key }, { chain: good.pem, key: text.pem }, { chain: other.pem, \
+             key: good.key }]",
+        );
+        assert_eq!(
+            found,
+            [
+                "Error no-certificate listeners.public.tls.certificates[0].chain",
+                "Error no-private-key listeners.public.tls.certificates[1].key",
+                "Error key-mismatch listeners.public.tls.certificates[2].key",
+            ]
+        );
+        assert_eq!(listener("certificates: []").len(), 1);
+    }
+
+    #[test]
+    fn a_certificate_at_its_end_is_worth_a_warning() {
+        let found = listener("certificates: [{ chain: old.pem, key: old.key }, { chain: soon.pem, key: soon.key }]");
+        assert_eq!(
+            found,
+            [
+                "Warning certificate-expired listeners.public.tls.certificates",
+                "Warning certificate-expires listeners.public.tls.certificates",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_certificate_without_a_name_may_only_be_the_first() {
+        assert_eq!(listener("certificates: { chain: nameless.pem, key: nameless.key }"), [""; 0]);
+        let second =
+            listener("certificates: [{ chain: good.pem, key: good.key }, { chain: nameless.pem, key: nameless.key }]");
+        assert_eq!(second, ["Warning nameless-certificate listeners.public.tls.certificates"]);
+    }
+
+    #[test]
+    fn an_upstream_must_know_whom_to_trust() {
+        assert_eq!(upstream("ca: good.pem"), [""; 0]);
+        assert_eq!(upstream("ca: text.pem"), ["Error no-certificate upstreams.app.tls.ca"]);
+        assert_eq!(upstream("ca: none.pem"), ["Error unreadable-file upstreams.app.tls.ca"]);
+        assert_eq!(upstream("verify: false"), ["Warning unverified upstreams.app.tls.verify"]);
+        assert_eq!(upstream("ca: good.pem, server_name: \"a b\""), ["Error bad-value upstreams.app.tls.server_name"]);
+        // These files know of no system.
+        assert_eq!(upstream("verify: true"), ["Error no-trust-roots upstreams.app.tls"]);
+        assert_eq!(upstream_with("\"a:1\", tls: on"), ["Error no-trust-roots upstreams.app.tls"]);
+        assert_eq!(upstream_with("\"a:1\", tls: yes"), ["Error bad-value upstreams.app.tls"]);
+        assert_eq!(upstream_at("unix:/run/a", "ca: good.pem"), ["Error no-server-name upstreams.app.tls"]);
+    }
+
+    #[test]
+    fn what_was_asked_for_is_never_plain_text_instead() {
+        let broken = "listeners: { public: { bind: \"127.0.0.1:1\", tls: { certificates: { chain: other.pem, key: \
+                      good.key } } } }";
+        let draft = draft(broken);
+        assert!(!draft.is_sound() && draft.snapshot.listeners.is_empty());
+    }
+}
