@@ -150,9 +150,8 @@ proptest! {
     fn a_changed_octet_ends_the_connection_with_an_alert(at in 0usize..200, bit in 0u8..8) {
         let (mut client, mut server) = shaken();
         let mut sealed = seal_all(&mut client, &noise(180));
-        let at = at.min(sealed.len() - 1);
-        // A longer length only waits for more.
-        prop_assume!(!(3..5).contains(&at));
+        // The head tells little: the library takes its type and version from what is sealed, and a longer length waits.
+        let at = (5 + at).min(sealed.len() - 1);
         sealed[at] ^= 1 << bit;
         feed(&mut server, &sealed, 4096);
         let mut reader = Buffer::with_room(1000);
