@@ -121,3 +121,29 @@ impl RequestContext {
         self.authority.as_ref().map_or(b"", |authority| authority.host.of(self.authority_text.of(bytes), written))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Method;
+
+    #[test]
+    fn nothing_of_the_exchange_before_is_left() {
+        let mut written = Vec::new();
+        let mut context = RequestContext {
+            started: Timestamp::from_nanos(1),
+            target: Some(Target::parse(Method::Get, b"/a?b", &mut written).expect("a target")),
+            authority_text: Span::new(1, 2),
+            authority: Some(Authority::parse(b"a", 80, &mut written).expect("a host")),
+            client: Some(IpAddr::from([127, 0, 0, 1])),
+            peer_is_trusted: true,
+            request_id: RequestId::taken(b"id"),
+            trace: Some(Trace::begun(None, false, true, [1, 2])),
+            default_host: true,
+            route: Some(RouteId(1)),
+        };
+        context.begin(Timestamp::from_nanos(2));
+        let fresh = RequestContext { started: Timestamp::from_nanos(2), ..RequestContext::default() };
+        assert_eq!(format!("{context:?}"), format!("{fresh:?}"));
+    }
+}

@@ -21,7 +21,7 @@ use tidegate::proxy::shell::{Accepted, Shard};
 use tidegate::runtime::{Driver, DriverChoice, Fleet, LiveNet, SocketStore, Worker, probe};
 use tidegate::snapshot::{Draft, Snapshot};
 
-/// Free buffers kept, for more connections than any scenario has.
+/// Free buffers kept: in every scenario fewer connections are at work at once.
 const BUFFERS_FREE_MAX: usize = 1024;
 const PATIENCE: Patience = Patience { idle: Duration::from_secs(60), until: Timestamp::NEVER };
 const ORDER_TIME_MAX: Duration = Duration::from_secs(10);

@@ -12,7 +12,7 @@ use super::spanned::{Spanned, Text};
 pub struct AccessLog {
     pub to: Spanned<LogTarget>,
     pub format: LogFormat,
-    /// None means every field.
+    /// None means the default ones.
     pub fields: Option<Vec<Text>>,
 }
 
@@ -24,7 +24,7 @@ pub struct AccessLogFull {
     pub to: Spanned<LogTarget>,
     /// How a line is written. Default: `json`.
     pub format: LogFormat,
-    /// The fields of a line, in this order. Default: all.
+    /// The fields of a line, in this order. Default: those marked in docs/observability.md; `query` and `referer` are not.
     pub fields: Option<Vec<Text>>,
 }
 

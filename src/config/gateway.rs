@@ -9,10 +9,14 @@ use super::address::Network;
 use super::check::{Check, Report};
 use super::errors::ErrorBodies;
 use super::limits::GatewayLimits;
+use super::routes::check_fields;
 use super::shape::{FieldName, FieldValue, OneOrMany, Shorthand, shorthand_type};
 use super::spanned::{Spanned, Text};
 use super::timeouts::GatewayTimeouts;
 use super::value::{Count, Literal, Period, REFERENCE_PATTERN, literal, literal_type};
+
+/// What a name in `Via` may hold.
+pub const VIA_NAME_BYTES_MAX: usize = 64;
 
 /// What holds for the whole process, and what listeners and routes inherit.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -67,6 +71,13 @@ impl Default for Gateway {
 
 impl Check for Gateway {
     fn check(&self, report: &mut Report<'_>) {
+        check_fields("header", std::iter::once(&self.request_id.header), &mut report.below("request_id"));
+        if let Via::Named(ViaName { name, .. }) = &self.via
+            && name.as_str().len() > VIA_NAME_BYTES_MAX
+        {
+            let hint = format!("the most is {VIA_NAME_BYTES_MAX} characters");
+            report.error("bad-value", name.span, "via.name", "the name is too long", hint);
+        }
         self.errors.check(&mut report.below("errors"));
     }
 }

@@ -278,6 +278,16 @@ mod tests {
     }
 
     #[test]
+    fn references_are_bounded_in_number_and_in_bytes() {
+        for (references, bytes) in [(2, 1000), (1000, 10)] {
+            let mut world = World::new(&Fixed);
+            world.budget = Budget { references, bytes };
+            assert!(world.resolve("${A} ${A}").is_ok());
+            assert_eq!(world.resolve("${A}").map_err(|unresolved| unresolved.code), Err("too-large"));
+        }
+    }
+
+    #[test]
     fn what_cannot_be_resolved_says_which_way() {
         for (text, code) in [
             ("${B}", "unset-variable"),

@@ -40,8 +40,8 @@ pub use admin::Admin;
 pub use errors::{ErrorBodies, ErrorBody, ErrorStatus};
 pub use finding::{FileId, Finding, Related, Severity, Sources, Span, join, render, to_json};
 pub use gateway::{
-    ClientAddress, Drain, Driver, Forwarded, ForwardedRead, ForwardedWrite, Gateway, RequestId, ServerField, Via,
-    ViaName, Workers,
+    ClientAddress, Drain, Driver, Forwarded, ForwardedRead, ForwardedWrite, Gateway, RequestId, ServerField,
+    VIA_NAME_BYTES_MAX, Via, ViaName, Workers,
 };
 pub use limits::{GatewayLimits, HEAD_BYTES_MAX, HeadSize, Limits, ListenerLimits, RouteLimits};
 pub use listeners::{HalfClose, Listener};

@@ -21,7 +21,8 @@ const RESPOND_BODY_BYTES_MAX: usize = 256 * 1024;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// Its name in logs, metrics and messages; state survives a reload by it. Default: its place, as `routes[3]`.
+    /// Its name in logs, metrics and messages, not from `${…}`; state survives a reload by it. Default: its place, as
+    /// `routes[3]`.
     #[serde(default)]
     pub name: Option<Spanned<Name>>,
     /// Which requests. A route for all others matches `path: "/{*rest}"`.
@@ -373,6 +374,10 @@ pub enum EncodedSlash {
 
 impl Check for Route {
     fn check(&self, report: &mut Report<'_>) {
+        if let Some(name) = self.name.as_ref().filter(|name| name.secret) {
+            let hint = "names stand in logs and metrics: write it out";
+            report.error("bad-name", name.span, "name", "a name cannot come from `${…}`", hint);
+        }
         self.check_action(report);
         self.matching.check(&mut report.below("match"));
         self.request.headers.check(&mut report.below("request.headers"));
@@ -454,16 +459,18 @@ fn duplicates<'a>(names: impl Iterator<Item = &'a Spanned<FieldName>>, key: &str
     }
 }
 
-/// Fields that frame a message or belong to one connection: only the gateway itself writes them.
-const FRAMING_FIELDS: [&str; 9] = [
+/// Fields that frame a message, belong to one connection or name the hop: only the gateway itself writes them.
+const FRAMING_FIELDS: [&str; 11] = [
     "connection",
     "content-length",
+    "http2-settings",
     "keep-alive",
     "proxy-connection",
     "te",
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "via",
     "host",
 ];
 
@@ -478,10 +485,15 @@ impl Check for HeaderEdits {
     }
 }
 
-fn check_fields<'a>(key: &str, names: impl Iterator<Item = &'a Spanned<FieldName>>, report: &mut Report<'_>) {
+pub(super) fn check_fields<'a>(
+    key: &str,
+    names: impl Iterator<Item = &'a Spanned<FieldName>>,
+    report: &mut Report<'_>,
+) {
     for name in names.filter(|name| FRAMING_FIELDS.contains(&name.as_str())) {
         let hint = match name.as_str() {
             "host" => "write `to: { host: … }`",
+            "via" => "write `gateway: { via: … }`",
             _ => "the gateway writes it as the message and the connection need",
         };
         report.error("framing-field", name.span, key, format!("`{}` cannot be edited", name.shown()), hint);

@@ -49,6 +49,14 @@ mod tests {
     }
 
     #[test]
+    fn long_words_are_not_compared() {
+        let long = "a".repeat(WORD_BYTES_MAX);
+        assert_eq!(nearest(&long, [long.as_str()]), Some(long.as_str()));
+        assert_eq!(nearest(&format!("{long}a"), [long.as_str()]), None);
+        assert_eq!(nearest(&long, [format!("{long}a").as_str()]), None);
+    }
+
+    #[test]
     fn a_dash_is_an_underscore() {
         assert_eq!(nearest("keep-alive", ["keep_alive"]), Some("keep_alive"));
     }

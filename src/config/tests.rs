@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
+use super::typing::OBJECT_FINDINGS_MAX;
 use super::*;
 
 struct Fixed;
@@ -175,6 +176,15 @@ fn what_is_absent_is_told_beside_what_is_wrong() {
     assert_eq!(findings("admin: { bind: \"0.0.0.0:9901\", tokn: x }\n"), ["1:32 unknown-key admin.tokn"]);
     assert_eq!(findings(&route("name: 5")), ["2:5 missing-key routes[0]", "3:11 wrong-type routes[0].name"]);
     assert_eq!(findings(&route("redirct: /b")), ["3:5 unknown-key routes[0].redirct"]);
+}
+
+#[test]
+fn the_mistakes_of_one_object_are_told_up_to_a_bound() {
+    for mistake in ["get", "\"${NOWHERE}\"", "!tag GET"] {
+        let methods = [mistake; 2 * OBJECT_FINDINGS_MAX].join(", ");
+        let text = format!("routes: [{{ match: {{ path: /a, method: [{methods}] }}, to: x }}]\n");
+        assert_eq!(findings(&text).len(), OBJECT_FINDINGS_MAX, "{mistake}");
+    }
 }
 
 const TEN_MISTAKES: &str = r#"listeners:

@@ -286,7 +286,8 @@ impl<'s> Builder<'s> {
         let at = granit_parser::Span::empty(*error.marker());
         let finding = Finding::error("yaml-syntax", self.span(&at), "", format!("this is not YAML: {}", error.info()));
         finding.hint(
-            "check indentation and brackets at and before this place; text with `{`, `[`, `: ` or ` #` needs quotes",
+            "check indentation and brackets at and before this place; text that begins with `*`, or holds `{`, `[`, `: ` or \
+             ` #`, needs quotes",
         )
     }
 }
@@ -395,6 +396,12 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_begins_with_a_star_is_told_to_be_quoted() {
+        let finding = parse("host: *.example.com\n", false, FileId::default()).unwrap_err();
+        assert!(finding.hint.unwrap().contains("begins with `*`"));
+    }
+
+    #[test]
     fn a_second_document_is_refused() {
         let finding = parse("a: 1\n---\nb: 2\n", false, FileId::default()).unwrap_err();
         assert_eq!(finding.span.line, 2);
@@ -405,6 +412,14 @@ mod tests {
         let text = ["[".repeat(100), "]".repeat(100)].concat();
         let finding = parse(&text, false, FileId::default()).unwrap_err();
         assert_eq!(finding.code, "too-large");
+    }
+
+    #[test]
+    fn the_nodes_of_a_file_are_bounded() {
+        let mut builder =
+            Builder { file: FileId::default(), folded: false, next_id: NODES_MAX - 1, frames: Vec::new(), root: None };
+        assert!(builder.id(Span::default()).is_ok());
+        assert_eq!(builder.id(Span::default()).unwrap_err().code, "too-large");
     }
 
     #[test]

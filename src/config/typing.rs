@@ -559,7 +559,7 @@ fn type_hint(found: &str, expected: &str, allowed: &[&'static str]) -> String {
         "write `true` or `false`, without quotes".into()
     } else if found.starts_with("string") && is_number(expected) {
         "write the number without quotes".into()
-    } else if scalar && expected.contains("string") {
+    } else if scalar && (expected.contains("string") || expected.contains("`\"")) {
         "put it in quotes".into()
     } else if expected.starts_with("enum ") && !allowed.is_empty() {
         format!("possible are: {}", allowed.join(", "))

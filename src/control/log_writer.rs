@@ -12,15 +12,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::config::{AccessLog, LogTarget};
-use crate::observe::{CHUNK_BYTES, Collector, Registry};
+use crate::observe::{CHUNK_BYTES, CHUNKS_MAX, Collector, LINE_BYTES_MAX, Registry};
 
 /// Between two looks when little is written: a line is seen this much later.
 const LOOK: Duration = Duration::from_millis(50);
 /// Between two looks when much is written.
 const LOOK_BUSY: Duration = Duration::from_millis(10);
-/// A look that found more than this from one shard, on average, was late: a shard writes 50 MB/s at most, and what it may
-/// keep must outlast a pause and the wait for a CPU that the shard saturates.
+/// A look that found more than this from one shard was late.
 const BUSY_BYTES: usize = CHUNK_BYTES * 4;
+/// What a shard writes that saturates its CPU with short exchanges: 46 MB, and some room.
+const SATURATED_BYTES_PER_SECOND: u128 = 50_000_000;
+/// How long this thread may wait for a CPU that shards saturate, before anything is lost.
+const TURN_MAX: Duration = Duration::from_millis(90);
+const _: () = {
+    let kept = SATURATED_BYTES_PER_SECOND * (LOOK.as_millis() + TURN_MAX.as_millis()) / 1000;
+    // A chunk with less room than a line may need is full.
+    let room = CHUNKS_MAX * (CHUNK_BYTES - LINE_BYTES_MAX);
+    assert!(kept <= room as u128, "a shard keeps what it writes until the writer has its turn");
+};
 /// Tries to write what is left at the end, where each fails at once.
 const FINAL_TRIES_MAX: usize = 100;
 /// The log may hold what is not for everybody.
@@ -30,6 +39,8 @@ const FILE_MODE: u32 = 0o640;
 pub(super) struct Sink {
     target: LogTarget,
     file: Option<File>,
+    /// Octets taken and not yet counted.
+    taken: u64,
 }
 
 impl Sink {
@@ -44,7 +55,7 @@ impl Sink {
                 Some(OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path.as_str())?)
             }
         };
-        Ok(Self { target: target.clone(), file })
+        Ok(Self { target: target.clone(), file, taken: 0 })
     }
 
     /// Where the lines of this configuration go.
@@ -55,10 +66,12 @@ impl Sink {
 
 impl io::Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.file {
-            Some(file) => file.write(bytes),
-            None => Ok(bytes.len()),
-        }
+        let count = match &mut self.file {
+            Some(file) => file.write(bytes)?,
+            None => bytes.len(),
+        };
+        self.taken += count as u64;
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -130,26 +143,21 @@ impl Writer {
                 Ok(Order::Replace(sink)) => self.replace(sink),
                 Ok(Order::Finish) | Err(RecvTimeoutError::Disconnected) => return self.finish(),
             }
-            let written = self.look();
-            pause = if written > BUSY_BYTES * self.collectors.len() { LOOK_BUSY } else { LOOK };
+            pause = pause_after(self.look());
         }
     }
 
-    /// Writes what has arrived; returns how much that was.
+    /// Writes what has arrived; returns how much that was from the shard that wrote the most.
     fn look(&mut self) -> usize {
-        let mut total = 0;
-        for collector in &mut self.collectors {
-            match collector.drain_into(&mut self.sink) {
-                Ok(written) => total += written,
-                Err(error) => {
-                    self.failed(&error);
-                    return total;
-                }
-            }
+        let mut most = 0;
+        let mut drain = |collector: &mut Collector| collector.drain_into(&mut self.sink).map(|n| most = most.max(n));
+        let outcome = self.collectors.iter_mut().try_for_each(&mut drain);
+        self.registry.control().log_bytes.add(std::mem::take(&mut self.sink.taken));
+        match outcome {
+            Ok(()) => self.failing = false,
+            Err(error) => self.failed(&error),
         }
-        self.failing = false;
-        self.registry.control().log_bytes.add(total as u64);
-        total
+        most
     }
 
     fn failed(&mut self, error: &io::Error) {
@@ -186,12 +194,21 @@ impl Writer {
     }
 }
 
+/// How long until the next look, after one that found so much from one shard.
+fn pause_after(most: usize) -> Duration {
+    if most > BUSY_BYTES { LOOK_BUSY } else { LOOK }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Timestamp;
     use crate::config::Text;
     use crate::observe::{Bounds, LineFormat, Outbox, Record, outbox};
+    use std::io::Read as _;
+    use std::os::fd::OwnedFd;
     use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixStream;
     use std::path::Path;
 
     /// Longer than the end takes on a busy machine.
@@ -206,6 +223,10 @@ mod tests {
 
     fn file(path: &Path) -> LogTarget {
         LogTarget::File(Text::unwritten(path.display().to_string()))
+    }
+
+    fn to_descriptor(end: impl Into<OwnedFd>) -> Sink {
+        Sink { target: LogTarget::Stdout, file: Some(File::from(end.into())), taken: 0 }
     }
 
     fn write(outbox: &mut Outbox) {
@@ -267,9 +288,70 @@ mod tests {
             outbox.write(&format, &Record { status: 200, ..Record::default() }, Default::default());
         }
         outbox.flush();
-        let sink = Sink { target: LogTarget::Stdout, file: Some(File::from(std::os::fd::OwnedFd::from(pipe))) };
+        let sink = to_descriptor(pipe);
         let writer = LogWriter::start(vec![collector], sink, registry).unwrap();
         assert!(!writer.finish(Duration::from_millis(200)));
+    }
+
+    #[test]
+    fn the_next_look_is_sooner_once_a_shard_has_written_much() {
+        assert_eq!((pause_after(0), pause_after(BUSY_BYTES)), (LOOK, LOOK));
+        assert_eq!(pause_after(BUSY_BYTES + 1), LOOK_BUSY);
+    }
+
+    #[test]
+    fn one_busy_shard_among_idle_ones_is_busy() {
+        let registry = Arc::new(Registry::new(16, Bounds::default()));
+        let (mut outboxes, collectors): (Vec<_>, Vec<_>) = (0..16).map(|n| outbox(registry.shard(n))).unzip();
+        let format = LineFormat::compile(&["path"]).unwrap();
+        for _ in 0..2 * BUSY_BYTES / 1000 {
+            outboxes[7].write(&format, &Record { path: &[b'a'; 1000], ..Record::default() }, Default::default());
+        }
+        let mut writer = Writer { collectors, sink: Sink::open(&LogTarget::Off).unwrap(), registry, failing: false };
+        assert_eq!(pause_after(writer.look()), LOOK_BUSY);
+        assert_eq!(pause_after(writer.look()), LOOK);
+    }
+
+    #[test]
+    fn a_saturated_shard_loses_nothing_while_the_writer_has_its_turn() {
+        let registry = Registry::new(1, Bounds::default());
+        let (mut outbox, mut collector) = outbox(registry.shard(0));
+        let format = LineFormat::compile(&["path"]).unwrap();
+        let record = Record { path: &[b'a'; 1000], ..Record::default() };
+        let nanos_per_line = 1_000_000_000 * (1000 + "{'path':''}\n".len() as u64) / SATURATED_BYTES_PER_SECOND as u64;
+        let at = |elapsed: Duration| Timestamp::from_nanos(elapsed.as_nanos() as u64);
+        let (mut now, mut next_look) = (Duration::ZERO, LOOK + TURN_MAX);
+        while now < Duration::from_secs(1) {
+            outbox.write(&format, &record, at(now));
+            now += Duration::from_nanos(nanos_per_line);
+            if now >= next_look {
+                next_look = now + pause_after(collector.drain_into(&mut io::sink()).unwrap()) + TURN_MAX;
+            }
+        }
+        assert_eq!(registry.shard(0).log_lines_dropped.value(), 0);
+    }
+
+    #[test]
+    fn what_is_written_before_a_failure_is_counted() {
+        let (mut reader, end) = UnixStream::pair().unwrap();
+        for stream in [&reader, &end] {
+            stream.set_nonblocking(true).unwrap();
+        }
+        let registry = Arc::new(Registry::new(1, Bounds::default()));
+        let (mut outbox, collector) = outbox(registry.shard(0));
+        let format = LineFormat::compile(&["path"]).unwrap();
+        // More than a socket takes.
+        for _ in 0..4000 {
+            outbox.write(&format, &Record { path: &[b'a'; 1000], ..Record::default() }, Default::default());
+        }
+        let mut writer = Writer { collectors: vec![collector], sink: to_descriptor(end), registry, failing: false };
+        writer.look();
+        assert!(writer.failing);
+        let mut taken = Vec::new();
+        // It ends with an error as well: nothing more is there yet.
+        let _ = reader.read_to_end(&mut taken);
+        assert_eq!(writer.registry.control().log_bytes.value(), taken.len() as u64);
+        assert!(!taken.is_empty());
     }
 
     #[test]

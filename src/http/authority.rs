@@ -270,7 +270,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_plain_at_first_sight_is_so_the_long_way(value in "[a-c0-9._:-]{0,40}[a-z]?") {
+        fn what_is_plain_at_first_sight_is_so_the_long_way(value in "[a-cA-C0-9._:@\\[%/ é-]{0,40}[a-z]?|[a-cX0-9.-]{1,8}[a-z]") {
             let (mut written, mut long) = (Vec::new(), Vec::new());
             let authority = Authority::parse(value.as_bytes(), 80, &mut written);
             prop_assert_eq!(authority, Authority::parse_any(value.as_bytes(), 80, &mut long));

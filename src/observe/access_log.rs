@@ -404,6 +404,31 @@ mod tests {
         serde_json::from_str::<Value>(&line).expect("a cut line is still JSON");
     }
 
+    #[test]
+    fn wherever_a_text_ends_what_follows_has_room() {
+        let (long, name) = (vec![b'a'; 3 * 1024], EscapedText::new(&"n".repeat(256)));
+        let (most, format) = (Some(u64::MAX), all_fields());
+        let times = Times { parse: most, route: most, connect: most, first_byte: most, total: u64::MAX };
+        for (path, agent) in (0..2_060).step_by(17).flat_map(|path| [(path, 0), (path, 2_048), (path, 2_049)]) {
+            for query in [0, 1_000, 2_048] {
+                let record = Record {
+                    path: &long[..path],
+                    query: &long[..query],
+                    user_agent: &long[..agent],
+                    times,
+                    bytes_in: u64::MAX,
+                    bytes_out: u64::MAX,
+                    attempts: u32::MAX,
+                    ..texts(&long, &name)
+                };
+                let line = line(&format, &record);
+                assert!(line.ends_with("}\n"), "{path} {query} {agent}");
+                let value: Value = serde_json::from_str(&line).expect("a line is JSON");
+                assert_eq!(value.as_object().expect("an object").len(), Field::ALL.len());
+            }
+        }
+    }
+
     /// A record with these in all texts.
     fn texts<'a>(bytes: &'a [u8], name: &'a EscapedText) -> Record<'a> {
         let name = name.as_escaped();

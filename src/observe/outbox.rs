@@ -1,7 +1,8 @@
 //! The way of log lines from a shard to the writer: chunks by a bounded channel, empty ones back by another.
 //!
 //! Neither end ever waits for the other. At most [`CHUNKS_MAX`] chunks exist for a shard; while the writer holds all of
-//! them, lines are dropped and counted. In steady state nothing is allocated: the same chunks go round.
+//! them, lines are dropped and counted. In steady state nothing is allocated: the same chunks go round. What a burst
+//! needed beyond [`CHUNKS_KEPT`] is given back when less is written.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -13,8 +14,11 @@ use crate::base::Timestamp;
 
 /// Room of one chunk.
 pub const CHUNK_BYTES: usize = 64 * 1024;
-/// Chunks of one shard, in all places together: what a shard's log may hold in memory is this many chunks.
+/// Chunks of one shard, in all places together: what a shard's log may hold in memory is this many chunks, 8 MiB.
 pub const CHUNKS_MAX: usize = 128;
+/// Chunks that stay when so little is written that they are handed over by age: one for the lines to come, the others
+/// on their way.
+const CHUNKS_KEPT: usize = 4;
 /// How long a line may lie in a chunk that is not full.
 pub const CHUNK_AGE_MAX: Duration = Duration::from_millis(100);
 
@@ -84,14 +88,23 @@ impl Outbox {
         if self.chunk.lines == 1 {
             self.since = now;
         }
-        self.tick(now);
+        self.hand_over_old(now);
     }
 
-    /// Hands over a chunk that lay long enough. To be called at least as often as lines should become visible.
-    #[inline]
+    /// Hands over a chunk that lay long enough, and lets go of those that a burst has left behind. To be called at least
+    /// as often as lines should become visible.
     pub fn tick(&mut self, now: Timestamp) {
+        self.hand_over_old(now);
+        if self.chunk.lines == 0 {
+            self.give_back();
+        }
+    }
+
+    #[inline]
+    fn hand_over_old(&mut self, now: Timestamp) {
         if self.chunk.lines > 0 && now.nanos_since(self.since) >= CHUNK_AGE_MAX.as_nanos() as u64 {
             self.hand_over();
+            self.give_back();
         }
     }
 
@@ -120,6 +133,13 @@ impl Outbox {
         } else {
             self.chunks -= 1;
             self.metrics.log_lines_dropped.add(lines);
+        }
+    }
+
+    #[cold]
+    fn give_back(&mut self) {
+        while self.chunks > CHUNKS_KEPT && self.empty.try_recv().is_ok() {
+            self.chunks -= 1;
         }
     }
 
@@ -292,6 +312,28 @@ mod tests {
             outbox.write(&format(), &record(n), at(1001));
         }
         assert_eq!((metrics.log_lines_dropped.value(), outbox.chunks), (dropped, CHUNKS_MAX));
+    }
+
+    #[test]
+    fn what_a_burst_needed_is_given_back_when_it_is_quiet_and_when_less_is_written() {
+        for quiet in [true, false] {
+            let (mut outbox, mut collector, metrics) = ends();
+            for n in 0..400_000 {
+                outbox.write(&format(), &record(n), at(1000));
+            }
+            assert_eq!(outbox.chunks, CHUNKS_MAX);
+            let dropped = metrics.log_lines_dropped.value();
+            for round in 0..4 {
+                collector.drain_into(&mut io::sink()).expect("a sink takes all");
+                if quiet {
+                    outbox.flush();
+                    outbox.tick(at(1000));
+                } else {
+                    outbox.write(&format(), &record(1), at(1100 * (round + 1)));
+                }
+            }
+            assert_eq!((outbox.chunks, metrics.log_lines_dropped.value()), (CHUNKS_KEPT, dropped), "{quiet}");
+        }
     }
 
     #[test]

@@ -100,6 +100,7 @@ mod tests {
         assert_eq!(text(&mut stamp, 1_795_497_442, 0), "2026-11-24T05:17:22.000Z");
         assert_eq!(text(&mut stamp, 4_107_542_399, 0), "2100-02-28T23:59:59.000Z");
         assert_eq!(text(&mut stamp, 4_107_542_400, 0), "2100-03-01T00:00:00.000Z");
+        assert_eq!(text(&mut stamp, 1_795_497_442, 999), "2026-11-24T05:17:22.999Z", "a clock may be set back");
     }
 
     proptest! {

@@ -201,7 +201,7 @@ impl Asked {
                 encode::request(&parts, &mut out).map_err(|_| (400, "rewrite"))?;
                 Ok(Outcome::Forward {
                     upstream: snapshot.upstream(forward.upstream).name.to_string(),
-                    request: shown_request(&text(&out), model),
+                    request: shown_request(&text(&out), model, snapshot.config.gateway.value.as_ref()),
                 })
             }
             Action::Redirect(redirect) => {
@@ -260,11 +260,21 @@ fn shown_policies(route: &RoutePlan, model: Option<&config::Route>) -> Policies 
     Policies { request_headers, ..route.policies.clone() }
 }
 
-/// The request without what a template from outside made of its first two lines.
-fn shown_request(request: &str, model: Option<&config::Route>) -> String {
-    let Some(to) = model.and_then(|model| model.to.as_ref()) else { return request.to_owned() };
-    let secret = |text: &Option<Text>| text.as_ref().is_some_and(|text| text.secret);
+/// The request without what came from outside: what a template made of its first two lines, and the names that the
+/// gateway gives to itself and to the id.
+fn shown_request(request: &str, model: Option<&config::Route>, gateway: Option<&config::Gateway>) -> String {
     let mut lines: Vec<String> = request.split("\r\n").map(str::to_owned).collect();
+    if let Some(to) = model.and_then(|model| model.to.as_ref()) {
+        hide_templates(to, &mut lines);
+    }
+    if let Some(gateway) = gateway {
+        hide_own_names(gateway, &mut lines);
+    }
+    lines.join("\r\n")
+}
+
+fn hide_templates(to: &config::To, lines: &mut [String]) {
+    let secret = |text: &Option<Text>| text.as_ref().is_some_and(|text| text.secret);
     if secret(&to.path) {
         let method = lines[0].split(' ').next().unwrap_or_default();
         lines[0] = format!("{method} {HIDDEN} HTTP/1.1");
@@ -272,7 +282,22 @@ fn shown_request(request: &str, model: Option<&config::Route>) -> String {
     if secret(&to.host) && lines.len() > 1 {
         lines[1] = format!("host: {HIDDEN}");
     }
-    lines.join("\r\n")
+}
+
+fn hide_own_names(gateway: &config::Gateway, lines: &mut [String]) {
+    let mut replace = |start: &str, shown: &str| {
+        // Ours is the last of its name.
+        if let Some(line) = lines.iter_mut().rfind(|line| line.starts_with(start)) {
+            *line = shown.to_owned();
+        }
+    };
+    if matches!(&gateway.via, config::Via::Named(named) if named.name.secret) {
+        replace("via: ", &format!("via: {HIDDEN}"));
+    }
+    let header = &gateway.request_id.header;
+    if header.secret {
+        replace(&format!("{}: ", header.value), &format!("{HIDDEN}: {}", String::from_utf8_lossy(REQUEST_ID)));
+    }
 }
 
 fn is_secret(redirect: &config::Redirect) -> bool {
@@ -345,7 +370,11 @@ routes:
         struct Secrets;
         impl crate::config::Environment for Secrets {
             fn variable(&self, name: &str) -> Option<String> {
-                (name == "S").then(|| "s3cret".to_owned())
+                match name {
+                    "S" => Some("s3cret".to_owned()),
+                    "METHOD" => Some("S3CRET".to_owned()),
+                    _ => None,
+                }
             }
 
             fn file(&self, _: &std::path::Path) -> std::io::Result<Vec<u8>> {
@@ -353,6 +382,7 @@ routes:
             }
         }
         const CONFIG: &str = r#"
+gateway: { via: { name: "edge-${S}" }, request_id: { header: "x-${S}" }, server: { set: "${S}" } }
 listeners: { public: { bind: "127.0.0.1:0" } }
 upstreams: { a: { endpoints: "10.0.0.1:80" } }
 routes:
@@ -364,20 +394,24 @@ routes:
   - { match: { path: "/f", query: { key: { regex: "${S}" } } }, to: a }
   - { match: { path: "/${S}" }, to: a }
   - { match: { host: "${S}.test", path: "/f" }, to: a }
+  - { match: { path: "/m", method: "${METHOD}" }, to: a }
+  - { match: { path: "/p" }, redirect: { path: "/${S}" } }
+  - { match: { path: "/h" }, redirect: { host: "${S}.test" } }
 "#;
         let draft = Draft::alone(&Source::text("t.yaml", CONFIG), &Secrets);
         assert!(draft.is_sound(), "{}", draft.render(false));
         let ask = |path: &str| {
-            let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+            let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nVia: 1.1 before\r\n\r\n");
             explain(&draft.snapshot, &draft.snapshot.listeners[0], request.as_bytes())
         };
-        for path in ["/f", "/r", "/none"] {
+        for path in ["/f", "/r", "/m", "/p", "/h", "/none"] {
             let answer = serde_json::to_string(&ask(path)).unwrap();
-            assert!(!answer.contains("s3cret"), "{answer}");
+            assert!(!answer.to_ascii_lowercase().contains("s3cret"), "{answer}");
         }
         let Some(Matched { action: Outcome::Forward { request, .. }, .. }) = ask("/f").matched else { panic!() };
         assert!(request.starts_with("GET (hidden) HTTP/1.1\r\nhost: (hidden)\r\n"), "{request}");
         assert!(request.contains("\r\nauthorization: (hidden)\r\nx-plain: plain\r\nx-more: (hidden)\r\n"), "{request}");
+        assert!(request.contains("\r\nvia: 1.1 before\r\nvia: (hidden)\r\n(hidden): (new)\r\n"), "{request}");
     }
 
     #[test]

@@ -178,6 +178,8 @@ impl<'a> Lookup<'a> {
 
     /// Rule 2: the exact path, then regexes, then patterns and prefixes.
     fn in_tree(&mut self, tree: u32) -> Option<RouteId> {
+        // Whoever captures adds to what is there: of an earlier lookup, or of another tree that did not fit.
+        self.scratch.captures.count = 0;
         let table = self.table;
         let Tree { root, has_exact, regexes } = &table.trees[tree as usize];
         if *has_exact && let Some(leaf) = table.index.find(Owner::paths(tree), self.subject.path) {
@@ -192,7 +194,6 @@ impl<'a> Lookup<'a> {
                 return found;
             }
         }
-        self.scratch.captures.count = 0;
         self.walk(*root, 1)
     }
 

@@ -120,8 +120,91 @@ fn find(table: &Table, request: &Request) -> Option<u32> {
 fn captured(table: &Table, path: &str) -> Vec<String> {
     let mut scratch = table.scratch();
     get("", path).with(|subject| table.find(subject, &mut scratch)).expect("a match");
+    texts(&scratch, path)
+}
+
+fn texts(scratch: &Scratch, path: &str) -> Vec<String> {
     let captures = scratch.captures();
     (0..captures.len()).map(|index| String::from_utf8_lossy(captures.value(index, path.as_bytes())).into()).collect()
+}
+
+#[test]
+fn captures_of_a_literal_way_that_ends_nowhere_are_forgotten() {
+    let table = table([route("/a/{x}/end"), route("/{p}/{q}/stop")]);
+    assert_eq!(captured(&table, "/a/1/end"), ["1"]);
+    assert_eq!(captured(&table, "/a/1/stop"), ["a", "1"]);
+}
+
+#[test]
+fn captures_are_taken_over_whole_and_with_nothing_of_those_before() {
+    let table = table([route("/{p}/{q}"), route("/{p}"), route("^/x/y/z"), route("/")]);
+    let (mut scratch, mut taken) = (table.scratch(), Captures::default());
+    for path in ["/1/2", "/3", "/x/y/z/rest", "/4/5", "/", "/6"] {
+        get("", path).with(|subject| table.find(subject, &mut scratch)).expect("a match");
+        taken.clone_from(scratch.captures());
+        for captures in [&taken, &taken.clone()] {
+            assert_eq!(captures.len(), scratch.captures().len());
+            assert_eq!(captures.remainder(path.as_bytes()), scratch.captures().remainder(path.as_bytes()));
+            for index in 0..captures.len() {
+                let expected = scratch.captures().value(index, path.as_bytes());
+                assert_eq!(captures.value(index, path.as_bytes()), expected, "{path}");
+            }
+        }
+    }
+}
+
+/// One lookup after another in one memory, as a shard does: nothing is captured but by the route that answers.
+#[test]
+fn what_an_earlier_lookup_captured_is_forgotten() {
+    let table = table([
+        route("~/r/(?<x>.*)"),
+        route("/one/{a}/{b}"),
+        route("/plain"),
+        route("/{a}/{b}/end").host("a.x"),
+        route("~/s/(?<y>.*)/(?<z>.*)"),
+        route("^/pre"),
+    ]);
+    let mut scratch = table.scratch();
+    let cases: [(&str, &str, &[&str]); 7] = [
+        ("", "/one/1/2", &["1", "2"]),
+        ("", "/r/3", &["3"]),
+        ("", "/plain", &[]),
+        ("", "/s/4/5", &["4", "5"]),
+        ("a.x", "/r/6", &["6"]),
+        ("a.x", "/s/7/8", &["7", "8"]),
+        ("a.x", "/pre", &[]),
+    ];
+    for (host, path, expected) in cases.iter().cycle().take(10 * cases.len()) {
+        get(host, path).with(|subject| table.find(subject, &mut scratch)).expect("a match");
+        assert_eq!(texts(&scratch, path), *expected, "{path}");
+    }
+    for _ in 0..2 * PARAMETERS_MAX {
+        get("", "/r/3").with(|subject| table.find(subject, &mut scratch)).expect("a match");
+        assert_eq!(texts(&scratch, "/r/3"), ["3"]);
+    }
+}
+
+#[test]
+fn a_segment_that_only_begins_like_the_one_of_a_pattern_is_another() {
+    let table = table([route("/{a}/bc/de/fg"), route("^/api/v1"), route("/x/y/z/{a}").host("a.x")]);
+    assert_eq!(find(&table, &get("", "/1/bc/de/fg")), Some(0));
+    assert_eq!(find(&table, &get("", "/api/v1/2")), Some(1));
+    assert_eq!(find(&table, &get("a.x", "/x/y/z/1")), Some(2));
+    for path in [
+        "/1/bc/de/fgh",
+        "/1/bc/dex/fg",
+        "/1/bc/de/f",
+        "/1/bcx/de/fg",
+        "/1/bc/de/fg/",
+        "/api/v1x",
+        "/api/v1x/2",
+        "/api/v",
+    ] {
+        assert_eq!(find(&table, &get("", path)), None, "{path}");
+    }
+    for path in ["/x/y/zz/1", "/x/y/z1", "/x/y/zz1", "/x/yz/1"] {
+        assert_eq!(find(&table, &get("a.x", path)), None, "{path}");
+    }
 }
 
 #[test]

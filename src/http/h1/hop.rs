@@ -341,6 +341,20 @@ mod tests {
     }
 
     #[test]
+    fn rfc_9110_section_7_6_1_a_second_line_of_options_counts_as_well() {
+        for first in ["close", "keep-alive"] {
+            for lines in [[first, "X-One"], ["X-One", first]] {
+                let [one, two] = lines;
+                let section = format!("Connection: {one}\r\nX-One: a\r\nX-Stays: g\r\nConnection: {two}\r\n");
+                assert_eq!(kept(&section), ["Host", "X-Stays"]);
+            }
+            let section = format!("Connection: {first}\r\nConnection: close\r\n");
+            assert!(!request_hop("1.1", &section).2.unwrap().persistent);
+            assert!(!response_persists(&format!("HTTP/1.1 200 OK\r\nConnection: {first}\r\nConnection: close")));
+        }
+    }
+
+    #[test]
     fn rfc_9110_section_7_6_1_listed_fields_are_dropped_in_any_case() {
         let section = "X-One: a\r\nconnection: x-ONE ,, x-three\t\r\nX-Two: b\r\nConnection: Referer\r\nReferer: c\r\n\
             X-Three: d\r\n";

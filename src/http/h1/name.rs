@@ -159,6 +159,30 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_only_begins_with_a_known_one_is_another_even_in_its_slot() {
+        let mut tried = 0;
+        for known in not_too_short().filter(|known| known.text().len() + 7 <= BLOCK_BYTES) {
+            let taken = slot_of(known, MULTIPLIER).unwrap();
+            for (a, b) in (b'a'..=b'z').flat_map(|a| (b'a'..=b'z').map(move |b| (a, b))) {
+                let length = known.text().len() + 5;
+                if slot([b'-', a, b, b':'], length, MULTIPLIER) == taken {
+                    tried += 1;
+                    for between in ["x ", "--", " \t"] {
+                        let line = format!("{}{between}-{}{}: value", known.text(), char::from(a), char::from(b));
+                        let line = format!("{line:<32}");
+                        assert_eq!(
+                            known_name(Baseline, line.as_bytes().first_chunk().unwrap(), length),
+                            None,
+                            "{line}"
+                        );
+                    }
+                }
+            }
+        }
+        assert!(tried > 10, "{tried}");
+    }
+
+    #[test]
     fn nul_octets_do_not_count_as_the_end_of_a_name() {
         assert_eq!(find(b"host\0"), None);
         assert_eq!(find(b"content-length\0"), None);

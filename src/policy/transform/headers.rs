@@ -12,7 +12,7 @@ pub enum EditError {
     Name(String),
     #[error("the value holds a control character")]
     Value,
-    #[error("`{0}` is the gateway's own: framing and connection fields cannot be edited")]
+    #[error("`{0}` is the gateway's own: what frames a message or names the hop cannot be edited")]
     Owned(&'static str),
 }
 
@@ -119,13 +119,13 @@ impl HeaderEdits {
 fn editable(name: &str) -> Result<HeaderName, EditError> {
     use KnownName::{
         Connection, ContentLength, Host, Http2Settings, KeepAlive, ProxyConnection, Te, Trailer, TransferEncoding,
-        Upgrade,
+        Upgrade, Via,
     };
     let name = HeaderName::parse(name).ok_or_else(|| EditError::Name(name.to_owned()))?;
     match name {
         HeaderName::Known(
             known @ (Connection | ContentLength | Host | Http2Settings | KeepAlive | ProxyConnection | Te | Trailer
-            | TransferEncoding | Upgrade),
+            | TransferEncoding | Upgrade | Via),
         ) => Err(EditError::Owned(known.text())),
         other => Ok(other),
     }

@@ -7,8 +7,10 @@ use super::World;
 use crate::config::{self, ForwardedRead, ForwardedWrite, Gateway, Object, Via};
 use crate::http::forwarded::Family;
 use crate::http::header::HeaderName;
-use crate::http::via::Pseudonym;
+use crate::http::via::{PSEUDONYM_BYTES_MAX, Pseudonym};
 use crate::snapshot::{ErrorBodies, ErrorBody, ForwardedPlan, GatewayPlan, ServerField};
+
+const _: () = assert!(config::VIA_NAME_BYTES_MAX <= PSEUDONYM_BYTES_MAX, "a name in Via that was accepted is used");
 
 pub(super) fn compile(object: &Object<Gateway>, world: &World<'_>) -> GatewayPlan {
     let default = Gateway::default();

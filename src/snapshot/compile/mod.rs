@@ -13,6 +13,7 @@ mod upstream;
 
 pub use route::shown_edits;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -70,19 +71,33 @@ pub fn compile(config: &Arc<Config>, world: &World<'_>) -> Compiled {
     Compiled { snapshot, findings }
 }
 
+/// Names compared to say what was probably meant: else the work is the product of what is unknown and what is declared.
+const COMPARISONS_MAX: usize = 200_000;
+
 /// The upstreams that routes may name.
 struct Names<'n> {
     /// Without an id those that cannot be used and have said why.
     ids: AHashMap<&'n str, Option<UpstreamId>>,
     /// Whether others may stand where nothing could be read.
     lost: bool,
+    /// Comparisons left for "did you mean".
+    comparisons: Cell<usize>,
 }
 
 impl<'n> Names<'n> {
     fn of(config: &'n Config, upstreams: &'n [UpstreamEntry]) -> Self {
         let declared = config.upstreams.iter().map(|object| (object.name.as_str(), None));
         let usable = upstreams.iter().enumerate().map(|(at, entry)| (&*entry.plan.name, Some(UpstreamId::at(at))));
-        Self { ids: declared.chain(usable).collect(), lost: config.upstreams_lost }
+        let comparisons = Cell::new(COMPARISONS_MAX);
+        Self { ids: declared.chain(usable).collect(), lost: config.upstreams_lost, comparisons }
+    }
+
+    /// The upstream that was probably meant.
+    fn nearest(&self, name: &Text) -> Option<&'n str> {
+        // What came from outside is not described by what it resembles.
+        let left = self.comparisons.get().checked_sub(self.ids.len()).filter(|_| !name.secret)?;
+        self.comparisons.set(left);
+        nearest(name, self.ids.keys().copied())
     }
 }
 
@@ -191,7 +206,8 @@ fn log_format(object: &Object<AccessLog>, findings: &mut Vec<Finding>) -> Option
 fn field_finding(object: &Object<AccessLog>, name: &Text, problem: FieldProblem) -> Finding {
     let finding = object.error("unknown-field", name.span, "fields", format!("`{}`: {problem}", name.shown()));
     let known = || Field::ALL.iter().map(|field| field.word());
-    match (problem, nearest(name, known())) {
+    let similar = if name.secret { None } else { nearest(name, known()) };
+    match (problem, similar) {
         (FieldProblem::Repeated, _) => finding.hint("remove one of the two"),
         (FieldProblem::Unknown, Some(similar)) => finding.hint(format!("did you mean `{similar}`?")),
         (FieldProblem::Unknown, None) => {

@@ -172,7 +172,7 @@ fn unknown_upstream(name: &Text, names: &Names<'_>, object: &Object<Route>) -> F
     let finding =
         object.error("unknown-reference", name.span, "to.upstream", format!("there is no upstream `{}`", name.shown()));
     let known = names.ids.keys().copied();
-    match config::nearest(name, known.clone()) {
+    match names.nearest(name) {
         Some(similar) => finding.hint(format!("did you mean `{similar}`?")),
         None if names.ids.is_empty() => finding.hint("declare it under `upstreams`"),
         None => {

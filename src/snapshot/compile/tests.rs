@@ -1,6 +1,9 @@
 //! What only shows when the objects are put together, and that a broken object hides no mistake of its own or of others.
 
-use crate::config::{Environment, Source};
+use super::COMPARISONS_MAX;
+use crate::config::{Environment, Finding, Source};
+use crate::http::header::KnownName;
+use crate::policy::transform::HeaderEdits;
 use crate::snapshot::Draft;
 
 struct Fixed;
@@ -132,6 +135,69 @@ fn a_gateway_that_listens_nowhere_is_a_warning() {
 }
 
 #[test]
+fn what_edits_refuse_is_refused_where_it_is_written_and_nothing_else_is() {
+    for name in KnownName::ALL.iter().map(|name| name.text()) {
+        let text =
+            route(&format!("{{ match: {{ path: /a }}, to: app, request: {{ headers: {{ set: {{ {name}: x }} }} }} }}"));
+        let refused = HeaderEdits::default().set(name, "x").is_err();
+        assert_eq!(findings(&text).iter().any(|told| told.contains("framing-field")), refused, "{name}");
+    }
+}
+
+#[test]
+fn the_request_id_frames_no_message_and_names_no_hop() {
+    for name in ["content-length", "Host", "transfer-encoding", "via"] {
+        let found = findings(&format!("gateway: {{ request_id: {{ header: {name} }} }}\n"));
+        assert_eq!(found, ["1:34 framing-field gateway.request_id.header"], "{name}");
+    }
+}
+
+#[test]
+fn a_name_in_via_that_is_too_long_is_told_and_not_left_out() {
+    let of = |length| findings(&format!("gateway: {{ via: {{ name: {} }} }}\n", "a".repeat(length)));
+    assert_eq!(of(64), ["0:0 no-listener listeners"]);
+    assert_eq!(of(65), ["1:25 bad-value gateway.via.name"]);
+}
+
+#[test]
+fn what_many_routes_may_have_meant_is_looked_for_within_bounds() {
+    let count = 1_000;
+    let mut text = String::from("upstreams:\n");
+    (0..count).for_each(|n| text += &format!("  a{n}: {{ endpoints: \"a:1\" }}\n"));
+    text += "routes:\n";
+    (0..count).for_each(|n| text += &format!("  - {{ match: {{ path: /{n} }}, to: b{n} }}\n"));
+    let draft = draft(&text);
+    let meant = |finding: &&Finding| finding.hint.as_ref().is_some_and(|hint| hint.starts_with("did you mean"));
+    assert_eq!((draft.findings.len(), draft.findings.iter().filter(meant).count()), (count, COMPARISONS_MAX / count));
+}
+
+#[test]
+fn a_name_of_a_route_does_not_come_from_outside() {
+    assert_eq!(
+        findings(&route("{ name: \"${SECRET}\", match: { path: /a }, to: app }")),
+        ["3:13 bad-name routes[0].name"]
+    );
+}
+
+#[test]
+fn what_came_from_outside_is_not_described_by_what_it_resembles() {
+    for text in [
+        route("{ match: { path: /a }, to: \"${NEAR:-apq}\" }"),
+        "access_log: { to: stdout, fields: [\"${NEAR:-statis}\"] }\n".to_owned(),
+    ] {
+        let draft = draft(&text);
+        assert!(draft.findings.iter().all(|finding| !finding.hint.as_ref().unwrap().contains("mean")), "{text}");
+        assert!(!draft.is_sound());
+    }
+}
+
+#[test]
+fn a_number_where_a_path_is_due_wants_quotes() {
+    let draft = draft(&route("{ match: { path: 5 }, to: app }"));
+    assert_eq!(draft.findings[0].hint.as_deref(), Some("put it in quotes"));
+}
+
+#[test]
 fn two_listeners_cannot_bind_one_address() {
     let text = "listeners:\n  a: { bind: \"0.0.0.0:80\" }\n  b: { bind: [\"0.0.0.0:81\", \"0.0.0.0:80\"], limts: 1 }\n";
     assert_eq!(findings(text), ["3:29 duplicate listeners.b.bind", "3:44 unknown-key listeners.b.limts"]);
@@ -161,9 +227,18 @@ fn a_pattern_that_came_from_outside_is_never_printed() {
         "{ match: { path: /a }, redirect: { to: \"${SECRET} /\" } }",
         "{ match: { path: /a }, redirect: { path: ${SECRET}, host: \"${SECRET} x\" } }",
     ] {
-        let draft = draft(&route(rest));
-        assert!(!draft.findings.is_empty(), "{rest}");
-        let told = format!("{} {}", draft.render(false), draft.to_json());
-        assert!(!told.contains("s3cret"), "{rest}\n{told}");
+        tells_no_secret(&route(rest));
     }
+}
+
+fn tells_no_secret(text: &str) {
+    let draft = draft(text);
+    assert!(!draft.findings.is_empty(), "{text}");
+    let told = format!("{} {}", draft.render(false), draft.to_json());
+    assert!(!told.contains("s3cret"), "{text}\n{told}");
+}
+
+#[test]
+fn an_address_that_came_from_outside_and_is_bound_twice_is_never_printed() {
+    tells_no_secret("listeners: { a: { bind: \"unix:/${SECRET}\" }, b: { bind: \"unix:/${SECRET}\" } }\n");
 }
