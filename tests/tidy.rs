@@ -59,6 +59,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("rustls", &["snapshot", "proxy"]),
     ("webpki", &["snapshot"]),
     ("rustls_native_certs", &["config"]),
+    ("zeroize", &["config", "snapshot"]),
 ];
 
 /// A place where a rule does not hold, and why.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::address::is_host_name;
 use super::check::Report;
@@ -118,23 +119,24 @@ impl Shorthand for UpstreamTls {
 
 shorthand_type!(UpstreamTls, { "const": "on" });
 
-/// A file of a certificate or a key: its path as written, and what it held when the configuration was read.
+/// A file of a certificate or a key: its path as written, and what it held when the configuration was read, which is wiped
+/// from memory with the configuration.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct PemFile {
     pub path: Text,
     #[serde(skip)]
-    content: Option<Result<Arc<[u8]>, String>>,
+    content: Option<Result<Arc<Zeroizing<Vec<u8>>>, String>>,
 }
 
 impl PemFile {
     /// What the file held; nothing where it could not be read, which is a finding.
     pub fn bytes(&self) -> &[u8] {
-        self.content.as_ref().and_then(|content| content.as_deref().ok()).unwrap_or_default()
+        self.content.as_ref().and_then(|content| content.as_ref().ok()).map_or(&[], |bytes| bytes)
     }
 
     fn read(&mut self, world: &mut World<'_>) {
-        self.content = Some(world.include(&self.path).map(Arc::from));
+        self.content = Some(world.include(&self.path).map(|bytes| Arc::new(Zeroizing::new(bytes))));
     }
 
     fn check(&self, key: &str, report: &mut Report<'_>) {
@@ -212,6 +214,10 @@ impl UpstreamTls {
         if let Some(name) = self.server_name.as_ref().filter(|name| !is_peer(name)) {
             let hint = "write a name such as `api.example.com`, or an address, without a port";
             report.error("bad-value", name.span, "server_name", "this is not a host", hint);
+        }
+        if let Some(ca) = self.ca.as_ref().filter(|_| !self.verify) {
+            let hint = "remove `verify`: certificates of these authorities are believed";
+            report.error("conflict", ca.path.span, "ca", "with `verify: false` nobody looks at the authorities", hint);
         }
         if !self.verify {
             let problem = "whoever stands between can read and change everything: the certificate is not verified";

@@ -113,6 +113,8 @@ fields! {
     UpstreamReused = "upstream_reused";
     /// The version of TLS on the client's connection; empty for plain text.
     TlsVersion = "tls_version";
+    /// The cipher suite of that, as IANA names it.
+    TlsCipher = "tls_cipher";
     /// The name that the client asked for in its TLS handshake.
     Sni = "sni";
 }
@@ -327,6 +329,7 @@ fn value<'a>(field: Field, record: &Record<'a>, stamp: &'a mut Stamp) -> Value<'
         Field::ClientReused => flag(record.client_reused),
         Field::UpstreamReused => flag(record.upstream_reused),
         Field::TlsVersion => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::version)),
+        Field::TlsCipher => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::cipher)),
         Field::Sni => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::name)),
     }
 }

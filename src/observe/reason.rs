@@ -67,6 +67,8 @@ reasons! {
     ClientStalled = "client-stalled", 0, Client, "Client stopped reading";
     /// The client and the gateway could not agree on a TLS connection, or not in time; the metrics say why.
     HandshakeFailed = "handshake-failed", 0, Client, "TLS handshake failed";
+    /// The client has sent a request by plain text to a listener that speaks TLS.
+    PlainText = "plain-text", 400, Client, "This port speaks TLS: use https";
     /// The request head was not complete in time.
     HeadTimeout = "head-timeout", 408, Client, "Request head took too long";
     /// The request body stalled, or came slower than the minimum rate.

@@ -52,18 +52,24 @@ pub struct Record<'a> {
 #[derive(Clone, Debug)]
 pub struct Transport {
     version: &'static str,
+    cipher: &'static str,
     name: EscapedText,
 }
 
 impl Transport {
-    /// By a version such as `TLSv1.3`; the client has asked for `name`, or for none.
-    pub fn new(version: &'static str, name: &str) -> Self {
-        Self { version, name: EscapedText::new(name) }
+    /// By a version such as `TLSv1.3` and a suite as IANA names it; the client has asked for `name`, or for none.
+    pub fn new(version: &'static str, cipher: &'static str, name: &str) -> Self {
+        Self { version, cipher, name: EscapedText::new(name) }
     }
 
     /// The version of TLS.
     pub fn version(&self) -> Escaped<'_> {
         Escaped::plain(self.version.as_bytes())
+    }
+
+    /// The cipher suite.
+    pub fn cipher(&self) -> Escaped<'_> {
+        Escaped::plain(self.cipher.as_bytes())
     }
 
     /// The name that the client asked for.

@@ -191,7 +191,10 @@ async fn request<N: Net>(
     let refused = match head::receive(shard, connection, &listener, buffer, &mut scratch.memory, started).await {
         Received::Head => None,
         Received::Refused(failure) => Some(failure),
-        Received::Nothing => return Next::Close,
+        Received::Nothing => {
+            connection.writer.borrow_mut().take_leave();
+            return Next::Close;
+        }
         Received::Lost(reason) => {
             connection.ended.set(reason);
             return Next::Close;
@@ -216,7 +219,7 @@ async fn request<N: Net>(
 }
 
 /// Closes in stages (RFC 9112, section 9.6): ends our direction, reads on until the client has seen it, then lets go.
-async fn linger<N: Net>(shard: &Shard<N>, connection: &Connection<N>) {
+pub(super) async fn linger<N: Net>(shard: &Shard<N>, connection: &Connection<N>) {
     connection.writer.borrow_mut().shutdown();
     let deadline = shard.net.now().plus(LINGER);
     let mut seen = 0;

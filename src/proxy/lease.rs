@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use super::exchange::Exchange;
 use super::failure::Failure;
 use super::forward::Failed;
-use super::net::{Net, Reader};
+use super::net::{Net, Reader, Writer};
 use super::secured;
 use super::shard::Shard;
 use crate::base::{Buffer, EndpointId, Timestamp, UpstreamId};
@@ -280,6 +280,8 @@ impl<N: Net> Lease<'_, N> {
         if outcome == Ok(true) && !x.shard.is_draining() {
             self.connection.halves.arm(x.shard);
             self.guard.give_back(self.connection, now);
+        } else if outcome.is_ok() {
+            self.connection.halves.writer.get_mut().take_leave();
         }
     }
 }

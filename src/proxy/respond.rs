@@ -313,4 +313,24 @@ pub(super) async fn after_panic<N: Net>(shard: &Rc<Shard<N>>, connection: &Conne
     let _ = write_all(shard, connection, out, idle).await;
 }
 
+/// Answers 400 by plain text where TLS is spoken; nothing of what the client has sent is looked at.
+pub(super) async fn plain_text<N: Net>(shard: &Shard<N>, connection: &Connection<N>) {
+    let reason = Reason::PlainText;
+    shard.metrics.local_replies.increment(reason);
+    let mut body = shard.buffers.small();
+    Problem { reason: reason.word(), title: reason.title(), status: 400, detail: None, instance: b"" }
+        .append_json(body.vec());
+    let mut out = shard.buffers.small();
+    write_status_line(out.vec(), 400);
+    write_date(out.vec(), &shard.date());
+    write_field(out.vec(), b"content-type", JSON_TYPE.as_bytes());
+    write_content_length(out.vec(), body.filled().len() as u64);
+    out.vec().extend_from_slice(b"cache-control: no-store\r\nconnection: close\r\n\r\n");
+    out.vec().extend_from_slice(body.filled());
+    shard.buffers.give(body);
+    let patience = connection.listener.borrow().timeouts.handshake;
+    // Nobody is left to tell if this fails.
+    let _ = write_all(shard, connection, out, patience).await;
+}
+
 const _: () = assert!(SMALL_BUFFER_BYTES > 2 * HEAD_ROOM, "the head of a local reply fits any buffer");

@@ -8,9 +8,10 @@ use super::connection::Connection;
 use super::failure::Failure;
 use super::net::Net;
 use super::shard::Shard;
-use super::tls::{Engine, HandshakeError, handshake};
+use super::tls::{Engine, HandshakeError, PLAIN_TEXT, handshake};
+use super::{downstream, respond};
 use crate::base::Timestamp;
-use crate::observe::{Reason, Transport};
+use crate::observe::{Gauge, Reason, Transport};
 use crate::snapshot::tls::{ClientTls, PeerName, ServerTls};
 
 /// What the handshake with a client has found.
@@ -36,9 +37,10 @@ pub(super) async fn accept<N: Net>(shard: Rc<Shard<N>>, connection: Rc<Connectio
     let Some(tls) = &listener.tls else { return true };
     let metrics = &shard.metrics;
     let began = shard.net.now();
-    metrics.handshakes_in_flight.rise();
-    let shaken = shake(&shard, &connection, tls, began.plus(listener.timeouts.handshake)).await;
-    metrics.handshakes_in_flight.fall();
+    let shaken = {
+        let _under_way = UnderWay::new(&metrics.handshakes_in_flight);
+        shake(&shard, &connection, tls, began.plus(listener.timeouts.handshake)).await
+    };
     match shaken {
         Ok(engine) => {
             let now = shard.net.now();
@@ -53,8 +55,29 @@ pub(super) async fn accept<N: Net>(shard: Rc<Shard<N>>, connection: Rc<Connectio
         Err(word) => {
             metrics.handshake_failures.increment(word);
             connection.ended.set(Reason::HandshakeFailed);
+            if word == PLAIN_TEXT {
+                connection.ended.set(Reason::PlainText);
+                respond::plain_text(&shard, &connection).await;
+                downstream::linger(&shard, &connection).await;
+            }
             false
         }
+    }
+}
+
+/// Counts a handshake while it is under way, however it ends.
+struct UnderWay<'g>(&'g Gauge);
+
+impl<'g> UnderWay<'g> {
+    fn new(gauge: &'g Gauge) -> Self {
+        gauge.rise();
+        Self(gauge)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fall();
     }
 }
 
@@ -75,7 +98,7 @@ fn secured(tls: &Arc<ServerTls>, engine: &Engine) -> Secured {
     Secured {
         tls: Arc::clone(tls),
         certificate: tls.select(name),
-        transport: Transport::new(version, name.unwrap_or_default()),
+        transport: Transport::new(version, engine.cipher(), name.unwrap_or_default()),
     }
 }
 
@@ -101,7 +124,7 @@ pub(super) async fn connect<N: Net>(
 fn failure(error: &HandshakeError) -> Failure {
     match error {
         HandshakeError { certificate: true, .. } => Failure::of(Reason::TlsCertificate),
-        HandshakeError { kind: std::io::ErrorKind::TimedOut, .. } => Failure::of(Reason::ConnectTimeout),
+        HandshakeError { kind: std::io::ErrorKind::TimedOut, .. } => Failure::of(Reason::ConnectTimeout).detail("tls"),
         HandshakeError { word, .. } => Failure::of(Reason::TlsHandshake).detail(word),
     }
 }

@@ -21,6 +21,7 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, Error, InconsistentKeys, RootCertStore, ServerConfig, SignatureScheme,
     SupportedProtocolVersion,
 };
+use zeroize::Zeroize as _;
 
 use super::validity::validity;
 use crate::base::UnixTime;
@@ -104,18 +105,27 @@ impl Identity {
     /// Reads a chain and its key, both PEM.
     pub fn parse(chain: &[u8], key: &[u8]) -> Result<Self, Problem> {
         let chain = certificates(chain)?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
+        let mut key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
             pem::Error::NoItemsFound => Problem::NoKey,
             _ => Problem::BadPem,
         })?;
         let (valid_from, valid_until) = validity(&chain[0]).ok_or(Problem::BadCertificate)?;
         let names = names(&chain[0])?;
-        let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| match error {
+        let signing = aws_lc_rs::sign::any_supported_type(&key);
+        key.zeroize();
+        let key = CertifiedKey::new(chain, signing.map_err(|_| Problem::BadKey)?);
+        key.keys_match().map_err(|error| match error {
             Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => Problem::KeyMismatch,
             Error::InvalidCertificate(_) => Problem::BadCertificate,
             _ => Problem::BadKey,
         })?;
         Ok(Self { key: Arc::new(key), names, valid_from, valid_until })
+    }
+
+    /// The certificate itself.
+    #[cfg(test)]
+    pub fn leaf(&self) -> &[u8] {
+        &self.key.cert[0]
     }
 
     /// The first name in the certificate; empty where it has none.

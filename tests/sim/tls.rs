@@ -34,7 +34,7 @@ listeners:
     tls: { certificates: [{ chain: a.pem, key: a.key }, { chain: b.pem, key: b.key }] }
 upstreams: { app: { endpoints: ["10.0.0.1:80"] } }
 routes: [{ name: all, match: { path: "/{*rest}" }, to: app }]
-access_log: { fields: [reason, status, tls_version, sni] }
+access_log: { fields: [reason, status, tls_version, tls_cipher, sni] }
 "#;
 
 const UP: &str = r#"
@@ -157,6 +157,7 @@ fn a_request_over_tls_is_forwarded_as_https_and_logged_with_its_name() {
         assert_eq!(world.request().field("x-forwarded-proto"), Some("https"));
         let line = world.line().await;
         assert_eq!([line.text("tls_version"), line.text("sni")], ["TLSv1.3", "www.b.test"]);
+        assert_eq!(line.text("tls_cipher"), "TLS_AES_256_GCM_SHA384");
         assert_eq!(world.metric("tidegate_tls_handshakes_total{version=\"TLSv1.3\"}"), 1);
     });
 }
@@ -223,15 +224,93 @@ fn a_stalled_handshake_ends_at_its_deadline_and_nobody_else_waits() {
 }
 
 #[test]
-fn plain_text_where_tls_is_spoken_gets_an_alert() {
+fn a_request_by_plain_text_is_told_to_speak_tls() {
     let world = world(1, DOWN);
     world.run(async {
         let mut client = world.client();
         client.send(GET).await;
-        let (octets, _) = client.rest().await;
-        assert_eq!(octets.first(), Some(&21), "{octets:?}");
-        assert_eq!(world.metric("tidegate_tls_handshake_failures_total{detail=\"not-tls\"}"), 1);
+        let text = client.rest_text().await;
+        assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{text}");
+        assert!(text.contains("/plain-text\",") && text.contains("\r\nconnection: close\r\n"), "{text}");
+        assert_eq!(world.metric("tidegate_tls_handshake_failures_total{detail=\"plain-text\"}"), 1);
+        drop(client);
+        world.sleep(Duration::from_secs(3)).await;
+        assert_eq!(world.metric("tidegate_connections_closed_total{reason=\"plain-text\"}"), 1);
         assert!(world.log().await.is_empty());
+    });
+}
+
+#[test]
+fn what_is_neither_tls_nor_http_gets_an_alert() {
+    let world = world(1, DOWN);
+    world.run(async {
+        for octets in [&[0x80, 0x2e, 1, 0, 2][..], &[0; 600], b"\r\nGET / HTTP/1.1\r\n\r\n"] {
+            let mut client = world.client();
+            client.send(octets).await;
+            let (octets, _) = client.rest().await;
+            assert_eq!(octets.first(), Some(&21), "{octets:?}");
+        }
+        assert_eq!(world.metric("tidegate_tls_handshake_failures_total{detail=\"not-tls\"}"), 3);
+    });
+}
+
+#[test]
+fn a_request_that_takes_too_long_is_told_so() {
+    let world = world(1, DOWN);
+    world.origin("10.0.0.1:80", |mut peer| async move {
+        assert!(!peer.request().await.unwrap().complete);
+    });
+    world.run(async {
+        let upload = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf";
+        for request in ["GET / HTTP/1.1\r\nho", upload] {
+            let mut client = Secure::client(world.client(), "a");
+            client.send(request).await;
+            assert!(client.until("\r\n\r\n").await.starts_with("HTTP/1.1 408 "), "{request}");
+            assert!(client.ends_in_order().await, "{request}");
+        }
+        let reasons: Vec<_> = world.log().await.iter().map(|line| line.reason()).collect();
+        assert_eq!(reasons, ["head-timeout", "body-timeout"]);
+    });
+}
+
+#[test]
+fn a_record_that_was_changed_is_told() {
+    let world = world(1, DOWN);
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let mut client = Secure::client(world.client(), "a");
+        client.send(GET).await;
+        client.until("\r\n\r\nok").await;
+        let mut record = vec![23, 3, 3, 0, 40];
+        record.resize(45, 7);
+        client.peer.send(record).await;
+        let told = loop {
+            let octets = client.peer.read_some(usize::MAX).await.unwrap_or_default();
+            if octets.is_empty() {
+                break None;
+            }
+            client.session.read_tls(&mut &octets[..]).unwrap();
+            if let Err(error) = client.session.process_new_packets() {
+                break Some(error);
+            }
+        };
+        assert_eq!(told, Some(rustls::Error::AlertReceived(rustls::AlertDescription::BadRecordMac)));
+    });
+}
+
+#[test]
+fn a_last_word_is_answered_by_one() {
+    let world = world(1, DOWN);
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let mut client = Secure::client(world.client(), "a");
+        client.send(GET).await;
+        client.until("\r\n\r\nok").await;
+        let then = world.now();
+        client.session.send_close_notify();
+        client.flush().await;
+        assert!(client.ends_in_order().await);
+        assert!(world.since(then) < Duration::from_secs(1));
     });
 }
 

@@ -7,7 +7,7 @@ pub(super) const SMALL_BYTES: usize = 4 * 1024;
 /// Room for the content of any pooled buffer, sealed, and for every record.
 pub(super) const LARGE_BYTES: usize = 68 * 1024;
 /// The longest record there is: RFC 5246, section 6.2.3, which is longer than RFC 8446 allows.
-pub(super) const RECORD_BYTES_MAX: usize = 5 + 16 * 1024 + 2048;
+const RECORD_BYTES_MAX: usize = 5 + 16 * 1024 + 2048;
 
 const _: () = assert!(RECORD_BYTES_MAX < LARGE_BYTES, "a record must fit the large buffer");
 

@@ -2,7 +2,9 @@
 //!
 //! Over rustls' unbuffered interface. Two of its habits shape this file. It keeps what it decrypted until it is taken and
 //! lets nothing be written before. And it may hold on to the front of the ciphertext, when a handshake message came in
-//! parts: then it must be shown the same octets again, at the same place, and nothing less.
+//! parts or empty: then it must be shown the same octets again, at the same place, and nothing less. It does not say when
+//! it does, and what it holds on to need not begin with a record. But it has looked at whole records alone, so that where
+//! it may be holding any, they are always shown, in every call.
 
 use std::io;
 use std::mem;
@@ -13,7 +15,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{CommonState, Error, HandshakeKind, ProtocolVersion};
 
-use super::buffers::{CipherBuffers, LARGE_BYTES, RECORD_BYTES_MAX, SMALL_BYTES};
+use super::buffers::{CipherBuffers, LARGE_BYTES, SMALL_BYTES};
 use crate::base::Buffer;
 use crate::snapshot::tls::{self, ClientTls, PeerName, ServerTls};
 
@@ -82,7 +84,7 @@ impl Sink<'_> {
         };
         if fits < plaintext.len() {
             if self.overflow.capacity() == 0 {
-                *self.overflow = self.buffers.large();
+                *self.overflow = self.buffers.holding(plaintext.len() - fits);
             }
             self.overflow.vec().extend_from_slice(&plaintext[fits..]);
         }
@@ -97,8 +99,8 @@ pub struct Engine {
     incoming: Buffer,
     /// Octets of it that are done with.
     start: usize,
-    /// Whether the library may hold on to what is left of it.
-    held: bool,
+    /// Where the last whole record in it ends. Before that the library may hold on to what is left.
+    whole: usize,
     /// Whether the last read filled its buffer: then the next one is larger.
     flows: bool,
     /// Plaintext that did not fit the reader's buffer, and how much of it was taken since.
@@ -111,6 +113,9 @@ pub struct Engine {
     peer_closed: bool,
     /// Whether the stream below has ended.
     ended: bool,
+    /// Why nothing can be received any more; what is sent may still arrive.
+    lost: Option<io::ErrorKind>,
+    /// What ended the connection in both directions.
     failed: Option<io::ErrorKind>,
     error: Option<Error>,
 }
@@ -134,7 +139,7 @@ impl Engine {
             buffers: Rc::clone(buffers),
             incoming: Buffer::default(),
             start: 0,
-            held: false,
+            whole: 0,
             flows: false,
             overflow: Buffer::default(),
             overflow_taken: 0,
@@ -142,6 +147,7 @@ impl Engine {
             asked: None,
             peer_closed: false,
             ended: false,
+            lost: None,
             failed: None,
             error: None,
         }
@@ -159,6 +165,18 @@ impl Engine {
         self.common().protocol_version() == Some(ProtocolVersion::TLSv1_3)
     }
 
+    /// The cipher suite, as IANA names it.
+    pub fn cipher(&self) -> &'static str {
+        let name = self.common().negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+        match name.unwrap_or_default() {
+            // The library has names of its own for these.
+            "TLS13_AES_256_GCM_SHA384" => "TLS_AES_256_GCM_SHA384",
+            "TLS13_AES_128_GCM_SHA256" => "TLS_AES_128_GCM_SHA256",
+            "TLS13_CHACHA20_POLY1305_SHA256" => "TLS_CHACHA20_POLY1305_SHA256",
+            name => name,
+        }
+    }
+
     /// Whether an earlier connection was resumed.
     pub fn is_resumed(&self) -> bool {
         self.common().handshake_kind() == Some(HandshakeKind::Resumed)
@@ -167,6 +185,12 @@ impl Engine {
     /// The name that the client asked for, in lower case.
     pub fn asked_name(&self) -> Option<&str> {
         self.asked.as_deref()
+    }
+
+    /// Whether what a fresh client has sent is a request and no handshake: those begin with an octet that is no letter.
+    pub(super) fn is_asked_in_plain_text(&self) -> bool {
+        let first = self.incoming.filled().first();
+        matches!(self.session, Session::Server(_)) && first.is_some_and(u8::is_ascii_alphabetic)
     }
 
     /// What the library had to say against the peer.
@@ -188,8 +212,7 @@ impl Engine {
                 Some(Step::More) | None => {}
                 // Content that came with the last flight waits for its reader.
                 Some(Step::Open | Step::Plaintext) => return Ok(true),
-                Some(Step::Blocked) if self.ended => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Some(Step::Blocked) => return Ok(false),
+                Some(Step::Blocked) => return self.over().map_or(Ok(false), |kind| Err(kind.into())),
                 Some(Step::PeerClosed) => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
         }
@@ -203,7 +226,7 @@ impl Engine {
             }
             match self.step(None, false, Wish::Nothing) {
                 Some(Step::Plaintext) => return true,
-                Some(Step::Open | Step::Blocked) => return self.ended,
+                Some(Step::Open | Step::Blocked) => return self.over().is_some(),
                 Some(Step::More | Step::PeerClosed) | None => {}
             }
         }
@@ -222,12 +245,15 @@ impl Engine {
         }
         match reader.filled().len() - before {
             0 if self.peer_closed => Some(Ok(0)),
-            0 if self.failed.is_some() => self.failed.map(|kind| Err(kind.into())),
-            // RFC 8446, section 6.1: an end that the peer has not announced may be anybody's doing.
-            0 if self.ended => Some(Err(io::ErrorKind::UnexpectedEof.into())),
-            0 => None,
+            0 => self.failed.or(self.over()).map(|kind| Err(kind.into())),
             count => Some(Ok(count)),
         }
+    }
+
+    /// Why nothing more will be received, if so.
+    fn over(&self) -> Option<io::ErrorKind> {
+        // RFC 8446, section 6.1: an end that the peer has not announced may be anybody's doing.
+        self.lost.or(self.ended.then_some(io::ErrorKind::UnexpectedEof))
     }
 
     fn has_overflow(&self) -> bool {
@@ -253,27 +279,30 @@ impl Engine {
         if self.incoming.filled().is_empty() {
             return if self.flows { self.buffers.large() } else { self.buffers.small() };
         }
-        // What is held must be in place while content is sealed: the read gets a buffer of its own.
-        if self.held {
+        // What may be held must be in place while content is sealed: the read gets a buffer of its own.
+        if self.start < self.whole {
             return self.buffers.small();
         }
-        self.incoming.consume(self.start);
-        self.start = 0;
-        if self.incoming.capacity() < self.record_bytes().min(LARGE_BYTES) {
-            let larger = self.buffers.large();
-            let smaller = mem::replace(&mut self.incoming, larger);
-            self.incoming.vec().extend_from_slice(smaller.filled());
-            self.buffers.give(smaller);
+        self.move_to_front();
+        if self.incoming.capacity() < record_bytes(self.incoming.filled()).min(LARGE_BYTES) {
+            self.enlarge();
         }
+        self.whole = 0;
         mem::take(&mut self.incoming)
     }
 
-    /// How long the record at the front is, as far as it tells.
-    fn record_bytes(&self) -> usize {
-        match self.incoming.filled()[self.start..] {
-            [_, _, _, high, low, ..] => RECORD_HEAD_BYTES + usize::from(u16::from_be_bytes([high, low])),
-            _ => RECORD_HEAD_BYTES,
-        }
+    /// Drops what is done with.
+    fn move_to_front(&mut self) {
+        self.incoming.consume(self.start);
+        self.whole = self.whole.saturating_sub(self.start);
+        self.start = 0;
+    }
+
+    fn enlarge(&mut self) {
+        let larger = self.buffers.large();
+        let smaller = mem::replace(&mut self.incoming, larger);
+        self.incoming.vec().extend_from_slice(smaller.filled());
+        self.buffers.give(smaller);
     }
 
     /// Takes a read's buffer back, with what it brought.
@@ -282,43 +311,52 @@ impl Engine {
             Ok(0) => self.ended = true,
             Ok(_) => self.flows = buffer.room() == 0,
             Err(error) => {
-                self.failed.get_or_insert(error.kind());
+                self.lost.get_or_insert(error.kind());
             }
         }
         if self.incoming.filled().is_empty() {
             let empty = mem::replace(&mut self.incoming, buffer);
             self.buffers.give(empty);
-            self.start = 0;
+            (self.start, self.whole) = (0, 0);
         } else {
             self.append(buffer);
         }
+        self.see_records();
         self.release();
     }
 
-    /// More of a handshake message that came in parts.
+    /// Adds to what the library may hold on to.
     fn append(&mut self, buffer: Buffer) {
+        self.move_to_front();
         let needed = self.incoming.filled().len() + buffer.filled().len();
-        if needed > self.incoming.capacity() {
-            if needed > LARGE_BYTES {
-                self.failed.get_or_insert(io::ErrorKind::InvalidData);
-            } else {
-                let larger = self.buffers.large();
-                let smaller = mem::replace(&mut self.incoming, larger);
-                self.incoming.vec().extend_from_slice(smaller.filled());
-                self.buffers.give(smaller);
+        if needed > LARGE_BYTES {
+            // A handshake message in more parts than anybody makes.
+            self.failed.get_or_insert(io::ErrorKind::InvalidData);
+        } else {
+            if needed > self.incoming.capacity() {
+                self.enlarge();
             }
-        }
-        if self.failed.is_none() {
             self.incoming.vec().extend_from_slice(buffer.filled());
         }
         self.buffers.give(buffer);
     }
 
+    /// Finds the end of the last whole record. To be done before the library sees them: it writes over their heads.
+    fn see_records(&mut self) {
+        let filled = self.incoming.filled();
+        while self.whole < filled.len() {
+            let length = record_bytes(&filled[self.whole..]);
+            if filled.len() - self.whole < length {
+                break;
+            }
+            self.whole += length;
+        }
+    }
+
     /// Gives the buffer back once everything in it is done with.
     fn release(&mut self) {
         if self.start >= self.incoming.filled().len() {
-            self.start = 0;
-            self.held = false;
+            (self.start, self.whole) = (0, 0);
             if self.incoming.capacity() > 0 {
                 self.buffers.give(mem::take(&mut self.incoming));
             }
@@ -373,27 +411,17 @@ impl Engine {
         }
     }
 
-    /// Has the library take one step. `sealing` leaves received records alone where that is possible. None after an
-    /// error, which is noted.
-    fn step(&mut self, reader: Option<&mut Buffer>, sealing: bool, wish: Wish<'_>) -> Option<Step> {
-        let mut sink = Sink { reader, overflow: &mut self.overflow, buffers: &self.buffers, spills: sealing };
-        // Records that nobody wants yet wait, unless the library has begun with them.
-        let incoming: &mut [u8] = if sealing && !self.held { &mut [] } else { &mut self.incoming.vec()[self.start..] };
+    /// Has the library take one step. `spills` has plaintext that nobody reads yet be put aside. None after an error,
+    /// which is noted.
+    fn step(&mut self, reader: Option<&mut Buffer>, spills: bool, wish: Wish<'_>) -> Option<Step> {
+        let mut sink = Sink { reader, overflow: &mut self.overflow, buffers: &self.buffers, spills };
+        let incoming = &mut self.incoming.vec()[self.start..];
         let (discard, result) = match &mut self.session {
             Session::Client(session) => settle(session.process_tls_records(incoming), &mut sink, &mut self.queue, wish),
             Session::Server(session) => settle(session.process_tls_records(incoming), &mut sink, &mut self.queue, wish),
         };
-        if !sealing || self.held {
-            self.start += discard;
-            self.held = match &result {
-                // What is decrypted was no part of a handshake, and was held on to by nobody.
-                Ok(Step::Plaintext) => false,
-                // A whole record that was looked at and not done with.
-                Ok(Step::Open | Step::Blocked) => self.has_whole_record(),
-                _ => true,
-            };
-            self.release();
-        }
+        self.start += discard;
+        self.release();
         match result {
             Ok(step) => {
                 self.peer_closed |= step == Step::PeerClosed;
@@ -404,11 +432,6 @@ impl Engine {
                 None
             }
         }
-    }
-
-    fn has_whole_record(&self) -> bool {
-        let left = self.incoming.filled().len() - self.start;
-        left >= RECORD_HEAD_BYTES && left >= self.record_bytes().min(RECORD_BYTES_MAX)
     }
 
     /// Notes an error, and what the peer is told of it.
@@ -438,6 +461,22 @@ impl Engine {
         Self::new(Session::Server(UnbufferedServerConnection::new(config).unwrap()), buffers)
     }
 
+    /// A client whose keys can be taken out.
+    pub fn client_of(
+        config: std::sync::Arc<rustls::ClientConfig>,
+        peer: &PeerName,
+        buffers: &Rc<CipherBuffers>,
+    ) -> Self {
+        let session = UnbufferedClientConnection::new(config, peer.server_name()).unwrap();
+        Self::new(Session::Client(session), buffers)
+    }
+
+    /// The keys by which a client seals, and the number of its next record.
+    pub fn into_secrets(self) -> (u64, rustls::ConnectionTrafficSecrets) {
+        let Session::Client(session) = self.session else { panic!("for clients") };
+        session.dangerous_into_kernel_connection().unwrap().0.tx
+    }
+
     /// Has new keys be made, which the peer is told.
     pub fn refresh_keys(&mut self) {
         let Session::Client(session) = &mut self.session else { panic!("for clients") };
@@ -447,9 +486,22 @@ impl Engine {
         }
     }
 
+    /// How long the certificate is that the peer has shown.
+    pub fn peer_certificate_bytes(&self) -> usize {
+        self.common().peer_certificates().unwrap()[0].len()
+    }
+
     /// Octets of the buffers that it holds.
     pub fn held_bytes(&self) -> usize {
         self.incoming.capacity() + self.overflow.capacity() + self.queue.capacity()
+    }
+}
+
+/// How long the record at the front is, as far as it tells.
+fn record_bytes(front: &[u8]) -> usize {
+    match *front {
+        [_, _, _, high, low, ..] => RECORD_HEAD_BYTES + usize::from(u16::from_be_bytes([high, low])),
+        _ => RECORD_HEAD_BYTES,
     }
 }
 

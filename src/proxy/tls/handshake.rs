@@ -2,12 +2,16 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::mem;
 
 use rustls::Error;
 
 use super::engine::Engine;
 use crate::base::Timestamp;
 use crate::proxy::net::{self, Net, Patience, Writer};
+
+/// The word for a client that speaks HTTP without TLS; it has been told nothing yet.
+pub(in crate::proxy) const PLAIN_TEXT: &str = "plain-text";
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -19,7 +23,7 @@ pub(in crate::proxy) struct HandshakeError {
     pub certificate: bool,
 }
 
-/// Shakes hands until `deadline`. On an error the peer has been told, as far as it listens.
+/// Shakes hands until `deadline`. On an error the peer has been told, as far as it listens and [`PLAIN_TEXT`] is not it.
 pub(in crate::proxy) async fn handshake<N: Net>(
     net: &N,
     reader: &RefCell<N::Reader>,
@@ -27,6 +31,7 @@ pub(in crate::proxy) async fn handshake<N: Net>(
     engine: &mut Engine,
     deadline: Timestamp,
 ) -> Result<(), HandshakeError> {
+    let mut fresh = true;
     loop {
         let done = engine.shake_hands();
         let sent = send(net, writer, engine, deadline).await;
@@ -46,6 +51,9 @@ pub(in crate::proxy) async fn handshake<N: Net>(
         }
         let (result, buffer) = net::read(reader, engine.lend(), deadline).await;
         engine.received(&result, buffer);
+        if mem::take(&mut fresh) && engine.is_asked_in_plain_text() {
+            return Err(HandshakeError { word: PLAIN_TEXT, kind: io::ErrorKind::InvalidData, certificate: false });
+        }
     }
 }
 
@@ -67,6 +75,7 @@ fn judged(engine: &Engine, error: &io::Error) -> HandshakeError {
     let word = match (engine.error(), error.kind()) {
         (Some(error), _) => word(error),
         (None, io::ErrorKind::TimedOut) => "timeout",
+        (None, io::ErrorKind::InvalidData) => "malformed",
         (None, _) => "closed",
     };
     let certificate = matches!(engine.error(), Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented));

@@ -17,5 +17,5 @@ mod tests;
 
 pub use buffers::CipherBuffers;
 pub use engine::Engine;
-pub(super) use handshake::{HandshakeError, handshake};
+pub(super) use handshake::{HandshakeError, PLAIN_TEXT, handshake};
 pub use stream::{StreamReader, StreamWriter, secure};

@@ -341,7 +341,8 @@ impl<W: Writer> TlsWriter<W> {
         sending.busy = true;
         let op = self.op.insert(Op { content, from, patience });
         if !sending.writer.is_writing() {
-            sending.go_on(op);
+            // Whoever polls meets the error again.
+            let _ = sending.go_on(op);
         }
     }
 
@@ -351,7 +352,7 @@ impl<W: Writer> TlsWriter<W> {
             debug_assert!(false, "only a write that was begun has a result");
             return Poll::Pending;
         };
-        loop {
+        let result = loop {
             if sending.writer.is_writing() {
                 let (result, sealed) = ready!(sending.writer.poll_write(cx));
                 sending.engine.give(sealed);
@@ -359,36 +360,37 @@ impl<W: Writer> TlsWriter<W> {
                     sending.broken.get_or_insert(error.kind());
                 }
             }
-            if sending.broken.is_some() || !sending.go_on(op) {
-                break;
+            match sending.go_on(op) {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(kind) => break Err(kind.into()),
             }
-        }
+        };
         let content = mem::take(&mut op.content);
         self.op = None;
         sending.busy = false;
-        let result = sending.broken.map_or(Ok(()), |kind| Err(kind.into()));
+        // What could not be sealed leaves an alert to be sent.
         sending.flush(cx);
         Poll::Ready((result, content))
     }
 }
 
 impl<W: Writer> Sending<W> {
-    /// Begins to send the next part of a write; false when there is none, or it cannot be sealed.
-    fn go_on(&mut self, op: &mut Op) -> bool {
+    /// Begins to send the next part of a write; false when there is none.
+    fn go_on(&mut self, op: &mut Op) -> Result<bool, io::ErrorKind> {
+        if let Some(kind) = self.broken {
+            return Err(kind);
+        }
         let rest = op.content.filled().get(op.from..).unwrap_or_default();
         if rest.is_empty() {
-            return false;
+            return Ok(false);
         }
-        match self.engine.seal(rest) {
-            Ok((sealed, count)) => {
-                op.from += count;
-                self.writer.begin_write(sealed, 0, op.patience);
-                true
-            }
-            Err(error) => {
-                self.broken.get_or_insert(error.kind());
-                false
-            }
+        if self.closing != Closing::Open {
+            return Err(io::ErrorKind::BrokenPipe);
         }
+        let (sealed, count) = self.engine.seal(rest).map_err(|error| error.kind())?;
+        op.from += count;
+        self.writer.begin_write(sealed, 0, op.patience);
+        Ok(true)
     }
 }

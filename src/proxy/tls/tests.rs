@@ -5,9 +5,17 @@ use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::aws_lc_rs::{self, cipher_suite::TLS13_AES_256_GCM_SHA384};
+use rustls::crypto::cipher::{MessageEncrypter, OutboundChunks, OutboundPlainMessage};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    ConnectionTrafficSecrets, ContentType, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme,
+    SupportedCipherSuite,
+};
 
 use super::Engine;
-use super::buffers::CipherBuffers;
+use super::buffers::{CipherBuffers, LARGE_BYTES, SMALL_BYTES};
 use crate::base::Buffer;
 use crate::snapshot::tls::{ClientTls, Identity, PeerName, ServerSettings, ServerTls, Trust};
 
@@ -277,4 +285,188 @@ fn what_is_no_tls_is_refused_with_an_alert() {
     server.received(&Ok(18), buffer);
     assert!(server.shake_hands().is_err());
     assert!(server.has_queue());
+}
+
+/// A client that seals whatever it likes, by the keys of an honest one.
+struct Forger {
+    encrypter: Box<dyn MessageEncrypter>,
+    number: u64,
+}
+
+impl Forger {
+    /// One, and the server whose hand it has shaken.
+    fn new() -> (Self, Engine) {
+        let mut config = NEWEST.client.config().as_ref().clone();
+        config.enable_secret_extraction = true;
+        let buffers = Rc::new(CipherBuffers::default());
+        let mut client = Engine::client_of(Arc::new(config), &PeerName::new("a.test").unwrap(), &buffers);
+        let mut server = Engine::server(&NEWEST.server, &buffers).unwrap();
+        shaken_by(&mut client, &mut server, 4096);
+        let (number, ConnectionTrafficSecrets::Aes256Gcm { key, iv }) = client.into_secrets() else {
+            panic!("the suite")
+        };
+        let SupportedCipherSuite::Tls13(suite) = TLS13_AES_256_GCM_SHA384 else { panic!("the version") };
+        (Self { encrypter: suite.aead_alg.encrypter(key, iv), number }, server)
+    }
+
+    fn seal(&mut self, typ: ContentType, content: &[u8]) -> Vec<u8> {
+        let version = ProtocolVersion::TLSv1_2;
+        let message = OutboundPlainMessage { typ, version, payload: OutboundChunks::Single(content) };
+        let sealed = self.encrypter.encrypt(message, self.number).unwrap().encode();
+        self.number += 1;
+        sealed
+    }
+}
+
+#[test]
+fn an_empty_handshake_message_before_content_disturbs_nothing() {
+    let (mut forger, mut server) = Forger::new();
+    for round in 0..200usize {
+        let content = noise(1 + round * 7 % 900);
+        let mut sealed = forger.seal(ContentType::Handshake, b"");
+        sealed.extend(forger.seal(ContentType::ApplicationData, &content));
+        // Of every second round more is on its way.
+        let next = forger.seal(ContentType::ApplicationData, b"next");
+        let cut = if round % 2 == 0 { next.len() } else { round % next.len() };
+        sealed.extend(&next[..cut]);
+        feed(&mut server, &sealed, 4096);
+        assert!(server.seal(b"answer").is_ok(), "{round}");
+        let mut opened = open_all(&mut server, 100);
+        assert!(server.seal(b"answer").is_ok(), "{round}");
+        feed(&mut server, &next[cut..], 4096);
+        opened.extend(open_all(&mut server, 3000));
+        assert!(opened == [&content[..], b"next"].concat(), "{round}");
+        // The library never lets go of the empty ones.
+        assert!(server.held_bytes() <= LARGE_BYTES + SMALL_BYTES, "{} of round {round}", server.held_bytes());
+    }
+}
+
+#[test]
+fn a_message_in_parts_is_held_while_content_is_sealed_and_has_a_bound() {
+    let (mut forger, mut server) = Forger::new();
+    // A message of 64 KiB, of which one octet comes at a time.
+    let head = forger.seal(ContentType::Handshake, &[24, 0, 0xff, 0xff]);
+    feed(&mut server, &head, 4096);
+    let mut received = 0;
+    while server.seal(b"answer").is_ok() {
+        let part = forger.seal(ContentType::Handshake, &[1]);
+        received += part.len();
+        feed(&mut server, &part, 4096);
+        assert!(received < 128 * 1024 && server.held_bytes() < 160 * 1024, "{received}");
+    }
+    assert!(received > 32 * 1024, "{received}");
+    assert!(matches!(server.open(&mut Buffer::with_room(10)), Some(Err(_))));
+}
+
+#[test]
+fn content_between_the_parts_of_a_message_ends_the_connection() {
+    let (mut forger, mut server) = Forger::new();
+    let mut sealed = forger.seal(ContentType::Handshake, &[24, 0, 0]);
+    sealed.extend(forger.seal(ContentType::ApplicationData, b"x"));
+    feed(&mut server, &sealed, 4096);
+    assert!(matches!(server.open(&mut Buffer::with_room(10)), Some(Err(_))));
+    assert!(server.seal(b"answer").is_err());
+}
+
+#[test]
+fn who_cannot_be_received_from_can_still_be_answered() {
+    let (mut client, mut server) = shaken();
+    let sealed = seal_all(&mut client, b"half");
+    feed(&mut server, &sealed, 4096);
+    let buffer = server.lend();
+    server.received(&Err(io::ErrorKind::TimedOut.into()), buffer);
+    assert_eq!(open_all(&mut server, 100), b"half");
+    let opened = server.open(&mut Buffer::with_room(10)).map(|result| result.map_err(|error| error.kind()));
+    assert_eq!(opened, Some(Err(io::ErrorKind::TimedOut)));
+    let answer = seal_all(&mut server, b"too late");
+    feed(&mut client, &answer, 4096);
+    assert_eq!(open_all(&mut client, 100), b"too late");
+}
+
+/// A certificate and a key of this algorithm for `a.test`.
+fn identity_by(algorithm: &'static rcgen::SignatureAlgorithm) -> Identity {
+    let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+    let certificate = rcgen::CertificateParams::new(["a.test".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+    Identity::parse(certificate.as_bytes(), key.serialize_pem().as_bytes()).unwrap()
+}
+
+#[test]
+fn of_two_certificates_for_a_name_each_client_gets_the_first_that_it_can_read() {
+    let settings = ServerSettings { newest_only: false, strict_sni: false };
+    let identities = vec![identity_by(&rcgen::PKCS_ECDSA_P256_SHA256), identity_by(&rcgen::PKCS_RSA_SHA256)];
+    let lengths = identities.iter().map(|identity| identity.leaf().len()).collect::<Vec<_>>();
+    let server = ServerTls::new(identities, settings, None).unwrap();
+    let buffers = Rc::new(CipherBuffers::default());
+    let chosen = |reads: fn(SignatureScheme) -> bool| {
+        let mut config = ClientTls::new(&Trust::Anybody).unwrap().config().as_ref().clone();
+        config.dangerous().set_certificate_verifier(Arc::new(Reads(reads)));
+        let mut client = Engine::client_of(Arc::new(config), &PeerName::new("a.test").unwrap(), &buffers);
+        let mut server = Engine::server(&server, &buffers).unwrap();
+        shaken_by(&mut client, &mut server, 4096);
+        lengths.iter().position(|length| *length == client.peer_certificate_bytes())
+    };
+    let is_rsa = |scheme| matches!(scheme, SignatureScheme::RSA_PSS_SHA256 | SignatureScheme::RSA_PKCS1_SHA256);
+    assert_eq!(chosen(|_| true), Some(0));
+    assert_eq!(chosen(is_rsa), Some(1));
+    assert_eq!(chosen(|scheme| scheme == SignatureScheme::ECDSA_NISTP256_SHA256), Some(0));
+}
+
+/// Believes everybody, and can read some signatures alone.
+#[derive(Debug)]
+struct Reads(fn(SignatureScheme) -> bool);
+
+impl ServerCertVerifier for Reads {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let all = aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes();
+        all.into_iter().filter(|scheme| (self.0)(*scheme)).collect()
+    }
+}
+
+#[test]
+fn a_client_must_speak_http_1_above_or_say_nothing_of_it() {
+    let shaken_with = |protocols: &[&str]| {
+        let buffers = Rc::new(CipherBuffers::default());
+        let mut config = PAIR.client.config().as_ref().clone();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        let mut client = Engine::client_of(Arc::new(config), &PeerName::new("a.test").unwrap(), &buffers);
+        let mut server = Engine::server(&PAIR.server, &buffers).unwrap();
+        let _ = client.shake_hands();
+        let hello = queue(&mut client);
+        let mut buffer = server.lend();
+        buffer.vec().extend_from_slice(&hello);
+        server.received(&Ok(hello.len()), buffer);
+        server.shake_hands().map_err(|_| (server.error().cloned(), server.has_queue()))
+    };
+    assert_eq!(shaken_with(&["h2"]), Err((Some(Error::NoApplicationProtocol), true)));
+    assert_eq!(shaken_with(&["h2", "http/1.1"]), Ok(false));
+    assert_eq!(shaken_with(&[]), Ok(false));
 }

@@ -292,6 +292,10 @@ mod tests {
         assert_eq!(upstream("ca: text.pem"), ["Error no-certificate upstreams.app.tls.ca"]);
         assert_eq!(upstream("ca: none.pem"), ["Error unreadable-file upstreams.app.tls.ca"]);
         assert_eq!(upstream("verify: false"), ["Warning unverified upstreams.app.tls.verify"]);
+        assert_eq!(
+            upstream("verify: false, ca: good.pem"),
+            ["Warning unverified upstreams.app.tls.verify", "Error conflict upstreams.app.tls.ca"]
+        );
         assert_eq!(upstream("ca: good.pem, server_name: \"a b\""), ["Error bad-value upstreams.app.tls.server_name"]);
         // These files know of no system.
         assert_eq!(upstream("verify: true"), ["Error no-trust-roots upstreams.app.tls"]);
