@@ -244,13 +244,13 @@ fn a_request_by_plain_text_is_told_to_speak_tls() {
 fn what_is_neither_tls_nor_http_gets_an_alert() {
     let world = world(1, DOWN);
     world.run(async {
-        for octets in [&[0x80, 0x2e, 1, 0, 2][..], &[0; 600], b"\r\nGET / HTTP/1.1\r\n\r\n"] {
+        for octets in [&[0x80, 0x2e, 1, 0, 2][..], b"me\x97\x8e\x01", &[0; 600], b"\r\nGET / HTTP/1.1\r\n\r\n"] {
             let mut client = world.client();
             client.send(octets).await;
             let (octets, _) = client.rest().await;
             assert_eq!(octets.first(), Some(&21), "{octets:?}");
         }
-        assert_eq!(world.metric("tidegate_tls_handshake_failures_total{detail=\"not-tls\"}"), 3);
+        assert_eq!(world.metric("tidegate_tls_handshake_failures_total{detail=\"not-tls\"}"), 4);
     });
 }
 
@@ -271,6 +271,83 @@ fn a_request_that_takes_too_long_is_told_so() {
         let reasons: Vec<_> = world.log().await.iter().map(|line| line.reason()).collect();
         assert_eq!(reasons, ["head-timeout", "body-timeout"]);
     });
+}
+
+#[test]
+fn the_time_of_the_first_request_begins_behind_the_handshake() {
+    let world = world(1, DOWN);
+    world.answers("10.0.0.1:80", OK);
+    // Eight of ten seconds for the handshake, as many for the request.
+    world.client_wire(Wire { latency: Duration::from_secs(2), ..Wire::default() });
+    world.run(async {
+        let mut client = Secure::client(world.client(), "a");
+        client.send("").await;
+        world.sleep(Duration::from_secs(7)).await;
+        client.send(GET).await;
+        assert!(client.until("\r\n\r\nok").await.starts_with("HTTP/1.1 200"));
+    });
+}
+
+#[test]
+fn redirects_lead_to_https_and_its_port_is_not_named() {
+    let route = "{ name: all, match: { path: \"/{*rest}\" }, redirect: { status: 302, path: /there } }";
+    let world = world(1, &DOWN.replace("{ name: all, match: { path: \"/{*rest}\" }, to: app }", route));
+    world.run(async {
+        for host in ["a", "a:443"] {
+            let mut client = Secure::client(world.client(), "a");
+            client.send(format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n")).await;
+            let head = client.until("\r\n\r\n").await;
+            assert!(head.contains("\r\nlocation: https://a/there\r\n"), "{head}");
+        }
+    });
+}
+
+#[test]
+fn a_client_that_has_said_its_last_word_is_answered_where_that_is_wished() {
+    let ask = |world: &World| {
+        let client = world.client();
+        async move {
+            let mut client = Secure::client(client, "a");
+            client.session.writer().write_all(GET.as_bytes()).unwrap();
+            client.send("").await;
+            client.session.send_close_notify();
+            client.flush().await;
+            while client.receive().await {}
+            text(&client.opened)
+        }
+    };
+    for (half_close, answered) in [("serve", true), ("cancel", false)] {
+        let world = world(1, &DOWN.replace("    tls:", &format!("    half_close: {half_close}\n    tls:")));
+        world.origin("10.0.0.1:80", |mut peer| async move {
+            peer.request().await;
+            peer.sleep(Duration::from_secs(1)).await;
+            peer.send(OK).await;
+        });
+        world.run(async {
+            assert_eq!(ask(&world).await.ends_with("\r\n\r\nok"), answered, "{half_close}");
+        });
+    }
+}
+
+#[test]
+fn a_response_that_ends_with_its_connection_and_was_cut_has_no_orderly_end() {
+    for (answer, in_order) in [("HTTP/1.1 200 OK\r\n\r\nall of it", true), ("HTTP/1.1 200 OK\r\n\r\nhal", false)] {
+        let world = world(1, DOWN);
+        world.origin("10.0.0.1:80", move |mut peer| async move {
+            peer.request().await;
+            peer.send(answer).await;
+            if !in_order {
+                peer.sleep(Duration::from_secs(1)).await;
+                peer.reset();
+            }
+        });
+        world.run(async {
+            let mut client = Secure::client(world.client(), "a");
+            client.send("GET / HTTP/1.0\r\nhost: a\r\n\r\n").await;
+            assert!(client.until("\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+            assert_eq!(client.ends_in_order().await, in_order, "{answer}");
+        });
+    }
 }
 
 #[test]

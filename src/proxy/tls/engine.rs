@@ -23,6 +23,8 @@ use crate::snapshot::tls::{self, ClientTls, PeerName, ServerTls};
 const RECORD_HEAD_BYTES: usize = 5;
 /// Content of one record.
 const RECORD_CONTENT_BYTES_MAX: usize = 16 * 1024;
+/// No method is shorter.
+const METHOD_BYTES_MIN: usize = 3;
 /// What sealing adds to a record, at the most: head, explicit nonce, tag, type.
 const RECORD_OVERHEAD_BYTES: usize = 64;
 /// Content sealed into one write: it fits a large buffer.
@@ -187,10 +189,10 @@ impl Engine {
         self.asked.as_deref()
     }
 
-    /// Whether what a fresh client has sent is a request and no handshake: those begin with an octet that is no letter.
+    /// Whether what a fresh client has sent is a request and no handshake: a method, as far as it tells.
     pub(super) fn is_asked_in_plain_text(&self) -> bool {
-        let first = self.incoming.filled().first();
-        matches!(self.session, Session::Server(_)) && first.is_some_and(u8::is_ascii_alphabetic)
+        let mut front = self.incoming.filled().iter().take(METHOD_BYTES_MIN);
+        matches!(self.session, Session::Server(_)) && front.len() > 0 && front.all(u8::is_ascii_alphabetic)
     }
 
     /// What the library had to say against the peer.

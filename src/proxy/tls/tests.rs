@@ -452,6 +452,34 @@ impl ServerCertVerifier for Reads {
 }
 
 #[test]
+fn who_speaks_the_newest_version_alone_refuses_the_older() {
+    let shaken_with = |pair: &Pair| {
+        let buffers = Rc::new(CipherBuffers::default());
+        let older = rustls::ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS12])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Reads(|_| true)))
+            .with_no_client_auth();
+        let mut client = Engine::client_of(Arc::new(older), &PeerName::new("a.test").unwrap(), &buffers);
+        let mut server = Engine::server(&pair.server, &buffers).unwrap();
+        let _ = client.shake_hands();
+        feed_hello(&mut server, &queue(&mut client))
+    };
+    assert_eq!(shaken_with(&PAIR), Ok(false));
+    let refused = shaken_with(&NEWEST);
+    assert!(matches!(refused, Err((Some(Error::PeerIncompatible(_)), true))), "{refused:?}");
+}
+
+/// What a server makes of a hello: whether hands are shaken; or what it has to say against it, and whether it says it.
+fn feed_hello(server: &mut Engine, hello: &[u8]) -> Result<bool, (Option<Error>, bool)> {
+    let mut buffer = server.lend();
+    buffer.vec().extend_from_slice(hello);
+    server.received(&Ok(hello.len()), buffer);
+    server.shake_hands().map_err(|_| (server.error().cloned(), server.has_queue()))
+}
+
+#[test]
 fn a_client_must_speak_http_1_above_or_say_nothing_of_it() {
     let shaken_with = |protocols: &[&str]| {
         let buffers = Rc::new(CipherBuffers::default());
@@ -460,11 +488,7 @@ fn a_client_must_speak_http_1_above_or_say_nothing_of_it() {
         let mut client = Engine::client_of(Arc::new(config), &PeerName::new("a.test").unwrap(), &buffers);
         let mut server = Engine::server(&PAIR.server, &buffers).unwrap();
         let _ = client.shake_hands();
-        let hello = queue(&mut client);
-        let mut buffer = server.lend();
-        buffer.vec().extend_from_slice(&hello);
-        server.received(&Ok(hello.len()), buffer);
-        server.shake_hands().map_err(|_| (server.error().cloned(), server.has_queue()))
+        feed_hello(&mut server, &queue(&mut client))
     };
     assert_eq!(shaken_with(&["h2"]), Err((Some(Error::NoApplicationProtocol), true)));
     assert_eq!(shaken_with(&["h2", "http/1.1"]), Ok(false));
