@@ -1,8 +1,12 @@
 //! Two engines and the octets between them.
 
+use std::cell::RefCell;
 use std::io;
+use std::mem;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -14,9 +18,10 @@ use rustls::{
     SupportedCipherSuite,
 };
 
-use super::Engine;
 use super::buffers::{CipherBuffers, LARGE_BYTES, SMALL_BYTES};
-use crate::base::Buffer;
+use super::{Engine, StreamReader, StreamWriter, secure};
+use crate::base::{Buffer, Timestamp};
+use crate::proxy::net::{Patience, Reader, Writer};
 use crate::snapshot::tls::{ClientTls, Identity, PeerName, ServerSettings, ServerTls, Trust};
 
 /// Both sides, and the certificate in between.
@@ -493,4 +498,166 @@ fn a_client_must_speak_http_1_above_or_say_nothing_of_it() {
     assert_eq!(shaken_with(&["h2"]), Err((Some(Error::NoApplicationProtocol), true)));
     assert_eq!(shaken_with(&["h2", "http/1.1"]), Ok(false));
     assert_eq!(shaken_with(&[]), Ok(false));
+}
+
+/// What a socket would have seen, and what it brings.
+#[derive(Default)]
+struct Wire {
+    sent: Vec<u8>,
+    /// Whether it takes nothing for now.
+    stalled: bool,
+    ended: bool,
+    brings: Vec<u8>,
+}
+
+/// Half of a socket, with the buffer of its operation.
+struct Half(Rc<RefCell<Wire>>, Option<Buffer>);
+
+impl Reader for Half {
+    fn poll_readable(&mut self, _: &mut Context<'_>, _: Timestamp) -> Poll<io::Result<()>> {
+        if self.0.borrow().brings.is_empty() { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    fn wake(&mut self) {}
+
+    fn begin_read(&mut self, buffer: Buffer, _: Timestamp) {
+        self.1 = Some(buffer);
+    }
+
+    fn set_read_deadline(&mut self, _: Timestamp) {}
+
+    fn is_reading(&self) -> bool {
+        self.1.is_some()
+    }
+
+    fn poll_read(&mut self, _: &mut Context<'_>) -> Poll<(io::Result<usize>, Buffer)> {
+        let brings = mem::take(&mut self.0.borrow_mut().brings);
+        if brings.is_empty() {
+            return Poll::Pending;
+        }
+        let mut buffer = self.1.take().unwrap();
+        buffer.vec().extend_from_slice(&brings);
+        Poll::Ready((Ok(brings.len()), buffer))
+    }
+}
+
+impl Writer for Half {
+    fn begin_write(&mut self, buffer: Buffer, from: usize, _: Patience) {
+        assert_eq!((from, self.1.is_none()), (0, true));
+        self.1 = Some(buffer);
+    }
+
+    fn is_writing(&self) -> bool {
+        self.1.is_some()
+    }
+
+    fn poll_write(&mut self, _: &mut Context<'_>) -> Poll<(io::Result<()>, Buffer)> {
+        let mut wire = self.0.borrow_mut();
+        if wire.stalled {
+            return Poll::Pending;
+        }
+        let buffer = self.1.take().unwrap();
+        wire.sent.extend_from_slice(buffer.filled());
+        Poll::Ready((Ok(()), buffer))
+    }
+
+    fn shutdown(&mut self) {
+        assert!(self.1.is_none(), "everything is written before the end");
+        self.0.borrow_mut().ended = true;
+    }
+
+    fn abort(&mut self) {}
+}
+
+/// A client, and the halves of a server's stream that has shaken its hand.
+struct Secured {
+    client: Engine,
+    reader: StreamReader<Half, Half>,
+    writer: StreamWriter<Half>,
+    wire: Rc<RefCell<Wire>>,
+}
+
+impl Secured {
+    fn new() -> Self {
+        let (client, server) = shaken();
+        let wire = Rc::<RefCell<Wire>>::default();
+        let mut reader = StreamReader::plain(Half(wire.clone(), None));
+        let mut writer = StreamWriter::plain(Half(wire.clone(), None));
+        secure(&mut reader, &mut writer, server);
+        Self { client, reader, writer, wire }
+    }
+
+    fn begin_write(&mut self, content: &[u8]) {
+        let patience = Patience { idle: Duration::from_secs(1), until: Timestamp::NEVER };
+        self.writer.begin_write(Buffer::from_vec(content.to_vec()), 0, patience);
+    }
+
+    fn poll_write(&mut self) -> Poll<Result<(), io::ErrorKind>> {
+        let cx = &mut Context::from_waker(Waker::noop());
+        self.writer.poll_write(cx).map(|(result, _)| result.map_err(|error| error.kind()))
+    }
+
+    /// Begins to read where nothing is read, and says what has come of it.
+    fn poll_read(&mut self) -> Poll<Result<usize, io::ErrorKind>> {
+        if !self.reader.is_reading() {
+            self.reader.begin_read(Buffer::with_room(100), Timestamp::NEVER);
+        }
+        let cx = &mut Context::from_waker(Waker::noop());
+        self.reader.poll_read(cx).map(|(result, _)| result.map_err(|error| error.kind()))
+    }
+
+    /// What the client has got, and how that ended.
+    fn got(&mut self) -> (Vec<u8>, Option<Result<usize, io::ErrorKind>>) {
+        let sent = mem::take(&mut self.wire.borrow_mut().sent);
+        feed(&mut self.client, &sent, 60_000);
+        let got = open_all(&mut self.client, 100_000);
+        (got, self.client.open(&mut Buffer::with_room(1)).map(|result| result.map_err(|error| error.kind())))
+    }
+}
+
+#[test]
+fn nothing_is_sealed_behind_the_last_word() {
+    let mut secured = Secured::new();
+    secured.begin_write(b"all");
+    assert_eq!(secured.poll_write(), Poll::Ready(Ok(())));
+    secured.writer.shutdown();
+    assert!(secured.wire.borrow().ended);
+    assert_eq!(secured.got(), (b"all".to_vec(), Some(Ok(0))));
+    secured.begin_write(b"more");
+    assert_eq!(secured.poll_write(), Poll::Ready(Err(io::ErrorKind::BrokenPipe)));
+    assert!(secured.wire.borrow().sent.is_empty());
+}
+
+#[test]
+fn a_direction_ends_once_its_last_word_was_sent() {
+    let mut secured = Secured::new();
+    secured.wire.borrow_mut().stalled = true;
+    secured.writer.shutdown();
+    assert!(secured.poll_read().is_pending() && !secured.wire.borrow().ended);
+    secured.wire.borrow_mut().stalled = false;
+    assert!(secured.poll_read().is_pending() && secured.wire.borrow().ended);
+    assert_eq!(secured.got(), (Vec::new(), Some(Ok(0))));
+}
+
+#[test]
+fn an_alert_follows_the_write_under_way() {
+    let mut secured = Secured::new();
+    let content = noise(200_000);
+    secured.wire.borrow_mut().stalled = true;
+    secured.begin_write(&content);
+    assert!(secured.poll_write().is_pending());
+    secured.wire.borrow_mut().brings = [&[23, 3, 3, 0, 40][..], &[7; 40]].concat();
+    assert_eq!(secured.poll_read(), Poll::Ready(Err(io::ErrorKind::InvalidData)));
+    secured.wire.borrow_mut().stalled = false;
+    assert_eq!(secured.poll_write(), Poll::Ready(Err(io::ErrorKind::InvalidData)));
+    let (got, end) = secured.got();
+    assert!(!got.is_empty() && content.starts_with(&got) && end == Some(Err(io::ErrorKind::ConnectionAborted)));
+}
+
+#[test]
+fn what_has_to_be_said_goes_out_while_nobody_writes() {
+    let mut secured = Secured::new();
+    secured.wire.borrow_mut().brings = [&[23, 3, 3, 0, 40][..], &[7; 40]].concat();
+    assert_eq!(secured.poll_read(), Poll::Ready(Err(io::ErrorKind::InvalidData)));
+    assert_eq!(secured.got(), (Vec::new(), Some(Err(io::ErrorKind::ConnectionAborted))));
 }
