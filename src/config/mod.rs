@@ -58,7 +58,7 @@ pub use suggest::nearest;
 pub use timeouts::{
     AttemptTimeouts, GatewayTimeouts, ListenerTimeouts, RouteTimeouts, Timeout, Timeouts, UpstreamTimeouts,
 };
-pub use tls::{Certificate, ListenerTls, PemFile, TlsPolicy, TlsVersion, UpstreamTls};
+pub use tls::{Certificate, Hsts, HstsAge, ListenerTls, PemFile, TlsPolicy, TlsVersion, UpstreamTls};
 pub use upstreams::{Balance, Dns, Endpoint, MarkDown, Pool, Trailers, Upstream};
 pub use value::{Bounded, Count, Period, Rate, Size, Switched};
 

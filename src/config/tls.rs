@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -16,6 +17,7 @@ use super::check::Report;
 use super::interpolate::World;
 use super::shape::{OneOrMany, Shorthand, shorthand_type};
 use super::spanned::Text;
+use super::value::{Literal, Period};
 
 /// How a listener speaks TLS.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -34,6 +36,65 @@ pub struct ListenerTls {
     /// certificate.
     #[serde(default)]
     pub strict_sni: bool,
+    /// Tell browsers by `Strict-Transport-Security` to come by `https` alone: for how long, or a map. Replaces what an
+    /// upstream or a route says. Default: nothing is told.
+    #[serde(default)]
+    pub hsts: Option<Hsts>,
+}
+
+/// What browsers are told by Strict-Transport-Security (RFC 6797).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hsts {
+    pub max_age: HstsAge,
+    pub subdomains: bool,
+    pub preload: bool,
+}
+
+/// For how long browsers remember: at most ten years.
+pub type HstsAge = Period<0, { 10 * 365 * 24 * 3600 * 1000 }>;
+
+/// Lists of browsers take no host that promises less.
+const PRELOAD_AGE_MIN: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Strict-Transport-Security in full.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HstsFull {
+    /// How long browsers remember it, from each answer on; `0s` has them forget.
+    pub max_age: HstsAge,
+    /// Whether every subdomain of the host is meant too. Default: `false`.
+    #[serde(default)]
+    pub subdomains: bool,
+    /// Whether browsers may have the host on a list of their own, which is hard to leave. Needs `subdomains` and a `max_age`
+    /// of a year. Default: `false`.
+    #[serde(default)]
+    pub preload: bool,
+}
+
+impl Shorthand for Hsts {
+    type Full = HstsFull;
+    const EXPECTED: &'static str = "a time such as `365d`, or a map with `max_age`";
+
+    fn of_word(word: Text) -> Result<Self, String> {
+        let max_age = HstsAge::of_text(word.as_str())?;
+        Ok(Self { max_age, subdomains: false, preload: false })
+    }
+
+    fn of_full(full: HstsFull) -> Self {
+        Self { max_age: full.max_age, subdomains: full.subdomains, preload: full.preload }
+    }
+}
+
+shorthand_type!(Hsts, { "type": "string", "format": "time" });
+
+impl Hsts {
+    fn check(&self, report: &mut Report<'_>) {
+        if self.preload && !(self.subdomains && self.max_age.get() >= PRELOAD_AGE_MIN) {
+            let hint = "write `{ max_age: 365d, subdomains: true, preload: true }`, or leave `preload` out";
+            let problem = "lists of browsers take no host without its subdomains, or for less than a year";
+            report.error("conflict", report.span, "hsts.preload", problem, hint);
+        }
+    }
 }
 
 /// A certificate and its key.
@@ -189,6 +250,9 @@ impl ListenerTls {
         for (at, certificate) in self.certificates.iter().enumerate() {
             certificate.chain.check(&format!("certificates[{at}].chain"), report);
             certificate.key.check(&format!("certificates[{at}].key"), report);
+        }
+        if let Some(hsts) = &self.hsts {
+            hsts.check(report);
         }
         if self.policy == TlsPolicy::Modern && self.minimum == Some(TlsVersion::V12) {
             let hint = "write `policy: intermediate`, or remove `minimum`";

@@ -167,6 +167,7 @@ fn response_parts<'p, N: Net>(
         hop,
         gateway: &x.adopted.snapshot.gateway,
         policies,
+        hsts: x.hsts(),
         request_id: x.cx.request_id.as_bytes(),
         date: (!x.memory.response.fields.has(KnownName::Date)).then(|| x.shard.date()),
         framing,

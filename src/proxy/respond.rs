@@ -19,6 +19,7 @@ use crate::http::header::KnownName;
 use crate::http::problem::{HTML_TYPE, JSON_TYPE, Problem};
 use crate::http::{Body, Method};
 use crate::observe::Reason;
+use crate::policy::transform::HeaderEdits;
 use crate::snapshot::{FixedResponse, Location, Redirect, RoutePlan};
 
 /// An unread body of at most so many octets is read and forgotten, so that the connection can be used again; a larger
@@ -165,7 +166,7 @@ pub(super) async fn options<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failu
 /// Sends the client elsewhere.
 pub(super) async fn redirect<N: Net>(
     x: &mut Exchange<'_, N>,
-    route: &RoutePlan,
+    route: Option<&RoutePlan>,
     plan: &Redirect,
 ) -> Result<(), Failure> {
     x.tally.reason = Reason::LocalAnswer;
@@ -179,7 +180,9 @@ pub(super) async fn redirect<N: Net>(
     let mut out = x.shard.buffers.large();
     let fields = |out: &mut Vec<u8>| {
         write_field(out, b"location", location.filled());
-        apply_edits(route, out);
+        if let Some(route) = route {
+            apply_edits(route, out);
+        }
     };
     head(x, plan.status, 0, fields, out.vec());
     x.shard.buffers.give(location);
@@ -187,9 +190,21 @@ pub(super) async fn redirect<N: Net>(
     Ok(())
 }
 
-/// Applies the edits to the fields behind the status line.
+/// Sends the client to the same URL by https, where the listener serves nothing else.
+pub(super) async fn to_https<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
+    match x.listener.redirect() {
+        Some(plan) => redirect(x, None, &plan).await,
+        None => Err(Failure::of(Reason::NoRoute)),
+    }
+}
+
 fn apply_edits(route: &RoutePlan, out: &mut Vec<u8>) {
-    if let Some(edits) = &route.policies.response_headers {
+    apply(route.policies.response_headers.as_ref(), out);
+}
+
+/// Applies the edits to the fields behind the status line.
+fn apply(edits: Option<&HeaderEdits>, out: &mut Vec<u8>) {
+    if let Some(edits) = edits {
         let fields = out.iter().position(|octet| *octet == b'\n').map_or(out.len(), |end| end + 1);
         edits.apply(fields, out);
     }
@@ -236,6 +251,7 @@ fn head<N: Net>(x: &Exchange<'_, N>, status: u16, length: usize, fields: impl Fn
         write_field(out, name.text().as_bytes(), x.cx.request_id.as_bytes());
     }
     fields(out);
+    apply(x.hsts(), out);
     if status != 204 && status != 304 {
         write_content_length(out, length as u64);
     }

@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
-use crate::world::{Peer, Wire, World, text};
+use crate::world::{Ended, Peer, Wire, World, text};
 use crate::{GET, OK};
 
 /// A certificate and its key, as PEM.
@@ -511,5 +511,95 @@ fn connections_are_not_kept_across_a_change_of_how_the_upstream_is_spoken_to() {
         world.reload(&UP.replace("ca: a.pem, server_name: a", "ca: b.pem, server_name: a"));
         assert_eq!(world.ask(GET).await.status(), 502);
         assert!(world.connects().len() > 1);
+    });
+}
+
+#[test]
+fn connections_are_not_kept_across_a_change_of_the_name_to_prove() {
+    let named = |name: &str| UP.replace("\"10.0.0.1:443\"", &format!("\"{name}:443\"")).replace(", server_name: a", "");
+    let (a, b) = (named("a"), named("b"));
+    let world = World::new(1);
+    world.file("a.pem", &A.chain);
+    world.name("a", "10.0.0.1");
+    world.name("b", "10.0.0.1");
+    let world = world.config(&a);
+    secure_origin(&world, &A, OK);
+    world.run(async {
+        assert_eq!(world.ask(GET).await.status(), 200);
+        world.reload(&b);
+        assert_eq!(world.ask(GET).await.status(), 502);
+        assert_eq!(world.log().await[1].reason(), "tls-certificate");
+    });
+}
+
+const PLAIN_TO_HTTPS: &str = r#"
+listeners: { public: { bind: "127.0.0.1:8080", redirect_to_https: 443 } }
+upstreams: { app: { endpoints: ["10.0.0.1:80"] } }
+routes: [{ name: all, match: { path: "/{*rest}" }, to: app, response: { headers: { set: { x-route: all } } } }]
+"#;
+
+#[test]
+fn a_listener_sends_every_request_to_the_same_url_by_https() {
+    let world = world(1, PLAIN_TO_HTTPS);
+    world.run(async {
+        for (target, host, location) in [
+            ("/a/../b%7e?c=d", "www.a.test:8080", "https://www.a.test/b~?c=d"),
+            ("http://other.test/x", "a", "https://other.test/x"),
+            ("/", "[::1]:8080", "https://[::1]/"),
+        ] {
+            let answer = world.ask(format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n\r\n")).await;
+            assert_eq!((answer.status(), answer.field("location")), (308, Some(location)));
+            assert_eq!((answer.field("x-route"), answer.field("strict-transport-security")), (None, None));
+        }
+        assert_eq!(world.ask("GET / HTTP/1.1\r\nhost: a b\r\n\r\n").await.status(), 400);
+        assert_eq!(world.connects().len(), 0);
+        world.reload(&PLAIN_TO_HTTPS.replace("443", "8443"));
+        let answer = world.ask("POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc").await;
+        assert_eq!((answer.status(), answer.field("location")), (308, Some("https://a:8443/x")));
+    });
+}
+
+#[test]
+fn every_answer_says_to_come_by_tls_alone_whatever_others_say() {
+    let others = "HTTP/1.1 200 OK\r\nstrict-transport-security: max-age=1\r\ncontent-length: 2\r\n\r\nok";
+    for (hsts, value) in [
+        ("365d", "max-age=31536000"),
+        ("{ max_age: 730d, subdomains: true, preload: true }", "max-age=63072000; includeSubDomains; preload"),
+        ("0s", "max-age=0"),
+    ] {
+        let world = world(1, &DOWN.replace("tls: {", &format!("tls: {{ hsts: {hsts},")));
+        world.answers("10.0.0.1:80", others);
+        world.run(async {
+            let mut client = Secure::client(world.client(), "a");
+            // By the upstream, and by the gateway itself.
+            for request in [GET, "GET / HTTP/1.1\r\nhost: b\r\n\r\n"] {
+                client.send(request).await;
+                let head = client.until("\r\n\r\n").await;
+                let said: Vec<_> = head.lines().filter(|line| line.starts_with("strict-transport")).collect();
+                assert_eq!(said, [format!("strict-transport-security: {value}")], "{head}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_tunnel_runs_inside_of_tls_and_each_side_may_end_first() {
+    let world = world(1, &DOWN.replace("to: app }", "to: app, upgrade: [chat] }"));
+    world.origin("10.0.0.1:80", |mut peer| async move {
+        peer.request_head().await;
+        peer.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: chat\r\n\r\nhello ").await;
+        let (octets, ended) = peer.rest().await;
+        assert_eq!((octets.len(), ended), (100_000, Ended::Finished));
+        peer.send("bye").await;
+    });
+    world.run(async {
+        let mut client = Secure::client(world.client(), "a");
+        client.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: chat\r\n\r\n").await;
+        assert!(client.until("\r\n\r\nhello ").await.starts_with("HTTP/1.1 101"));
+        client.send("x".repeat(100_000)).await;
+        client.session.send_close_notify();
+        client.flush().await;
+        assert!(client.ends_in_order().await);
+        assert_eq!(text(&client.opened), "bye");
     });
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::{World, tls};
 use crate::base::{Address, CidrSet};
 use crate::config::{
-    self, BindAddress, Bounded, Config, Finding, Gateway, HalfClose, HeadSize, Listener, Network, Object, Spanned,
-    Switched,
+    self, BindAddress, Bounded, Config, Finding, Gateway, HalfClose, HeadSize, Hsts, Listener, Network, Object,
+    Spanned, Switched,
 };
 use crate::http::header::HeaderName;
 use crate::observe::EscapedText;
+use crate::policy::transform::HeaderEdits;
 use crate::snapshot::tls::ServerTls;
 use crate::snapshot::{ClientAddressPlan, Limits, ListenerPlan, Timeouts};
 
@@ -89,6 +90,8 @@ fn compile(
             count.get().div_ceil(u32::try_from(world.registry.shards()).unwrap_or(u32::MAX).max(1))
         }),
         tls,
+        https_port: model.redirect_to_https.map(|port| port.get() as u16),
+        hsts: model.tls.as_ref().and_then(|tls| tls.hsts.as_ref()).map(hsts),
         limits: numbers(&limits),
         timeouts: durations(&timeouts),
         trusted: networks(model.trusted_proxies.as_deref().unwrap_or(&gateway.trusted_proxies)),
@@ -137,6 +140,21 @@ pub(super) fn rate(rate: Switched<config::Rate>) -> u64 {
         Switched::On(rate) => rate.bytes_per_second(),
         Switched::Off => 0,
     }
+}
+
+/// Strict-Transport-Security (RFC 6797, section 6.1), which replaces that of others.
+fn hsts(model: &Hsts) -> HeaderEdits {
+    let mut value = format!("max-age={}", model.max_age.get().as_secs());
+    if model.subdomains {
+        value.push_str("; includeSubDomains");
+    }
+    if model.preload {
+        value.push_str("; preload");
+    }
+    let mut edits = HeaderEdits::default();
+    let set = edits.set("strict-transport-security", &value);
+    debug_assert!(set.is_ok(), "the name and the value are ours");
+    edits
 }
 
 fn durations(timeouts: &config::Timeouts) -> Timeouts {

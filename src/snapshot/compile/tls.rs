@@ -238,6 +238,27 @@ mod tests {
     }
 
     #[test]
+    fn what_browsers_are_told_must_be_possible() {
+        let pair = "certificates: { chain: good.pem, key: good.key }";
+        for sound in ["365d", "0s", "{ max_age: 365d, subdomains: true, preload: true }"] {
+            assert_eq!(listener(&format!("{pair}, hsts: {sound}")), [""; 0]);
+        }
+        for (unsound, found) in [
+            ("{ max_age: 365d, preload: true }", "Error conflict listeners.public.tls.hsts.preload"),
+            ("{ max_age: 30d, subdomains: true, preload: true }", "Error conflict listeners.public.tls.hsts.preload"),
+            ("forever", "Error bad-value listeners.public.tls.hsts"),
+            ("4000d", "Error bad-value listeners.public.tls.hsts"),
+            ("{ subdomains: true }", "Error missing-key listeners.public.tls.hsts"),
+        ] {
+            assert_eq!(listener(&format!("{pair}, hsts: {unsound}")), [found], "{unsound}");
+        }
+        let both =
+            "bind: \"127.0.0.1:1\", redirect_to_https: 443, tls: { certificates: { chain: good.pem, key: good.key } }";
+        let found = findings(&format!("listeners: {{ public: {{ {both} }} }}"));
+        assert_eq!(found, ["Error conflict listeners.public.redirect_to_https"]);
+    }
+
+    #[test]
     fn every_broken_file_is_told_at_once() {
         let found = listener(
             "certificates: [{ chain: none.pem, key: good.key }, { chain: good.pem, key: none.key }], policy: modern, \

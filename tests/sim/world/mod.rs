@@ -22,7 +22,7 @@ mod net;
 mod peer;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -160,6 +160,8 @@ pub struct World {
     clients: Cell<u16>,
     /// What the configuration may name.
     files: RefCell<Files>,
+    /// What names stand for.
+    names: RefCell<compile::Resolved>,
 }
 
 /// Files by path, and no variables.
@@ -237,12 +239,18 @@ impl World {
             panics_allowed: Cell::new(false),
             clients: Cell::new(0),
             files: RefCell::default(),
+            names: RefCell::default(),
         }
     }
 
     /// Lets the configuration name a file.
     pub fn file(&self, path: &str, text: &str) {
         self.files.borrow_mut().0.insert(path.into(), text.into());
+    }
+
+    /// Lets a name of the configuration stand for an address.
+    pub fn name(&self, name: &str, address: &str) {
+        self.names.borrow_mut().insert(name.into(), vec![address.parse().unwrap()]);
     }
 
     /// Starts the gateway with this configuration.
@@ -266,7 +274,7 @@ impl World {
     fn compile(&self, yaml: &str, previous: Option<&Snapshot>) -> Snapshot {
         let loaded = config::load(&Source::text("test.yaml", yaml), &*self.files.borrow());
         assert!(loaded.all_findings().is_empty(), "{}", config::render(&loaded.all_findings(), &loaded.sources, false));
-        let resolved = BTreeMap::new();
+        let resolved = self.names.borrow();
         let world = compile::World { previous, registry: &self.registry, resolved: &resolved, via_seed: VIA_SEED };
         let compiled = compile(&Arc::new(loaded.config), &world);
         assert!(compiled.findings.is_empty(), "{:?}", compiled.findings);
