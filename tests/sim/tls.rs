@@ -1,6 +1,8 @@
 //! TLS on both sides, by the real library over simulated links. The peers use its other interface.
 
+use std::cell::Cell;
 use std::io::{Cursor, Read, Write};
+use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -601,5 +603,76 @@ fn a_tunnel_runs_inside_of_tls_and_each_side_may_end_first() {
         client.flush().await;
         assert!(client.ends_in_order().await);
         assert_eq!(text(&client.opened), "bye");
+    });
+}
+
+#[test]
+fn connections_older_than_the_listeners_tls_are_told_nothing_of_it_and_served() {
+    let plain = DOWN.replace("    tls: {", "    #");
+    let hsts = DOWN.replace("tls: {", "tls: { hsts: 1d,");
+    let world = world(1, &plain);
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let mut plain_client = world.client();
+        plain_client.send(GET).await;
+        assert_eq!(plain_client.response().await.status(), 200);
+        world.reload(&hsts);
+        plain_client.send(GET).await;
+        let answer = plain_client.response().await;
+        assert_eq!((answer.status(), answer.field("strict-transport-security")), (200, None));
+
+        let mut client = Secure::client(world.client(), "a");
+        client.send(GET).await;
+        client.until("\r\n\r\nok").await;
+        world.reload(&plain.replace("    #", "    redirect_to_https: 443 #"));
+        client.send(GET).await;
+        assert!(client.until("\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+        plain_client.send(GET).await;
+        assert_eq!(plain_client.response().await.status(), 308);
+    });
+}
+
+#[test]
+fn an_endpoint_that_cannot_prove_its_name_is_left_out() {
+    let endpoints =
+        "endpoints: [\"10.0.0.2:443\", \"10.0.0.1:443\"], mark_down: { failures: 1, for: 60s }, balance: round_robin";
+    let world = world(1, &UP.replace("endpoints: [\"10.0.0.1:443\"]", endpoints));
+    secure_origin(&world, &A, OK);
+    world.origin("10.0.0.2:443", |peer| async move {
+        let mut origin = Secure::server(peer, &B);
+        while origin.receive().await {
+            origin.flush().await;
+        }
+    });
+    world.run(async {
+        for _ in 0..6 {
+            // It has got nothing, so that another is asked instead.
+            assert_eq!(world.ask(GET).await.status(), 200);
+        }
+        assert_eq!(world.connects().iter().filter(|address| *address == "10.0.0.2:443").count(), 1);
+    });
+}
+
+#[test]
+fn an_upstream_that_is_not_kept_gets_a_last_word() {
+    let world = world(1, UP);
+    let in_order = Rc::<Cell<Option<bool>>>::default();
+    let noted = in_order.clone();
+    world.origin("10.0.0.1:443", move |peer| {
+        let noted = noted.clone();
+        async move {
+            let mut origin = Secure::server(peer, &A);
+            while !origin.opened.ends_with(b"\r\n\r\n") {
+                origin.flush().await;
+                assert!(origin.receive().await);
+            }
+            origin.send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok").await;
+            noted.set(Some(origin.ends_in_order().await));
+        }
+    });
+    world.run(async {
+        assert_eq!(world.ask(GET).await.text(), "ok");
+        world.sleep(Duration::from_secs(1)).await;
+        assert_eq!(in_order.get(), Some(true));
     });
 }
