@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -106,6 +106,53 @@ fn a_modern_and_strict_listener_refuses_the_old_and_the_unknown() {
     let unknown = curl(&gateway, &certificates.chain("a"), "c.test", "/", &["--insecure"]);
     assert_eq!(unknown.status.code(), Some(35), "{unknown:?}");
     assert_eq!(gateway.metrics()["tidegate_tls_handshake_failures_total{detail=\"unknown-name\"}"], 1.0);
+}
+
+/// What `openssl s_client` says of a connection on which it sends this.
+fn openssl(gateway: &Gateway, request: &str, more: &[&str]) -> String {
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-connect", &gateway.address(), "-servername", "a.test", "-ign_eof"]).args(more);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut client = command.spawn().unwrap();
+    // It ends when the gateway ends the connection.
+    client.stdin.take().unwrap().write_all(request.as_bytes()).unwrap();
+    let output = client.wait_with_output().unwrap();
+    text(&output) + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn openssl_resumes_on_every_shard_and_what_is_old_or_unknown_is_refused() {
+    const CLOSE: &str = "GET / HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n";
+    let certificates = Certificates::new();
+    let config = format!("gateway: {{ workers: 2 }}\n{}", certificates.config("", NOWHERE));
+    let gateway = Gateway::start(&config);
+    let session = certificates.0.path().join("session");
+    let session = session.to_str().unwrap();
+    for version in ["-tls1_2", "-tls1_3"] {
+        let first = openssl(&gateway, CLOSE, &[version, "-sess_out", session]);
+        assert!(first.contains("New, TLSv1.") && first.contains("hello"), "{first}");
+        for _ in 0..8 {
+            let again = openssl(&gateway, CLOSE, &[version, "-sess_in", session]);
+            assert!(again.contains("Reused, TLSv1.") && again.contains("hello"), "{again}");
+        }
+        let other = openssl(&gateway, CLOSE, &[version, "-sess_in", session, "-servername", "b.test"]);
+        assert!(other.contains("New, TLSv1."), "{other}");
+    }
+    assert_eq!(gateway.metrics()["tidegate_tls_handshakes_resumed_total"], 16.0);
+    for (more, word) in [
+        (&["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"][..], "alert handshake failure"),
+        (&["-tls1_2", "-cipher", "AES128-SHA"], "alert handshake failure"),
+        (&["-alpn", "h2"], "alert no application protocol"),
+    ] {
+        let refused = openssl(&gateway, CLOSE, more);
+        assert!(refused.contains(word) && !refused.contains("hello"), "{more:?} {refused}");
+    }
+    let both = openssl(&gateway, CLOSE, &["-alpn", "h2,http/1.1"]);
+    assert!(both.contains("ALPN protocol: http/1.1"), "{both}");
+    let metrics = gateway.metrics();
+    assert_eq!(metrics["tidegate_tls_handshake_failures_total{detail=\"incompatible\"}"], 2.0);
+    assert_eq!(metrics["tidegate_tls_handshake_failures_total{detail=\"no-common-protocol\"}"], 1.0);
+    assert_eq!(metrics["tidegate_panics_total"], 0.0);
 }
 
 #[test]
