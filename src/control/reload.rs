@@ -304,6 +304,10 @@ impl Reloader {
         let outcome = Arc::new(outcome);
         shared.set_last_reload(Arc::clone(&outcome));
         if outcome.trigger == Trigger::Start {
+            // Who starts tells what refuses it; what is only warned of has no other place.
+            if outcome.adopted {
+                eprint!("{}", outcome.rendered);
+            }
             return outcome;
         }
         systemd::ready();

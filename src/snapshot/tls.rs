@@ -28,8 +28,9 @@ use crate::base::UnixTime;
 
 /// Certificates of one chain.
 const CHAIN_MAX: usize = 16;
-/// What is spoken above TLS, as ALPN calls it.
+/// What is spoken above TLS, as ALPN calls it, the best first.
 const HTTP_1_1: &[u8] = b"http/1.1";
+const HTTP_1_0: &[u8] = b"http/1.0";
 
 /// Versions by name.
 const NEWEST: &[&SupportedProtocolVersion] = &[&TLS13];
@@ -262,7 +263,7 @@ impl ServerTls {
             None => tickets()?,
         };
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-        config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+        config.alpn_protocols = vec![HTTP_1_1.to_vec(), HTTP_1_0.to_vec()];
         Ok(Self { config: Arc::new(config), names, settings })
     }
 

@@ -111,7 +111,7 @@ fn a_modern_and_strict_listener_refuses_the_old_and_the_unknown() {
 /// What `openssl s_client` says of a connection on which it sends this.
 fn openssl(gateway: &Gateway, request: &str, more: &[&str]) -> String {
     let mut command = Command::new("openssl");
-    command.args(["s_client", "-connect", &gateway.address(), "-servername", "a.test", "-ign_eof"]).args(more);
+    command.args(["s_client", "-connect", gateway.address(), "-servername", "a.test", "-ign_eof"]).args(more);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut client = command.spawn().unwrap();
     // It ends when the gateway ends the connection.
@@ -186,6 +186,7 @@ fn an_upstream_without_a_trusted_certificate_is_not_spoken_to() {
         let gateway = Gateway::start(&certificates.config("", &upstream(&tls)));
         let output = curl(&gateway, &certificates.chain("a"), "a.test", "/there", &status);
         assert_eq!(text(&output), expected, "{tls}");
+        assert_eq!(gateway.told().contains("unverified"), tls.starts_with("verify"), "{}", gateway.told());
     }
 }
 

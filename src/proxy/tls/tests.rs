@@ -497,6 +497,7 @@ fn a_client_must_speak_http_1_above_or_say_nothing_of_it() {
     };
     assert_eq!(shaken_with(&["h2"]), Err((Some(Error::NoApplicationProtocol), true)));
     assert_eq!(shaken_with(&["h2", "http/1.1"]), Ok(false));
+    assert_eq!(shaken_with(&["http/1.0"]), Ok(false));
     assert_eq!(shaken_with(&[]), Ok(false));
 }
 
