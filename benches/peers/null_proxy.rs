@@ -18,7 +18,7 @@ use tidegate::config::{EmptyEnvironment, Source};
 use tidegate::proxy::command::Command;
 use tidegate::proxy::net::{Net, Patience, read, readable, write};
 use tidegate::proxy::shell::{Accepted, Shard};
-use tidegate::runtime::{Driver, DriverChoice, Fleet, LiveNet, LiveReader, LiveWriter, SocketStore, Worker, probe};
+use tidegate::runtime::{Driver, DriverChoice, Fleet, LiveNet, SocketStore, Worker, probe};
 use tidegate::snapshot::{Draft, Snapshot};
 
 /// Free buffers kept: in every scenario fewer connections are at work at once.
@@ -106,7 +106,11 @@ impl Null {
     }
 
     /// Forwards what `from` sends next; `false` at its end.
-    async fn turn(&self, from: &RefCell<LiveReader>, to: &RefCell<LiveWriter>) -> io::Result<bool> {
+    async fn turn(
+        &self,
+        from: &RefCell<<LiveNet as Net>::Reader>,
+        to: &RefCell<<LiveNet as Net>::Writer>,
+    ) -> io::Result<bool> {
         // No buffer while idle, as in the gateway.
         readable(from, Timestamp::NEVER).await?;
         let (result, buffer) = read(from, self.buffers.small(), Timestamp::NEVER).await;

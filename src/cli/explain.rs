@@ -119,6 +119,9 @@ fn text(answer: &Explained, snapshot: &Snapshot) -> String {
         }
         (None, Some(reply)) => {
             let _ = writeln!(out, "answer    {} by the gateway: {}", reply.status, reply.reason);
+            if let Some(location) = &answer.location {
+                let _ = writeln!(out, "location  {location}");
+            }
         }
         (None, None) => {}
     }

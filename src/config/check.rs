@@ -3,10 +3,14 @@
 //! What needs a second object, such as a reference to an upstream, is not here but where snapshots are compiled.
 
 use super::finding::{Finding, Span, join};
+use super::interpolate::World;
 use super::suggest::nearest;
 
 /// An object that knows its own rules.
 pub(super) trait Check {
+    /// Reads the files that the object names.
+    fn take_in(&mut self, _world: &mut World<'_>) {}
+
     /// Reports everything wrong within the object.
     fn check(&self, report: &mut Report<'_>);
 }
@@ -46,5 +50,16 @@ impl<'f> Report<'f> {
     ) {
         let path = if key.is_empty() { self.path.clone() } else { join(&self.path, key) };
         self.findings.push(Finding::error(code, span, path, problem).hint(hint));
+    }
+
+    pub fn warning(
+        &mut self,
+        code: &'static str,
+        span: Span,
+        key: &str,
+        problem: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.findings.push(Finding::warning(code, span, join(&self.path, key), problem).hint(hint));
     }
 }

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::finding::{Finding, join};
 use super::source::Environment;
@@ -27,6 +28,8 @@ pub(super) struct World<'e> {
     /// Every file that was read, for the watcher.
     pub files_read: BTreeSet<PathBuf>,
     budget: Budget,
+    /// The authorities this system trusts, once somebody wanted them.
+    roots: Option<Arc<[Vec<u8>]>>,
 }
 
 #[derive(Clone, Copy)]
@@ -45,7 +48,7 @@ struct Unresolved {
 impl<'e> World<'e> {
     pub fn new(environment: &'e dyn Environment) -> Self {
         let budget = Budget { references: REFERENCES_MAX, bytes: RESOLVED_BYTES_MAX };
-        Self { environment, folder: PathBuf::new(), files_read: BTreeSet::new(), budget }
+        Self { environment, folder: PathBuf::new(), files_read: BTreeSet::new(), budget, roots: None }
     }
 
     /// Resolves every reference below `node` and reports whatever is refused in it, up to `OBJECT_FINDINGS_MAX`.
@@ -73,6 +76,22 @@ impl<'e> World<'e> {
             Content::Broken(refusal) if findings.len() < OBJECT_FINDINGS_MAX => findings.push(refusal.finding(path)),
             Content::Broken(_) => {}
         }
+    }
+
+    /// What a file named by a value holds.
+    pub fn include(&mut self, path: &str) -> Result<Vec<u8>, String> {
+        let full = self.folder.join(Path::new(path));
+        let read = self.environment.file(&full);
+        self.files_read.insert(full);
+        let bytes = read.map_err(|error| error.to_string())?;
+        self.charge_bytes(bytes.len(), 0).map_err(|unresolved| unresolved.problem)?;
+        Ok(bytes)
+    }
+
+    /// The authorities this system trusts.
+    pub fn trust_roots(&mut self) -> Arc<[Vec<u8>]> {
+        let environment = self.environment;
+        Arc::clone(self.roots.get_or_insert_with(|| environment.trust_roots().into()))
     }
 
     fn resolve_scalar(&mut self, scalar: &mut Scalar<'_>) -> Result<(), Unresolved> {

@@ -6,10 +6,13 @@ use serde::Deserialize;
 use super::address::{BindAddress, Network, is_host_name};
 use super::check::{Check, Report};
 use super::gateway::ClientAddress;
+use super::interpolate::World;
 use super::limits::ListenerLimits;
 use super::shape::OneOrMany;
 use super::spanned::{Spanned, Text};
 use super::timeouts::ListenerTimeouts;
+use super::tls::ListenerTls;
+use super::value::Count;
 
 /// An address, or several, where clients connect.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -20,6 +23,12 @@ pub struct Listener {
     /// Whether `"[::]:…"` leaves IPv4 out. Default: `false`.
     #[serde(default)]
     pub ipv6_only: bool,
+    /// Speak TLS. Default: plain text.
+    #[serde(default)]
+    pub tls: Option<ListenerTls>,
+    /// Send every request to the same URL by `https` on this port, such as `443`, with status 308. Default: they are served.
+    #[serde(default)]
+    pub redirect_to_https: Option<Count<1, 65_535>>,
     /// Limits; absent ones are those of the gateway.
     #[serde(default)]
     pub limits: ListenerLimits,
@@ -53,7 +62,20 @@ pub enum HalfClose {
 }
 
 impl Check for Listener {
+    fn take_in(&mut self, world: &mut World<'_>) {
+        if let Some(tls) = &mut self.tls {
+            tls.take_in(world);
+        }
+    }
+
     fn check(&self, report: &mut Report<'_>) {
+        if let Some(tls) = &self.tls {
+            tls.check(&mut report.below("tls"));
+        }
+        if self.tls.is_some() && self.redirect_to_https.is_some() {
+            let hint = "keep it on the listener of port 80, which has no `tls`";
+            report.error("conflict", report.span, "redirect_to_https", "requests come by https here", hint);
+        }
         if let Some(host) = self.default_host.as_ref().filter(|host| !is_host_name(host)) {
             let hint = "write a name such as `www.example.com`, without a port";
             report.error("bad-value", host.span, "default_host", "this is not a host", hint);

@@ -19,6 +19,7 @@ use super::suggest::nearest;
 use super::tree::{self, Content, Entry, Key, Node};
 use super::typing::typed;
 use super::upstreams::Upstream;
+use crate::base::UnixTime;
 
 /// Every key at the top of a file.
 const TOP_LEVEL: [&str; 6] = ["gateway", "listeners", "upstreams", "routes", "admin", "access_log"];
@@ -85,6 +86,8 @@ pub struct Config {
     pub routes: Vec<Object<Route>>,
     pub admin: Object<Admin>,
     pub access_log: Object<AccessLog>,
+    /// When it was read, by which certificates are judged.
+    pub read_at: UnixTime,
     /// Whether upstreams may stand where nothing could be read, so that a missing one is no finding.
     pub upstreams_lost: bool,
 }
@@ -134,6 +137,7 @@ impl Loaded {
 /// Reads, merges and types a configuration. Never fails: what is wrong is in the result.
 pub fn load(source: &Source, environment: &dyn Environment) -> Loaded {
     let mut loader = Loader { loaded: Loaded::default(), world: World::new(environment), written: HashMap::new() };
+    loader.loaded.config.read_at = environment.now();
     loader.loaded.files.extend(source.folder().map(Path::to_owned));
     for text in source.read() {
         loader.file(text);
@@ -307,8 +311,9 @@ impl Loader<'_> {
     ) -> Object<T> {
         let mut findings = Vec::new();
         self.world.settle(node, &path, &mut findings);
-        let typed = typed::<T>(node, span, &path, &mut findings);
-        if let Some(typed) = &typed {
+        let mut typed = typed::<T>(node, span, &path, &mut findings);
+        if let Some(typed) = &mut typed {
+            typed.take_in(&mut self.world);
             typed.check(&mut Report::new(&path, span, &mut findings));
         }
         let refused = findings.iter().any(|finding| finding.severity == Severity::Error);

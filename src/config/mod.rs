@@ -27,6 +27,7 @@ mod source;
 mod spanned;
 mod suggest;
 mod timeouts;
+mod tls;
 #[expect(clippy::result_large_err, reason = "a finding is made once and ends what it is about")]
 mod tree;
 mod typing;
@@ -57,6 +58,7 @@ pub use suggest::nearest;
 pub use timeouts::{
     AttemptTimeouts, GatewayTimeouts, ListenerTimeouts, RouteTimeouts, Timeout, Timeouts, UpstreamTimeouts,
 };
+pub use tls::{Certificate, Hsts, HstsAge, ListenerTls, PemFile, TlsPolicy, TlsVersion, UpstreamTls};
 pub use upstreams::{Balance, Dns, Endpoint, MarkDown, Pool, Trailers, Upstream};
 pub use value::{Bounded, Count, Period, Rate, Size, Switched};
 

@@ -3,6 +3,9 @@
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::base::UnixTime;
 
 /// More than twenty times the size of 10,000 routes.
 const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
@@ -111,6 +114,16 @@ pub trait Environment {
 
     /// The bytes of a file.
     fn file(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// The certificates of the authorities that this system trusts, as DER.
+    fn trust_roots(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
+    /// The wall clock, by which certificates are judged; where there is none, none has expired.
+    fn now(&self) -> UnixTime {
+        UnixTime::default()
+    }
 }
 
 /// The environment of this process and the files of this machine.
@@ -124,6 +137,17 @@ impl Environment for ProcessEnvironment {
 
     fn file(&self, path: &Path) -> io::Result<Vec<u8>> {
         read_bounded(path, INCLUDED_BYTES_MAX)
+    }
+
+    fn trust_roots(&self) -> Vec<Vec<u8>> {
+        // What could not be read of them is missing; none at all is a finding.
+        let found = rustls_native_certs::load_native_certs();
+        found.certs.iter().map(|certificate| certificate.to_vec()).collect()
+    }
+
+    fn now(&self) -> UnixTime {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixTime::default().plus(since)
     }
 }
 

@@ -12,6 +12,8 @@ pub type Timeout = Period<1>;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GatewayTimeouts {
+    /// From an accepted connection to the end of its TLS handshake; later it is closed. Default: `10s`.
+    pub handshake: Option<Timeout>,
     /// From the first byte of a request head to its last; later is answered with 408. Default: `10s`.
     pub head: Option<Timeout>,
     /// How long a connection may wait for its next request; then it is closed silently. Default: `60s`.
@@ -35,6 +37,8 @@ pub struct GatewayTimeouts {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ListenerTimeouts {
+    /// From an accepted connection to the end of its TLS handshake. Default: the gateway's.
+    pub handshake: Option<Timeout>,
     /// From the first byte of a request head to its last. Default: the gateway's.
     pub head: Option<Timeout>,
     /// How long a connection may wait for its next request. Default: the gateway's.
@@ -76,6 +80,7 @@ pub struct UpstreamTimeouts {
 /// The timeouts of a client's side and of the exchange, every one decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
+    pub handshake: Timeout,
     pub head: Timeout,
     pub keep_alive: Timeout,
     pub idle: Timeout,
@@ -89,6 +94,7 @@ const DAY_SECONDS: u64 = 24 * 3600;
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            handshake: Period::from_secs(10),
             head: Period::from_secs(10),
             keep_alive: Period::from_secs(60),
             idle: Period::from_secs(60),
@@ -104,6 +110,7 @@ impl Timeouts {
     pub fn on_listener(gateway: &GatewayTimeouts, listener: &ListenerTimeouts) -> Self {
         let default = Self::default();
         Self {
+            handshake: listener.handshake.or(gateway.handshake).unwrap_or(default.handshake),
             head: listener.head.or(gateway.head).unwrap_or(default.head),
             keep_alive: listener.keep_alive.or(gateway.keep_alive).unwrap_or(default.keep_alive),
             idle: listener.idle.or(gateway.idle).unwrap_or(default.idle),

@@ -5,9 +5,11 @@ use serde::Deserialize;
 
 use super::address::EndpointAddress;
 use super::check::{Check, Report};
+use super::interpolate::World;
 use super::shape::{OneOrMany, Shorthand, shorthand_type};
 use super::spanned::{Spanned, Text};
 use super::timeouts::UpstreamTimeouts;
+use super::tls::UpstreamTls;
 use super::value::{Bounded, Count, Literal, Period};
 
 /// Endpoints of one upstream.
@@ -19,6 +21,9 @@ const ENDPOINTS_MAX: usize = 1024;
 pub struct Upstream {
     /// The servers: an address, `{ address, weight }`, or a list of these.
     pub endpoints: OneOrMany<Endpoint>,
+    /// Speak TLS to the endpoints: `on`, which trusts the system's authorities, or a map. Default: plain text.
+    #[serde(default)]
+    pub tls: Option<UpstreamTls>,
     /// How an endpoint is chosen. Default: `least_request`.
     #[serde(default)]
     pub balance: Balance,
@@ -40,12 +45,22 @@ pub struct Upstream {
 }
 
 impl Check for Upstream {
+    fn take_in(&mut self, world: &mut World<'_>) {
+        if let Some(tls) = &mut self.tls {
+            tls.take_in(world);
+        }
+    }
+
     fn check(&self, report: &mut Report<'_>) {
         if let Some(surplus) = self.endpoints.0.get(ENDPOINTS_MAX) {
             let hint = format!("the most is {ENDPOINTS_MAX}");
             report.error("too-large", surplus.span, "endpoints", "too many endpoints", hint);
         }
         self.check_duplicates(report);
+        if let Some(tls) = &self.tls {
+            tls.check(&mut report.below("tls"));
+            self.check_nameless(tls, report);
+        }
         if self.dns.refresh_min > self.dns.refresh_max && report.lacks(&["dns"]) {
             let hint = "`refresh_min` must not be longer than `refresh_max`";
             report.error("bad-value", report.span, "dns", "the least is more than the most", hint);
@@ -54,6 +69,17 @@ impl Check for Upstream {
 }
 
 impl Upstream {
+    /// A path has no name that a certificate could hold.
+    fn check_nameless(&self, tls: &UpstreamTls, report: &mut Report<'_>) {
+        let nameless = |endpoint: &&super::spanned::Spanned<Endpoint>| {
+            matches!(endpoint.address.value, EndpointAddress::Unix(_)) && tls.server_name.is_none()
+        };
+        if let Some(endpoint) = self.endpoints.iter().find(nameless) {
+            let hint = "write `server_name` below `tls`";
+            report.error("no-server-name", endpoint.span, "tls", "a Unix socket has no name to ask for", hint);
+        }
+    }
+
     fn check_duplicates(&self, report: &mut Report<'_>) {
         let mut seen = std::collections::HashSet::new();
         for endpoint in self.endpoints.iter().take(ENDPOINTS_MAX) {

@@ -321,7 +321,7 @@ impl Reloader {
         let outcome = Arc::new(outcome);
         shared.set_last_reload(Arc::clone(&outcome));
         if outcome.trigger == Trigger::Start {
-            // What refuses a start is told by who ends the process.
+            // Who starts tells what refuses it; what is only warned of has no other place.
             if outcome.adopted {
                 tell::show(outcome.rendered.clone());
             }

@@ -4,7 +4,7 @@
 
 use super::line::{FRAME_BYTES_MAX, LINE_BYTES_MAX, Line, PIECE_BYTES_MAX, Piece, Value};
 use super::stamp::Stamp;
-use super::{Escaped, Record, Recorded};
+use super::{Escaped, Record, Recorded, Transport};
 
 // A piece, and the mark of a cut or a number behind it.
 const _: () = assert!(Field::ALL.len() <= u32::BITS as usize, "a set of fields is one word");
@@ -111,6 +111,12 @@ fields! {
     ClientReused = "client_reused";
     /// Whether the upstream connection came from the pool.
     UpstreamReused = "upstream_reused";
+    /// The version of TLS on the client's connection; empty for plain text.
+    TlsVersion = "tls_version";
+    /// The cipher suite of that, as IANA names it.
+    TlsCipher = "tls_cipher";
+    /// The name that the client asked for in its TLS handshake.
+    Sni = "sni";
 }
 
 impl Field {
@@ -327,6 +333,9 @@ fn value<'a>(field: Field, record: &Record<'a>, stamp: &'a mut Stamp) -> Value<'
         Field::Referer => Value::Foreign(record.referer),
         Field::ClientReused => flag(record.client_reused),
         Field::UpstreamReused => flag(record.upstream_reused),
+        Field::TlsVersion => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::version)),
+        Field::TlsCipher => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::cipher)),
+        Field::Sni => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::name)),
     }
 }
 
@@ -334,7 +343,7 @@ fn value<'a>(field: Field, record: &Record<'a>, stamp: &'a mut Stamp) -> Value<'
 mod tests {
     use super::*;
     use crate::base::UnixTime;
-    use crate::observe::{Escaped, EscapedText, Reason, Times};
+    use crate::observe::{EscapedText, Reason, Times};
     use proptest::prelude::*;
     use serde_json::Value;
 

@@ -7,6 +7,9 @@ use std::sync::OnceLock;
 use super::exposition::{Kind, Read, Spec};
 use super::{ByReason, Counter, Gauge, Histogram, Reason, Side, Words};
 
+/// Versions of TLS, the older first.
+const TLS_VERSIONS: &[&str] = &["TLSv1.2", "TLSv1.3"];
+
 /// Labels of [`status_class`].
 const STATUS_CLASSES: &[&str] = &["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -38,6 +41,11 @@ pub struct ShardMetrics {
     /// Octets sent to clients.
     pub bytes_out: Counter,
     pub tunnels_open: Gauge,
+    pub handshakes_in_flight: Gauge,
+    handshakes: [Counter; TLS_VERSIONS.len()],
+    handshakes_resumed: Counter,
+    pub handshake_failures: Words,
+    handshake: Histogram,
     pub panics: Counter,
     pub log_lines: Counter,
     pub log_lines_dropped: Counter,
@@ -46,6 +54,13 @@ pub struct ShardMetrics {
 }
 
 impl ShardMetrics {
+    /// Counts a TLS handshake with a client that was completed.
+    pub fn handshake_done(&self, tls13: bool, resumed: bool, micros: u64) {
+        self.handshakes[usize::from(tls13)].increment();
+        self.handshakes_resumed.add(u64::from(resumed));
+        self.handshake.record(micros);
+    }
+
     /// Counts a finished exchange.
     #[inline]
     pub fn finish(&self, reason: Reason, bytes_in: u64, bytes_out: u64) {
@@ -145,6 +160,36 @@ pub(super) static SHARD: &[Spec<ShardMetrics>] = &[
         name: "tidegate_snapshot_generation",
         help: "Generation of the configuration that every shard has reached.",
         read: Read::Lowest(|b| b.generation.value()),
+    },
+    Spec {
+        name: "tidegate_tls_handshakes_total",
+        help: "TLS handshakes with clients that were completed, by version.",
+        read: Read::Labelled {
+            kind: Kind::Counter,
+            label: "version",
+            words: TLS_VERSIONS,
+            of: |b, at| b.handshakes[at].value(),
+        },
+    },
+    Spec {
+        name: "tidegate_tls_handshakes_resumed_total",
+        help: "Of these, the ones that resumed an earlier connection.",
+        read: Read::Counter(|b| b.handshakes_resumed.value()),
+    },
+    Spec {
+        name: "tidegate_tls_handshake_failures_total",
+        help: "TLS handshakes with clients that failed, by detail.",
+        read: Read::Words(|b| &b.handshake_failures),
+    },
+    Spec {
+        name: "tidegate_tls_handshakes_in_flight",
+        help: "TLS handshakes with clients under way now.",
+        read: Read::Gauge(|b| b.handshakes_in_flight.value()),
+    },
+    Spec {
+        name: "tidegate_tls_handshake_seconds",
+        help: "Time from an accepted connection to the end of its TLS handshake.",
+        read: Read::Histogram(|b| &b.handshake),
     },
 ];
 

@@ -65,6 +65,10 @@ reasons! {
     ClientClosed = "client-closed", 0, Client, "Client closed the connection";
     /// The client took nothing of its answer for the idle time.
     ClientStalled = "client-stalled", 0, Client, "Client stopped reading";
+    /// The client and the gateway could not agree on a TLS connection, or not in time; the metrics say why.
+    HandshakeFailed = "handshake-failed", 0, Client, "TLS handshake failed";
+    /// The client has sent a request by plain text to a listener that speaks TLS.
+    PlainText = "plain-text", 400, Client, "This port speaks TLS: use https";
     /// The request head was not complete in time.
     HeadTimeout = "head-timeout", 408, Client, "Request head took too long";
     /// The request body stalled, or came slower than the minimum rate.
@@ -110,6 +114,10 @@ reasons! {
     ConnectRefused = "connect-refused", 502, Upstream, "Upstream refused the connection";
     /// The connection failed for another cause, such as no way to the host.
     ConnectFailed = "connect-failed", 502, Upstream, "Upstream could not be reached";
+    /// The endpoint and the gateway could not agree on a TLS connection.
+    TlsHandshake = "tls-handshake", 502, Upstream, "Upstream refused the TLS connection";
+    /// The endpoint's certificate is not trusted, not valid, or of another name.
+    TlsCertificate = "tls-certificate", 502, Upstream, "Upstream could not prove its name";
     /// The upstream's response head did not begin, or did not end, in time.
     ResponseTimeout = "response-timeout", 504, Upstream, "Upstream did not answer in time";
     /// The time for the exchange, retries included, was over before a response head had come.

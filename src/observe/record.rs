@@ -1,6 +1,6 @@
 //! What the access log may say about one finished exchange, borrowed from wherever it lies.
 
-use super::{Escaped, Reason, Times};
+use super::{Escaped, EscapedText, Reason, Times};
 use crate::base::UnixTime;
 
 /// One finished exchange. Text that is absent is empty. Bytes are as received: the log escapes them. What repeats from
@@ -44,6 +44,38 @@ pub struct Record<'a> {
     pub client_reused: bool,
     /// Whether the upstream connection came from the pool.
     pub upstream_reused: bool,
+    /// What the client's connection is secured by, where it is.
+    pub transport: Option<&'a Transport>,
+}
+
+/// What a connection is secured by; made once per connection.
+#[derive(Clone, Debug)]
+pub struct Transport {
+    version: &'static str,
+    cipher: &'static str,
+    name: EscapedText,
+}
+
+impl Transport {
+    /// By a version such as `TLSv1.3` and a suite as IANA names it; the client has asked for `name`, or for none.
+    pub fn new(version: &'static str, cipher: &'static str, name: &str) -> Self {
+        Self { version, cipher, name: EscapedText::new(name) }
+    }
+
+    /// The version of TLS.
+    pub fn version(&self) -> Escaped<'_> {
+        Escaped::plain(self.version.as_bytes())
+    }
+
+    /// The cipher suite.
+    pub fn cipher(&self) -> Escaped<'_> {
+        Escaped::plain(self.cipher.as_bytes())
+    }
+
+    /// The name that the client asked for.
+    pub fn name(&self) -> Escaped<'_> {
+        self.name.as_escaped()
+    }
 }
 
 /// What a record can be made of.

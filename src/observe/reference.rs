@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::exposition::Spec;
 use super::metrics::{CONTROL, ENDPOINT, ROUTE, SHARD, UPSTREAM, WORKER};
-use super::{DEFAULT_FIELDS, Field, Reason};
+use super::{DEFAULT_FIELDS, Field, Reason, certificates};
 
 const INTRODUCTION: &str = "# Observability\n\n\
     Made from the tables of `src/observe/` by the test that compares this page with it.\n\n";
@@ -21,6 +21,8 @@ pub fn reference() -> String {
 fn metrics(out: &mut String) {
     out.push_str("## Metrics\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n");
     rows(CONTROL, &[], out);
+    let labels = certificates::LABELS.map(|label| format!("`{label}`")).join(", ");
+    line(out, &[&format!("`{}`", certificates::NAME), "gauge", &labels, certificates::HELP]);
     rows(SHARD, &[], out);
     rows(WORKER, &["shard"], out);
     rows(ROUTE, &["route"], out);

@@ -8,10 +8,11 @@ use ahash::AHashMap;
 
 use super::lease::UpstreamConnection;
 use super::net::Net;
-use crate::base::{EndpointId, RouteId, UpstreamId};
+use crate::base::{Address, EndpointId, RouteId, UpstreamId};
 use crate::observe::{EndpointBlock, RouteBlock, UpstreamBlock};
 use crate::route::Scratch;
-use crate::snapshot::Snapshot;
+use crate::snapshot::tls::PeerName;
+use crate::snapshot::{Snapshot, UpstreamEntry};
 use crate::upstream::UpstreamState;
 
 type State<N> = UpstreamState<UpstreamConnection<N>>;
@@ -31,8 +32,13 @@ impl<N: Net> Adopted<N> {
         let before = previous.map_or(&[][..], |previous| &previous.upstreams);
         let mut known: AHashMap<&str, &Rc<State<N>>> =
             before.iter().map(|state| (&*state.plan().name, state)).collect();
-        let carry = |entry: &crate::snapshot::UpstreamEntry| match known.remove(&*entry.plan.name) {
+        let carry = |entry: &UpstreamEntry| match known.remove(&*entry.plan.name) {
             Some(state) if Arc::ptr_eq(state.plan(), &entry.plan) => Rc::clone(state),
+            // Kept connections speak what they spoke.
+            Some(state) if !previous.is_some_and(|previous| previous.speaks_alike(entry)) => {
+                drop(state.retire());
+                Rc::new(UpstreamState::new(entry.plan.clone(), shards, random.u64(..)))
+            }
             Some(state) => Rc::new(UpstreamState::adopt(state, entry.plan.clone(), random.u64(..)).0),
             None => Rc::new(UpstreamState::new(entry.plan.clone(), shards, random.u64(..))),
         };
@@ -41,6 +47,19 @@ impl<N: Net> Adopted<N> {
             drop(gone.retire());
         }
         Self { scratch: RefCell::new(snapshot.table.scratch()), snapshot, upstreams }
+    }
+
+    /// Whether connections to the upstream of this name may be kept: the same TLS, and for each endpoint the same name.
+    fn speaks_alike(&self, entry: &UpstreamEntry) -> bool {
+        let Some(before) = self.snapshot.upstream_named(&entry.plan.name) else { return true };
+        let peers = |entry: &'_ UpstreamEntry| -> AHashMap<Address, Option<PeerName>> {
+            let addresses = entry.plan.endpoints.iter().map(|endpoint| endpoint.address.clone());
+            addresses.zip(entry.peers().cloned()).collect()
+        };
+        let known = peers(before);
+        let same = |(address, peer): (Address, _)| known.get(&address).is_none_or(|before| *before == peer);
+        before.tls.as_ref().map(Arc::as_ptr) == entry.tls.as_ref().map(Arc::as_ptr)
+            && peers(entry).into_iter().all(same)
     }
 
     /// This shard's state of an upstream.

@@ -3,7 +3,7 @@
 //! Both halves stand in cells and are borrowed only inside a poll, never across an await, so that the two directions
 //! of an exchange share the connection, and so that it survives an exchange that panics.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -13,8 +13,10 @@ use arrayvec::ArrayString;
 
 use super::adopted::Adopted;
 use super::net::Net;
+use super::secured::Secured;
 use super::tunnel::Stop;
 use crate::base::{Address, Buffer, Timestamp};
+use crate::http::target::Scheme;
 use crate::observe::Reason;
 use crate::snapshot::ListenerPlan;
 
@@ -40,6 +42,8 @@ pub(super) struct Connection<N: Net> {
     pub peer_text: IpText,
     /// The listener it came in by, as of the newest snapshot that has it.
     pub listener: RefCell<Arc<ListenerPlan>>,
+    /// What the handshake has found, where TLS is spoken. Boxed: rare facts of some connections.
+    pub secured: OnceCell<Box<Secured>>,
     /// The generation that `listener` was looked up in.
     generation: Cell<u64>,
     /// Requests begun.
@@ -67,6 +71,7 @@ impl<N: Net> Connection<N> {
             peer_text: peer.ip().map_or_else(IpText::new, ip_text),
             peer,
             listener: RefCell::new(listener),
+            secured: OnceCell::new(),
             generation: Cell::new(0),
             requests: Cell::new(0),
             responding: Cell::new(false),
@@ -76,6 +81,17 @@ impl<N: Net> Connection<N> {
             ended: Cell::default(),
             client: Cell::new(None),
         }
+    }
+
+    /// Whether a handshake comes first.
+    pub fn speaks_tls(&self) -> bool {
+        self.listener.borrow().tls.is_some()
+    }
+
+    /// What its requests are meant for.
+    #[inline]
+    pub fn scheme(&self) -> Scheme {
+        if self.secured.get().is_some() { Scheme::Https } else { Scheme::Http }
     }
 
     /// Notes that it becomes a tunnel, which ends by what is returned.

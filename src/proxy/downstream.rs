@@ -15,6 +15,7 @@ use super::exchange::{self, Exchange, Next, Scratch};
 use super::head::{self, Received};
 use super::net::{self, Net, Patience, Reader, Writer};
 use super::respond;
+use super::secured;
 use super::shard::{SessionSlot, Shard};
 use crate::base::{Buffer, Timestamp};
 use crate::observe::Reason;
@@ -30,10 +31,10 @@ const LINGER: Duration = Duration::from_secs(2);
 /// A connection that is served until it ends.
 ///
 /// ```text
-/// Idle ──bytes──▶ Busy ──panic──▶ Sorry
-///  │ ▲              │               │
-///  │ └───answered───┤               │
-///  └──▶ end ◀───────┴───────────────┘
+/// Secure ──▶ Idle ──bytes──▶ Busy ──panic──▶ Sorry
+///  │          │ ▲              │               │
+///  │          │ └───answered───┤               │
+///  └──────────┴──▶ end ◀───────┴───────────────┘
 /// ```
 ///
 /// By hand, since an async function would be three times as large, and there is one for every silent client.
@@ -46,6 +47,8 @@ pub(super) struct Serving<N: Net> {
 }
 
 enum Stage<N: Net> {
+    /// Shaking hands by TLS; whether requests may follow.
+    Secure(Pin<Box<dyn Future<Output = bool>>>),
     /// Waiting, without a buffer, for the next request.
     Idle,
     /// Serving what has arrived, in a pooled place.
@@ -58,7 +61,11 @@ impl<N: Net> Serving<N> {
     /// Serves `connection`, which counts as open until this is dropped.
     pub fn new(shard: Rc<Shard<N>>, connection: Rc<Connection<N>>) -> Self {
         let place = shard.enter(&connection);
-        Self { shard, connection, place, stage: Stage::Idle }
+        let stage = match connection.speaks_tls() {
+            true => Stage::Secure(Box::pin(secured::accept(shard.clone(), connection.clone()))),
+            false => Stage::Idle,
+        };
+        Self { shard, connection, place, stage }
     }
 
     /// The stage after a run of requests, or none. A panic costs this connection alone.
@@ -86,6 +93,12 @@ impl<N: Net> Future for Serving<N> {
         let this = self.get_mut();
         loop {
             match &mut this.stage {
+                Stage::Secure(shaking) => {
+                    if !ready!(shaking.as_mut().poll(cx)) {
+                        return Poll::Ready(());
+                    }
+                    this.stage = Stage::Idle;
+                }
                 Stage::Idle => {
                     if !ready!(poll_idle(&this.shard, &this.connection, cx)) {
                         return Poll::Ready(());
@@ -126,6 +139,7 @@ fn poll_idle<N: Net>(shard: &Shard<N>, connection: &Connection<N>, cx: &mut Cont
     };
     let timed_out = error.kind() == std::io::ErrorKind::TimedOut;
     connection.ended.set(if timed_out { Reason::KeepAliveTimeout } else { Reason::ClientClosed });
+    connection.writer.borrow_mut().take_leave();
     Poll::Ready(false)
 }
 
@@ -179,7 +193,10 @@ async fn request<N: Net>(
     let refused = match head::receive(shard, connection, &listener, buffer, &mut scratch.memory, started).await {
         Received::Head => None,
         Received::Refused(failure) => Some(failure),
-        Received::Nothing => return Next::Close,
+        Received::Nothing => {
+            connection.writer.borrow_mut().take_leave();
+            return Next::Close;
+        }
         Received::Lost(reason) => {
             connection.ended.set(reason);
             return Next::Close;
@@ -204,7 +221,7 @@ async fn request<N: Net>(
 }
 
 /// Closes in stages (RFC 9112, section 9.6): ends our direction, reads on until the client has seen it, then lets go.
-async fn linger<N: Net>(shard: &Shard<N>, connection: &Connection<N>) {
+pub(super) async fn linger<N: Net>(shard: &Shard<N>, connection: &Connection<N>) {
     connection.writer.borrow_mut().shutdown();
     let deadline = shard.net.now().plus(LINGER);
     let mut seen = 0;

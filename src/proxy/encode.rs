@@ -461,6 +461,8 @@ pub struct ResponseParts<'a> {
     pub hop: &'a Hop,
     pub gateway: &'a GatewayPlan,
     pub policies: &'a Policies,
+    /// What is said to every client of the listener.
+    pub hsts: Option<&'a HeaderEdits>,
     pub request_id: &'a [u8],
     /// The `Date` to add, where the upstream sent none (RFC 9110, section 6.6.1).
     pub date: Option<[u8; IMF_FIXDATE_BYTES]>,
@@ -495,6 +497,7 @@ pub enum ConnectionOption {
 pub fn response(parts: &ResponseParts<'_>, out: &mut Vec<u8>) {
     let (head, bytes) = (parts.head, parts.bytes);
     write_status_line(out, head.status);
+    let start = out.len();
     let edits = parts.policies.response_headers.as_ref();
     let drops_server = !matches!(parts.gateway.server, ServerField::Pass);
     let request_id = parts.gateway.request_id.as_ref();
@@ -510,6 +513,11 @@ pub fn response(parts: &ResponseParts<'_>, out: &mut Vec<u8>) {
     }
     drop_own(edits, request_id, own, out);
     append_edits(edits, out);
+    if let Some(hsts) = parts.hsts
+        && head.status >= 200
+    {
+        hsts.apply(start, out);
+    }
     response_framing(parts, out);
     out.extend_from_slice(b"\r\n");
 }

@@ -15,8 +15,10 @@ use crate::base::{Buffer, EndpointId, Timestamp, UnixTime, UpstreamId};
 use crate::context::RequestContext;
 use crate::http::h1::{HeadScanner, Hop};
 use crate::http::header::KnownName;
+use crate::http::target::Scheme;
 use crate::http::{Body, Method, RequestHead, ResponseHead, Span, Version};
 use crate::observe::{Escaped, Field, LineFormat, Reason, Record, Recorded, Times, Timing};
+use crate::policy::transform::HeaderEdits;
 use crate::route::{Captures, Subject};
 use crate::snapshot::{Action, ListenerPlan, RoutePlan};
 
@@ -37,11 +39,14 @@ pub(super) async fn answer<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failur
     if identify::ends_here(x) {
         return respond::options(x).await;
     }
+    if x.listener.https_port.is_some() && x.connection.scheme() == Scheme::Http {
+        return respond::to_https(x).await;
+    }
     let route = x.route()?;
     admit::admit(x, route)?;
     match &route.action {
         Action::Forward(plan) => forward::send(x, route, plan).await,
-        Action::Redirect(plan) => respond::redirect(x, route, plan).await,
+        Action::Redirect(plan) => respond::redirect(x, Some(route), plan).await,
         Action::Respond(plan) => respond::fixed(x, route, plan).await,
     }
 }
@@ -228,6 +233,13 @@ impl<'a, N: Net> Exchange<'a, N> {
         }
     }
 
+    /// What every answer says of how to come again. Not by plain text (RFC 6797, section 7.2), which a connection may speak
+    /// that is older than the listener's certificates.
+    #[inline]
+    pub fn hsts(&self) -> Option<&'a HeaderEdits> {
+        self.listener.hsts.as_ref().filter(|_| self.connection.scheme() == Scheme::Https)
+    }
+
     // Not inlined: what it keeps in registers must not compete with the exchange's own.
     #[inline(never)]
     fn record(&self, now: Timestamp) {
@@ -300,6 +312,7 @@ impl<N: Net> Recorded for Finished<'_, N> {
             referer: logged(Field::Referer, KnownName::Referer),
             client_reused: x.connection.requests.get() > 1,
             upstream_reused: tally.upstream_reused,
+            transport: x.connection.secured.get().map(|secured| &secured.transport),
         }
     }
 }

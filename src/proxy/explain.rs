@@ -16,9 +16,9 @@ use crate::http::header::KnownName;
 use crate::http::target::{Form, Scheme, Target};
 use crate::http::{Method, RequestHead, Span};
 use crate::policy::Policies;
-use crate::route::{NearMiss, Reason, Subject};
+use crate::route::{Captures, NearMiss, Reason, Subject};
 use crate::snapshot::compile::shown_edits;
-use crate::snapshot::{Action, ListenerPlan, RoutePlan, Snapshot};
+use crate::snapshot::{Action, ListenerPlan, Redirect, RoutePlan, Snapshot};
 
 /// Routes that came close, at most.
 pub const NEAR_MAX: usize = 5;
@@ -36,6 +36,9 @@ pub struct Explained {
     /// The answer of the gateway itself, which refuses it or ends here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_reply: Option<LocalReply>,
+    /// Where that sends the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
     /// The routes that came closest and did not answer, closest first.
     pub near: Vec<Near>,
 }
@@ -76,7 +79,10 @@ pub fn explain(snapshot: &Snapshot, listener: &ListenerPlan, bytes: &[u8]) -> Ex
     let mut asked = Asked::default();
     match asked.read(listener, bytes) {
         Ok(()) if asked.ends_here(bytes) => asked.answer(bytes, Some((204, "local-answer"))),
-        Ok(()) => asked.route(snapshot, listener, bytes),
+        Ok(()) => match listener.redirect() {
+            Some(plan) => asked.redirect(&plan, bytes),
+            None => asked.route(snapshot, listener, bytes),
+        },
         Err(refused) => asked.answer(bytes, Some(refused)),
     }
 }
@@ -113,7 +119,7 @@ impl Asked {
             self.cx.default_host = true;
             return Ok(());
         };
-        let authority = Authority::parse(text.of(bytes), Scheme::Http.default_port(), &mut self.written);
+        let authority = Authority::parse(text.of(bytes), scheme_of(listener).default_port(), &mut self.written);
         self.cx.authority = Some(authority.map_err(|error| (400, error.reason()))?);
         self.cx.authority_text = text;
         Ok(())
@@ -163,6 +169,19 @@ impl Asked {
         answer
     }
 
+    /// The answer of a listener that serves nothing by plain text.
+    fn redirect(&self, plan: &Redirect, bytes: &[u8]) -> Explained {
+        let (captures, mut out) = (&Captures::default(), Vec::new());
+        let (head, written, cx) = (&self.head, self.written.as_slice(), &self.cx);
+        let parts = LocationParts { head, bytes, written, cx, captures, scheme: Scheme::Http };
+        let mut answer = self.answer(bytes, Some((plan.status, "local-answer")));
+        match encode::location(&plan.location, &parts, &mut out) {
+            Ok(()) => answer.location = Some(text(&out)),
+            Err(_) => answer.local_reply = reply((400, "rewrite")),
+        }
+        answer
+    }
+
     fn refuses_slash(&self, route: &RoutePlan) -> bool {
         !route.encoded_slash && self.cx.target.as_ref().is_some_and(|target| target.encoded_slash)
     }
@@ -191,7 +210,7 @@ impl Asked {
                     forward,
                     policies: &shown_policies(route, model),
                     captures,
-                    scheme: Scheme::Http,
+                    scheme: scheme_of(listener),
                     peer: Some(peer),
                     trusted: &listener.trusted,
                     span: 0,
@@ -206,7 +225,7 @@ impl Asked {
             }
             Action::Redirect(redirect) => {
                 let (head, written, cx) = (&self.head, self.written.as_slice(), &self.cx);
-                let parts = LocationParts { head, bytes, written, cx, captures, scheme: Scheme::Http };
+                let parts = LocationParts { head, bytes, written, cx, captures, scheme: scheme_of(listener) };
                 encode::location(&redirect.location, &parts, &mut out).map_err(|_| (400, "rewrite"))?;
                 let hidden =
                     model.and_then(|model| model.redirect.as_ref()).is_some_and(|redirect| is_secret(redirect));
@@ -220,8 +239,13 @@ impl Asked {
     fn answer(&self, bytes: &[u8], refused: Option<Refused>) -> Explained {
         let host = text(self.cx.host(bytes, &self.written));
         let path = text(self.cx.path(&self.head, bytes, &self.written));
-        Explained { host, path, matched: None, local_reply: refused.and_then(reply), near: Vec::new() }
+        Explained { host, path, matched: None, local_reply: refused.and_then(reply), location: None, near: Vec::new() }
     }
+}
+
+/// What requests on a listener are meant for.
+fn scheme_of(listener: &ListenerPlan) -> Scheme {
+    if listener.tls.is_some() { Scheme::Https } else { Scheme::Http }
 }
 
 fn reply((status, reason): Refused) -> Option<LocalReply> {
@@ -328,7 +352,11 @@ routes:
 "#;
 
     fn ask(request: &str) -> Explained {
-        let draft = Draft::alone(&Source::text("t.yaml", CONFIG), &EmptyEnvironment);
+        ask_of(CONFIG, request)
+    }
+
+    fn ask_of(config: &str, request: &str) -> Explained {
+        let draft = Draft::alone(&Source::text("t.yaml", config), &EmptyEnvironment);
         assert!(draft.is_sound(), "{}", draft.render(false));
         explain(&draft.snapshot, &draft.snapshot.listeners[0], request.as_bytes())
     }
@@ -350,6 +378,14 @@ routes:
         let answer = ask("GET /old/x HTTP/1.1\r\nHost: a.test\r\n\r\n");
         let location = "http://new.test/old/x".to_owned();
         assert_eq!(answer.matched.map(|m| m.action), Some(Outcome::Redirect { status: 301, location }));
+    }
+
+    #[test]
+    fn a_listener_that_serves_nothing_is_shown_with_where_it_sends_to() {
+        let config = CONFIG.replace("bind: \"127.0.0.1:0\"", "bind: \"127.0.0.1:0\", redirect_to_https: 8443");
+        let answer = ask_of(&config, "GET /old/x?y HTTP/1.1\r\nHost: a.test:8080\r\n\r\n");
+        assert_eq!(answer.local_reply, reply((308, "local-answer")));
+        assert_eq!((answer.location.as_deref(), answer.matched), (Some("https://a.test:8443/old/x?y"), None));
     }
 
     #[test]

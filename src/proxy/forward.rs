@@ -19,7 +19,6 @@ use super::{head, relay, upgrade};
 use crate::base::{Buffer, Timestamp};
 use crate::http::h1::{HeadScanner, Progress as HeadProgress};
 use crate::http::header::KnownName;
-use crate::http::target::Scheme;
 use crate::http::{Body, Version};
 use crate::observe::Reason;
 use crate::snapshot::{Forward, RoutePlan};
@@ -191,7 +190,7 @@ fn request_parts<'p, N: Net>(
         forward: plan,
         policies: &route.policies,
         captures: &x.memory.captures,
-        scheme: Scheme::Http,
+        scheme: x.connection.scheme(),
         peer: x.connection.peer.ip().map(|ip| (ip, x.connection.peer_text.as_str())),
         trusted: &x.listener.trusted,
         span: x.shard.random.borrow_mut().u64(..),

@@ -66,7 +66,8 @@ pub(super) async fn receive<N: Net>(
 
 fn lost(error: &io::Error, buffer: &Buffer) -> Received {
     match error.kind() {
-        io::ErrorKind::TimedOut if buffer.filled().is_empty() => Received::Nothing,
+        // Most clients of TLS close without a word, which between two messages harms nobody.
+        io::ErrorKind::TimedOut | io::ErrorKind::UnexpectedEof if buffer.filled().is_empty() => Received::Nothing,
         io::ErrorKind::TimedOut => Received::Refused(Failure::of(Reason::HeadTimeout)),
         _ => Received::Lost(Reason::ClientClosed),
     }

@@ -10,7 +10,7 @@ use crate::context::RequestId;
 use crate::http::authority::Authority;
 use crate::http::forwarded::{self, Family};
 use crate::http::header::KnownName;
-use crate::http::target::{Canonical, Form, Scheme, Target};
+use crate::http::target::{Canonical, Form, Target};
 use crate::http::trace_context::{Trace, Traceparent};
 use crate::http::{Method, Span, Version, request_id};
 use crate::observe::Reason;
@@ -27,6 +27,7 @@ pub(super) fn identify<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
     x.persistent = x.hop.persistent;
     check_target(x)?;
     check_authority(x)?;
+    check_direction(x)?;
     check_loop(x)?;
     check_expectation(x)?;
     Ok(())
@@ -125,7 +126,7 @@ fn check_target<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
 fn check_authority<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
     let (head, bytes) = (&x.memory.request, x.buffer.filled());
     let target = x.cx.target.as_ref();
-    let port = target.and_then(|target| target.scheme).unwrap_or(Scheme::Http).default_port();
+    let port = target.and_then(|target| target.scheme).unwrap_or(x.connection.scheme()).default_port();
     let mut check = |text: Span| {
         let authority = Authority::parse(text.of(bytes), port, &mut x.memory.written);
         authority.map_err(|error| Failure::malformed(400, error.reason()))
@@ -147,6 +148,14 @@ fn check_authority<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
         take_default_host(x);
     }
     Ok(())
+}
+
+/// Over TLS only what the certificate of this connection stands for is served (RFC 9110, section 15.5.20): a client that
+/// asks for another is sent to a connection of its own.
+fn check_direction<N: Net>(x: &Exchange<'_, N>) -> Result<(), Failure> {
+    let Some(secured) = x.connection.secured.get() else { return Ok(()) };
+    let host = std::str::from_utf8(x.cx.host(x.buffer.filled(), &x.memory.written)).unwrap_or_default();
+    if secured.stands_for(host) { Ok(()) } else { Err(Failure::of(Reason::Misdirected)) }
 }
 
 /// HTTP/1.0 without Host, where the listener names a default: the default is matched and sent.

@@ -2,14 +2,14 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use super::exchange::Exchange;
 use super::failure::Failure;
 use super::forward::Failed;
-use super::net::{Net, Reader};
+use super::net::{Net, Reader, Writer};
+use super::secured;
 use super::shard::Shard;
 use crate::base::{Buffer, EndpointId, Timestamp, UpstreamId};
 use crate::observe::{EndpointBlock, Reason, Side};
@@ -257,7 +257,14 @@ async fn open<N: Net>(
     let block = x.adopted.upstream_block(upstream, shard.number);
     let until = shard.net.now().plus(state.plan().timeouts.connect).min(deadline);
     let address = state.plan().endpoint(endpoint).address.clone();
-    let connected = shard.net.connect(&address, until).await;
+    let connected = shard.net.connect(&address, until).await.map_err(|error| Failure::of_connect(&error));
+    let connected = match (connected, &x.adopted.snapshot.upstreams[upstream.index()].tls) {
+        (Ok(halves), Some(tls)) => {
+            let peer = x.adopted.snapshot.upstreams[upstream.index()].endpoints[endpoint.index()].peer.as_ref();
+            Box::pin(secured::connect(shard, halves, tls, peer, until)).await
+        }
+        (connected, _) => connected,
+    };
     let now = shard.net.now();
     match connected {
         Ok((reader, writer)) => {
@@ -268,13 +275,13 @@ async fn open<N: Net>(
             halves.arm(shard);
             Ok(Box::new(Opened { halves, opened: now, requests: 0, permit }))
         }
-        Err(error) => {
+        Err(failure) => {
             block.connect_failures.increment();
             // What we lack ourselves is no fault of the endpoint.
-            if error.kind() != io::ErrorKind::OutOfMemory {
+            if failure.reason != Reason::NoResources {
                 state.connect_failed(endpoint, now, shard.random.borrow_mut().u64(..));
             }
-            Err(Failed { failure: Failure::of_connect(&error), attempt: AttemptFailure::Connect })
+            Err(Failed { failure, attempt: AttemptFailure::Connect })
         }
     }
 }
@@ -296,6 +303,8 @@ impl<N: Net> Lease<'_, N> {
         if outcome == Ok(true) && !x.shard.is_draining() {
             self.connection.halves.arm(x.shard);
             self.guard.give_back(self.connection, now);
+        } else if outcome.is_ok() {
+            self.connection.halves.writer.get_mut().take_leave();
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod command;
 pub mod net;
 pub mod shell;
+pub mod tls;
 
 mod admit;
 mod adopted;
@@ -19,6 +20,7 @@ mod identify;
 mod lease;
 mod relay;
 mod respond;
+mod secured;
 mod shard;
 mod terms;
 mod transfer;

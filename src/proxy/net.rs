@@ -11,6 +11,7 @@ use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::tls::Engine;
 use crate::base::{Address, Buffer, Timestamp, UnixTime};
 
 /// When a write gives up: after so long without progress, and at a point in time whatever the progress.
@@ -43,6 +44,9 @@ pub trait Net: Sized + 'static {
 
     /// Waits until `until`. Dropping the future is allowed.
     fn sleep(&self, until: Timestamp) -> impl Future<Output = ()>;
+
+    /// Has a stream that this world made speak TLS from now on; its hands are shaken.
+    fn secure(&self, reader: &mut Self::Reader, writer: &mut Self::Writer, engine: Engine);
 
     /// Runs a task on this shard. A panic in it is counted and ends only that task.
     fn spawn(&self, task: impl Future<Output = ()> + 'static);
@@ -92,6 +96,9 @@ pub trait Writer: 'static {
     fn reset(&mut self) {
         self.abort();
     }
+
+    /// Says a last word, where the protocol has one, before both halves are dropped between two messages.
+    fn take_leave(&mut self) {}
 }
 
 /// [`Reader::poll_readable`] as a future; dropping it leaves the wait armed.

@@ -168,6 +168,7 @@ fn response_parts<'p, N: Net>(
         hop,
         gateway: &x.adopted.snapshot.gateway,
         policies,
+        hsts: x.hsts(),
         request_id: x.cx.request_id.as_bytes(),
         date: (!x.memory.response.fields.has(KnownName::Date)).then(|| x.shard.date()),
         framing,
@@ -215,6 +216,10 @@ fn cut<N: Net>(x: &mut Exchange<'_, N>, error: &BodyError, until: Timestamp) -> 
             Failure::of(if until == total { Reason::TotalTimeout } else { Reason::Lifetime })
         }
         BodyError::Source(error) if timed_out(error) => Failure::of(Reason::IdleTimeout),
+        // TLS tells an end that was announced from one that was not.
+        BodyError::Source(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Failure::of(Reason::UpstreamTruncated)
+        }
         BodyError::Source(_) => Failure::of(Reason::UpstreamReset),
         BodyError::Truncated | BodyError::TooLarge => Failure::of(Reason::UpstreamTruncated),
         BodyError::Malformed(error) => malformed_response(x, error.reason()),

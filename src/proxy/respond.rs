@@ -17,9 +17,9 @@ use crate::http::accept::prefers_html;
 use crate::http::h1::{write_content_length, write_date, write_field, write_status_line};
 use crate::http::header::KnownName;
 use crate::http::problem::{HTML_TYPE, JSON_TYPE, Problem};
-use crate::http::target::Scheme;
 use crate::http::{Body, Method};
 use crate::observe::Reason;
+use crate::policy::transform::HeaderEdits;
 use crate::snapshot::{FixedResponse, Location, Redirect, RoutePlan};
 
 /// An unread body of at most so many octets is read and forgotten, so that the connection can be used again; a larger
@@ -166,7 +166,7 @@ pub(super) async fn options<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failu
 /// Sends the client elsewhere.
 pub(super) async fn redirect<N: Net>(
     x: &mut Exchange<'_, N>,
-    route: &RoutePlan,
+    route: Option<&RoutePlan>,
     plan: &Redirect,
 ) -> Result<(), Failure> {
     x.tally.reason = Reason::LocalAnswer;
@@ -180,7 +180,9 @@ pub(super) async fn redirect<N: Net>(
     let mut out = x.shard.buffers.large();
     let fields = |out: &mut Vec<u8>| {
         write_field(out, b"location", location.filled());
-        apply_edits(route, out);
+        if let Some(route) = route {
+            apply_edits(route, out);
+        }
     };
     head(x, plan.status, 0, fields, out.vec());
     x.shard.buffers.give(location);
@@ -188,9 +190,21 @@ pub(super) async fn redirect<N: Net>(
     Ok(())
 }
 
-/// Applies the edits to the fields behind the status line.
+/// Sends the client to the same URL by https, where the listener serves nothing else.
+pub(super) async fn to_https<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
+    match x.listener.redirect() {
+        Some(plan) => redirect(x, None, &plan).await,
+        None => Err(Failure::of(Reason::NoRoute)),
+    }
+}
+
 fn apply_edits(route: &RoutePlan, out: &mut Vec<u8>) {
-    if let Some(edits) = &route.policies.response_headers {
+    apply(route.policies.response_headers.as_ref(), out);
+}
+
+/// Applies the edits to the fields behind the status line.
+fn apply(edits: Option<&HeaderEdits>, out: &mut Vec<u8>) {
+    if let Some(edits) = edits {
         let fields = out.iter().position(|octet| *octet == b'\n').map_or(out.len(), |end| end + 1);
         edits.apply(fields, out);
     }
@@ -204,7 +218,7 @@ fn write_location<N: Net>(x: &Exchange<'_, N>, location: &Location, out: &mut Ve
         written: &x.memory.written,
         cx: x.cx,
         captures: &x.memory.captures,
-        scheme: Scheme::Http,
+        scheme: x.connection.scheme(),
     };
     encode::location(location, &parts, out).map_err(|_| Failure::of(Reason::TargetRefused).detail("rendered-target"))
 }
@@ -237,6 +251,7 @@ fn head<N: Net>(x: &Exchange<'_, N>, status: u16, length: usize, fields: impl Fn
         write_field(out, name.text().as_bytes(), x.cx.request_id.as_bytes());
     }
     fields(out);
+    apply(x.hsts(), out);
     if status != 204 && status != 304 {
         write_content_length(out, length as u64);
     }
@@ -314,6 +329,26 @@ pub(super) async fn after_panic<N: Net>(shard: &Rc<Shard<N>>, connection: &Conne
     let idle = connection.listener.borrow().timeouts.idle;
     // Nobody is left to tell if this fails.
     let _ = write_all(shard, connection, out, idle).await;
+}
+
+/// Answers 400 by plain text where TLS is spoken; nothing of what the client has sent is looked at.
+pub(super) async fn plain_text<N: Net>(shard: &Shard<N>, connection: &Connection<N>) {
+    let reason = Reason::PlainText;
+    shard.metrics.local_replies.increment(reason);
+    let mut body = shard.buffers.small();
+    Problem { reason: reason.word(), title: reason.title(), status: 400, detail: None, instance: b"" }
+        .append_json(body.vec());
+    let mut out = shard.buffers.small();
+    write_status_line(out.vec(), 400);
+    write_date(out.vec(), &shard.date());
+    write_field(out.vec(), b"content-type", JSON_TYPE.as_bytes());
+    write_content_length(out.vec(), body.filled().len() as u64);
+    out.vec().extend_from_slice(b"cache-control: no-store\r\nconnection: close\r\n\r\n");
+    out.vec().extend_from_slice(body.filled());
+    shard.buffers.give(body);
+    let patience = connection.listener.borrow().timeouts.handshake;
+    // Nobody is left to tell if this fails.
+    let _ = write_all(shard, connection, out, patience).await;
 }
 
 const _: () = assert!(SMALL_BUFFER_BYTES > 2 * HEAD_ROOM, "the head of a local reply fits any buffer");

@@ -14,6 +14,7 @@ use super::downstream::{self, Serving};
 use super::exchange::{Next, Scratch};
 use super::net::{Net, Reader, Writer};
 use super::shell::{self, Accepted};
+use super::tls::CipherBuffers;
 use crate::base::{BufferPool, RouteId, Shelf, Slot, Timestamp};
 use crate::http::date::{DateCache, IMF_FIXDATE_BYTES};
 use crate::observe::{LineFormat, Outbox, Recorded, ShardMetrics};
@@ -38,6 +39,7 @@ pub struct Shard<N: Net> {
     pub(super) net: N,
     pub(super) number: usize,
     pub(super) buffers: BufferPool,
+    pub(super) cipher_buffers: Rc<CipherBuffers>,
     pub(super) metrics: Arc<ShardMetrics>,
     pub(super) random: RefCell<fastrand::Rng>,
     shards: u32,
@@ -77,6 +79,7 @@ impl<N: Net> Shard<N> {
         Rc::new(Self {
             net: parts.net,
             number: parts.number,
+            cipher_buffers: Rc::default(),
             buffers: BufferPool::new(SMALL_BUFFERS_FREE_MAX, LARGE_BUFFERS_FREE_MAX),
             metrics: parts.metrics,
             random: RefCell::new(random),
@@ -240,6 +243,7 @@ impl<N: Net> shell::Shard for Shard<N> {
     fn tick(&self, now: Timestamp) {
         self.log.borrow_mut().tick(now);
         self.buffers.trim();
+        self.cipher_buffers.trim();
         self.sessions.trim();
         self.scratches.trim();
         if now >= self.next_sweep.get() {

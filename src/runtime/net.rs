@@ -15,6 +15,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use crate::base::{Address, Timestamp, UnixTime, WHEEL_TICK};
 use crate::observe::WorkerMetrics;
 use crate::proxy::net::Net;
+use crate::proxy::tls::{self, Engine, StreamReader, StreamWriter};
 
 use super::accept::is_shortage;
 use super::clock;
@@ -32,6 +33,9 @@ const SLEEP_STRETCH_MAX: Duration = Duration::from_secs(3600);
 const STALL_MIN_NANOS: u64 = WHEEL_TICK.as_nanos() as u64;
 /// What a shard gets after a stall to catch up before deadlines are judged.
 const STALL_REST: Duration = Duration::from_millis(1);
+
+/// Both halves of a stream, without TLS at first.
+type Halves = (StreamReader<LiveReader, LiveWriter>, StreamWriter<LiveWriter>);
 
 /// One shard's world over a ring or epoll. Clones are the same world.
 #[derive(Clone)]
@@ -85,17 +89,17 @@ impl LiveNet {
     }
 
     /// Takes a connected socket into this world, whatever its blocking mode was.
-    pub fn adopt(&self, socket: OwnedFd) -> io::Result<(LiveReader, LiveWriter)> {
+    pub fn adopt(&self, socket: OwnedFd) -> io::Result<Halves> {
         self.set_mode(&SockRef::from(&socket))?;
-        Ok(halves(Descriptor::from_std(socket.into())?, &self.common))
+        Ok(plain(halves(Descriptor::from_std(socket.into())?, &self.common)))
     }
 
     /// Takes a socket that was accepted just now, and so is in blocking mode.
-    pub(super) fn adopt_accepted(&self, socket: Socket) -> io::Result<(LiveReader, LiveWriter)> {
+    pub(super) fn adopt_accepted(&self, socket: Socket) -> io::Result<Halves> {
         if self.driver == Driver::Epoll {
             socket.set_nonblocking(true)?;
         }
-        Ok(halves(Descriptor::from_std(OwnedFd::from(socket).into())?, &self.common))
+        Ok(plain(halves(Descriptor::from_std(OwnedFd::from(socket).into())?, &self.common)))
     }
 
     /// A blocking socket would stop the epoll loop; a non-blocking one makes ring operations end with EAGAIN.
@@ -103,7 +107,7 @@ impl LiveNet {
         socket.set_nonblocking(self.driver == Driver::Epoll)
     }
 
-    async fn connect_ip(&self, address: SocketAddr, deadline: Timestamp) -> io::Result<(LiveReader, LiveWriter)> {
+    async fn connect_ip(&self, address: SocketAddr, deadline: Timestamp) -> io::Result<Halves> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
         let under_way = match socket.connect(&address.into()) {
@@ -126,10 +130,10 @@ impl LiveNet {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         self.set_mode(&socket)?;
-        Ok(halves(descriptor, &self.common))
+        Ok(plain(halves(descriptor, &self.common)))
     }
 
-    async fn connect_unix(&self, path: &Path, deadline: Timestamp) -> io::Result<(LiveReader, LiveWriter)> {
+    async fn connect_unix(&self, path: &Path, deadline: Timestamp) -> io::Result<Halves> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
         let address = SockAddr::unix(path)?;
         loop {
@@ -163,9 +167,13 @@ fn is_its_own_peer(socket: &Socket, peer: SocketAddr) -> io::Result<bool> {
     Ok(socket.local_addr()?.as_socket() == Some(peer))
 }
 
+fn plain((reader, writer): (LiveReader, LiveWriter)) -> Halves {
+    (StreamReader::plain(reader), StreamWriter::plain(writer))
+}
+
 impl Net for LiveNet {
-    type Reader = LiveReader;
-    type Writer = LiveWriter;
+    type Reader = StreamReader<LiveReader, LiveWriter>;
+    type Writer = StreamWriter<LiveWriter>;
 
     #[inline]
     fn now(&self) -> Timestamp {
@@ -177,7 +185,7 @@ impl Net for LiveNet {
         clock::unix_time()
     }
 
-    async fn connect(&self, address: &Address, deadline: Timestamp) -> io::Result<(LiveReader, LiveWriter)> {
+    async fn connect(&self, address: &Address, deadline: Timestamp) -> io::Result<Halves> {
         let connected = match address {
             Address::Ip(address) => self.connect_ip(*address, deadline).await,
             Address::Unix(path) => self.connect_unix(path, deadline).await,
@@ -199,6 +207,10 @@ impl Net for LiveNet {
             }
             monoio::time::sleep(left.min(SLEEP_STRETCH_MAX)).await;
         }
+    }
+
+    fn secure(&self, reader: &mut Self::Reader, writer: &mut Self::Writer, engine: Engine) {
+        tls::secure(reader, writer, engine);
     }
 
     fn spawn(&self, future: impl Future<Output = ()> + 'static) {

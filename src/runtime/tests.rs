@@ -24,8 +24,10 @@ use super::clock::now;
 use super::listen::SocketStore;
 use super::net::LiveNet;
 use super::probe::{Driver, DriverChoice, probe};
-use super::stream::{LiveReader, LiveWriter};
 use super::{task, worker};
+
+type LiveReader = <LiveNet as Net>::Reader;
+type LiveWriter = <LiveNet as Net>::Writer;
 
 const NEVER: Timestamp = Timestamp::NEVER;
 const PATIENT: Patience = Patience { idle: Duration::from_secs(10), until: NEVER };
@@ -610,6 +612,9 @@ fn snapshot(generation: u64, listeners: &[(&str, &Address)], connections_max: u3
             addresses: vec![(*address).clone()],
             ipv6_only: false,
             connections_max,
+            tls: None,
+            https_port: None,
+            hsts: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             trusted: CidrSet::default(),

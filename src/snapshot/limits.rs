@@ -23,6 +23,8 @@ pub struct Limits {
 /// How long each phase may take.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Timeouts {
+    /// Of TLS, on a fresh connection.
+    pub handshake: Duration,
     pub head: Duration,
     pub keep_alive: Duration,
     pub idle: Duration,
@@ -70,6 +72,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         const DAY: Duration = Duration::from_secs(24 * 3600);
         Self {
+            handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             keep_alive: Duration::from_secs(60),
             idle: Duration::from_secs(60),

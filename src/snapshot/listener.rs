@@ -3,10 +3,15 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Limits, Timeouts};
+use super::tls::ServerTls;
+use super::{Limits, Location, Redirect, Timeouts};
 use crate::base::{Address, CidrSet};
 use crate::http::header::HeaderName;
 use crate::observe::EscapedText;
+use crate::policy::transform::HeaderEdits;
+
+/// Not named in a URL.
+const HTTPS_PORT: u16 = 443;
 
 /// One named listener.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +26,12 @@ pub struct ListenerPlan {
     pub ipv6_only: bool,
     /// Open connections on one shard beyond which accepting pauses.
     pub connections_max: u32,
+    /// How it speaks TLS; nothing for plain text.
+    pub tls: Option<Arc<ServerTls>>,
+    /// The port by `https` that every request is sent to instead of being served.
+    pub https_port: Option<u16>,
+    /// What every answer over TLS says of how to come again.
+    pub hsts: Option<HeaderEdits>,
     pub limits: Limits,
     pub timeouts: Timeouts,
     /// Whose forwarding fields are believed.
@@ -41,6 +52,13 @@ pub struct ClientAddressPlan {
 }
 
 impl ListenerPlan {
+    /// Where every request is sent, if none is served.
+    pub fn redirect(&self) -> Option<Redirect> {
+        let port = Some(self.https_port?).filter(|port| *port != HTTPS_PORT);
+        let location = Location::Parts { scheme: Some("https"), host: None, port, path: None };
+        Some(Redirect { status: 308, location })
+    }
+
     /// Whether forwarding fields from `peer` are believed. A Unix socket's peer is whoever may open the path, which
     /// is a matter of file permissions: it is trusted only when the list holds everything.
     pub fn trusts(&self, peer: &Address) -> bool {

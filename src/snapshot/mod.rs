@@ -7,12 +7,14 @@ mod gateway;
 mod limits;
 mod listener;
 mod route;
+pub mod tls;
+mod validity;
 
 use std::sync::Arc;
 
 use crate::base::{ListenerId, RouteId, UpstreamId};
 use crate::config::Config;
-use crate::observe::{EndpointMetrics, EscapedText, LineFormat, UpstreamMetrics};
+use crate::observe::{CertificateFigure, EndpointMetrics, EscapedText, LineFormat, UpstreamMetrics};
 use crate::route::Table;
 use crate::upstream::UpstreamPlan;
 
@@ -21,6 +23,8 @@ pub use errors::{ErrorBodies, ErrorBody};
 pub use gateway::{ForwardedPlan, GatewayPlan, ServerField};
 pub use limits::{Limits, RouteLimits, RouteTimeouts, Timeouts};
 pub use listener::{ClientAddressPlan, ListenerPlan, canonical};
+use tls::{ClientTls, PeerName};
+
 pub use route::{Action, FixedResponse, Forward, Location, Redirect, RoutePlan};
 
 /// Everything the operator wants, compiled. A request keeps the snapshot it began with.
@@ -47,6 +51,8 @@ pub struct UpstreamEntry {
     pub plan: Arc<UpstreamPlan>,
     /// The name as the log writes it.
     pub label: EscapedText,
+    /// How it is spoken to; nothing for plain text.
+    pub tls: Option<Arc<ClientTls>>,
     pub metrics: Arc<UpstreamMetrics>,
     /// In the order of the endpoints' ids.
     pub endpoints: Vec<EndpointEntry>,
@@ -56,7 +62,16 @@ pub struct UpstreamEntry {
 #[derive(Debug, Clone)]
 pub struct EndpointEntry {
     pub label: EscapedText,
+    /// The name it must prove by its certificate, where TLS is spoken.
+    pub peer: Option<PeerName>,
     pub metrics: Arc<EndpointMetrics>,
+}
+
+impl UpstreamEntry {
+    /// The names that the endpoints must prove.
+    pub fn peers(&self) -> impl Iterator<Item = &Option<PeerName>> {
+        self.endpoints.iter().map(|endpoint| &endpoint.peer)
+    }
 }
 
 impl Snapshot {
@@ -70,6 +85,19 @@ impl Snapshot {
 
     pub fn route(&self, id: RouteId) -> &Arc<RoutePlan> {
         &self.routes[id.index()]
+    }
+
+    /// Every certificate of every listener, for the metrics.
+    pub fn certificates(&self) -> impl Iterator<Item = CertificateFigure<'_>> {
+        self.listeners.iter().flat_map(|listener| {
+            let identities = listener.tls.as_ref().map_or(&[][..], |tls| tls.identities());
+            identities.iter().enumerate().map(|(place, identity)| CertificateFigure {
+                listener: &listener.name,
+                place,
+                name: identity.name(),
+                valid_until: identity.valid_until,
+            })
+        })
     }
 
     /// The upstream of this name; walked only when a snapshot is compiled.

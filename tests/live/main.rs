@@ -16,5 +16,6 @@ mod smuggling;
 mod stage;
 mod storm;
 mod systemd;
+mod tls;
 mod tunnel;
 mod upstreams;

@@ -17,6 +17,7 @@ mod limits;
 mod pipelining;
 mod retries;
 mod routing;
+mod tls;
 mod upgrades;
 mod upstream_faults;
 

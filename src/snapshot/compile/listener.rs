@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::World;
+use super::{World, tls};
 use crate::base::{Address, CidrSet};
 use crate::config::{
-    self, BindAddress, Bounded, Config, Finding, Gateway, HalfClose, HeadSize, Listener, Network, Object, Spanned,
-    Switched,
+    self, BindAddress, Bounded, Config, Finding, Gateway, HalfClose, HeadSize, Hsts, Listener, Network, Object,
+    Spanned, Switched,
 };
 use crate::http::header::HeaderName;
 use crate::observe::EscapedText;
+use crate::policy::transform::HeaderEdits;
+use crate::snapshot::tls::ServerTls;
 use crate::snapshot::{ClientAddressPlan, Limits, ListenerPlan, Timeouts};
 
 pub(super) fn compile_all(config: &Config, world: &World<'_>, findings: &mut Vec<Finding>) -> Vec<Arc<ListenerPlan>> {
@@ -18,7 +20,15 @@ pub(super) fn compile_all(config: &Config, world: &World<'_>, findings: &mut Vec
     let gateway = config.gateway.value.as_ref().unwrap_or(&default);
     refuse_shared_addresses(config, findings);
     refuse_large_parts(config, findings);
-    config.listeners.iter().filter_map(|object| Some(compile(object, object.value.as_ref()?, gateway, world))).collect()
+    let mut listeners = Vec::with_capacity(config.listeners.len());
+    for object in &config.listeners {
+        let Some(model) = &object.value else { continue };
+        let tls = model.tls.as_ref().map(|tls| tls::server(object, tls, world, config.read_at, findings));
+        // Without what was asked for there is no listener: never plain text instead.
+        let Some(tls) = tls.map_or(Some(None), |tls| tls.map(Some)) else { continue };
+        listeners.push(compile(object, model, gateway, world, tls));
+    }
+    listeners
 }
 
 /// Two listeners cannot own one address.
@@ -60,7 +70,13 @@ fn too_large<T>(object: &Object<T>, key: &str, part: &Option<Spanned<HeadSize>>,
     Some(finding.hint(format!("write at most {head}, which `limits.head` is here, or raise that")))
 }
 
-fn compile(object: &Object<Listener>, model: &Listener, gateway: &Gateway, world: &World<'_>) -> Arc<ListenerPlan> {
+fn compile(
+    object: &Object<Listener>,
+    model: &Listener,
+    gateway: &Gateway,
+    world: &World<'_>,
+    tls: Option<Arc<ServerTls>>,
+) -> Arc<ListenerPlan> {
     let limits = config::Limits::on_listener(&gateway.limits, &model.limits);
     let timeouts = config::Timeouts::on_listener(&gateway.timeouts, &model.timeouts);
     let client_address = model.client_address.as_ref().or(gateway.client_address.as_ref());
@@ -73,6 +89,9 @@ fn compile(object: &Object<Listener>, model: &Listener, gateway: &Gateway, world
             // A share for each shard, rounded up.
             count.get().div_ceil(u32::try_from(world.registry.shards()).unwrap_or(u32::MAX).max(1))
         }),
+        tls,
+        https_port: model.redirect_to_https.map(|port| port.get() as u16),
+        hsts: model.tls.as_ref().and_then(|tls| tls.hsts.as_ref()).map(hsts),
         limits: numbers(&limits),
         timeouts: durations(&timeouts),
         trusted: networks(model.trusted_proxies.as_deref().unwrap_or(&gateway.trusted_proxies)),
@@ -123,8 +142,24 @@ pub(super) fn rate(rate: Switched<config::Rate>) -> u64 {
     }
 }
 
+/// Strict-Transport-Security (RFC 6797, section 6.1), which replaces that of others.
+fn hsts(model: &Hsts) -> HeaderEdits {
+    let mut value = format!("max-age={}", model.max_age.get().as_secs());
+    if model.subdomains {
+        value.push_str("; includeSubDomains");
+    }
+    if model.preload {
+        value.push_str("; preload");
+    }
+    let mut edits = HeaderEdits::default();
+    let set = edits.set("strict-transport-security", &value);
+    debug_assert!(set.is_ok(), "the name and the value are ours");
+    edits
+}
+
 fn durations(timeouts: &config::Timeouts) -> Timeouts {
     Timeouts {
+        handshake: timeouts.handshake.get(),
         head: timeouts.head.get(),
         keep_alive: timeouts.keep_alive.get(),
         idle: timeouts.idle.get(),

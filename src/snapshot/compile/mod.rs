@@ -8,6 +8,7 @@ mod listener;
 mod route;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod upstream;
 
 pub use route::shown_edits;

@@ -3,31 +3,47 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::World;
+use super::{World, tls};
 use crate::base::Address;
 use crate::config::{self, AttemptTimeouts, Config, EndpointAddress, Finding, Gateway, Object, Upstream};
 use crate::observe::{EscapedText, Registration};
+use crate::snapshot::tls::{ClientTls, PeerName};
 use crate::snapshot::{EndpointEntry, Snapshot, UpstreamEntry};
 use crate::upstream::{Balance, EndpointPlan, MarkDown, PoolLimits, Timeouts, UpstreamPlan};
 
 /// Endpoints that one host name may stand for.
 const ADDRESSES_PER_NAME_MAX: usize = 64;
 
-pub(super) fn compile_all(config: &Config, world: &World<'_>, _findings: &mut Vec<Finding>) -> Vec<UpstreamEntry> {
+pub(super) fn compile_all(config: &Config, world: &World<'_>, findings: &mut Vec<Finding>) -> Vec<UpstreamEntry> {
     let default = Gateway::default();
     let gateway = config.gateway.value.as_ref().unwrap_or(&default);
     let mut registration = world.registry.register();
-    let compile = |object: &Object<Upstream>| {
-        let plan = plan(&object.name, object.value.as_ref()?, gateway, world);
-        Some(entry(plan, world.previous, &mut registration))
+    let mut compile = |object: &Object<Upstream>| {
+        let model = object.value.as_ref()?;
+        let tls = match &model.tls {
+            // Without what was asked for there is no upstream: never plain text instead.
+            Some(tls) => Some(tls::client(object, tls, world, findings)?),
+            None => None,
+        };
+        let (plan, peers) = plan(&object.name, model, gateway, world);
+        Some(entry(plan, tls.map(|tls| (tls, peers)), world.previous, &mut registration))
     };
-    config.upstreams.iter().filter_map(compile).collect()
+    config.upstreams.iter().filter_map(&mut compile).collect()
 }
 
-fn plan(name: &str, model: &Upstream, gateway: &Gateway, world: &World<'_>) -> UpstreamPlan {
-    let mut endpoints = Vec::new();
+/// The plan, and for each endpoint the name it must prove where TLS is spoken.
+fn plan(name: &str, model: &Upstream, gateway: &Gateway, world: &World<'_>) -> (UpstreamPlan, Vec<Option<PeerName>>) {
+    let server_name = model.tls.as_ref().and_then(|tls| tls.server_name.as_ref());
+    let (mut endpoints, mut peers) = (Vec::new(), Vec::new());
     for endpoint in model.endpoints.iter() {
         expand(&endpoint.address.value, endpoint.weight.get(), world, &mut endpoints);
+        let peer = match (server_name, &endpoint.address.value) {
+            (Some(name), _) => PeerName::new(name),
+            (None, EndpointAddress::Name { host, .. }) => PeerName::new(host),
+            (None, EndpointAddress::Ip(address)) => PeerName::new(&address.ip().to_string()),
+            (None, EndpointAddress::Unix(_)) => None,
+        };
+        peers.resize(endpoints.len(), peer);
     }
     let timeouts = AttemptTimeouts::on_upstream(&gateway.timeouts, &model.timeouts);
     let mut plan = UpstreamPlan::new(name.into(), endpoints);
@@ -48,7 +64,7 @@ fn plan(name: &str, model: &Upstream, gateway: &Gateway, world: &World<'_>) -> U
         response_head: timeouts.response_head.get(),
         ..Timeouts::default()
     };
-    plan
+    (plan, peers)
 }
 
 /// One endpoint for an address, one for each address of a name.
@@ -67,21 +83,32 @@ fn expand(address: &EndpointAddress, weight: u32, world: &World<'_>, endpoints: 
 }
 
 /// The entry of the snapshot before where nothing has changed; else a new one that inherits the endpoints' health.
-fn entry(mut plan: UpstreamPlan, previous: Option<&Snapshot>, names: &mut Registration<'_>) -> UpstreamEntry {
+fn entry(
+    mut plan: UpstreamPlan,
+    tls: Option<(Arc<ClientTls>, Vec<Option<PeerName>>)>,
+    previous: Option<&Snapshot>,
+    names: &mut Registration<'_>,
+) -> UpstreamEntry {
+    let (tls, peers) = tls.unzip();
     let before = previous.and_then(|previous| previous.upstream_named(&plan.name));
     if let Some(before) = before {
         plan.inherit_health(&before.plan);
-        if *before.plan == plan {
+        let same_tls = before.tls.as_ref().map(Arc::as_ptr) == tls.as_ref().map(Arc::as_ptr);
+        let same_peers = peers.as_ref().is_none_or(|peers| before.peers().eq(peers));
+        if *before.plan == plan && same_tls && same_peers {
             return before.clone();
         }
     }
+    let mut peers = peers.unwrap_or_default().into_iter();
     let endpoint = |endpoint: &EndpointPlan| EndpointEntry {
         label: EscapedText::new(&endpoint.name),
+        peer: peers.next().flatten(),
         metrics: names.endpoint(&plan.name, &endpoint.name),
     };
     let endpoints = plan.endpoints.iter().map(endpoint).collect();
     UpstreamEntry {
         label: EscapedText::new(&plan.name),
+        tls,
         metrics: names.upstream(&plan.name),
         endpoints,
         plan: Arc::new(plan),

@@ -16,12 +16,24 @@ pub struct Nginx {
     process: Option<Process>,
     folder: TempDir,
     pub address: String,
+    /// The files of its certificate and key, where it speaks TLS.
+    tls: Option<(PathBuf, PathBuf)>,
 }
 
 impl Nginx {
     pub fn start() -> Self {
+        Self::start_by(None)
+    }
+
+    /// The same over TLS, with this certificate and key.
+    pub fn start_tls(chain: PathBuf, key: PathBuf) -> Self {
+        Self::start_by(Some((chain, key)))
+    }
+
+    fn start_by(tls: Option<(PathBuf, PathBuf)>) -> Self {
         for _ in 0..STARTS_MAX {
-            let mut nginx = Self { process: None, folder: TempDir::new().unwrap(), address: free_address() };
+            let (folder, address) = (TempDir::new().unwrap(), free_address());
+            let mut nginx = Self { process: None, folder, address, tls: tls.clone() };
             std::fs::create_dir(nginx.root()).unwrap();
             std::fs::write(nginx.folder.path().join("nginx.conf"), nginx.config()).unwrap();
             if nginx.rise() {
@@ -64,12 +76,18 @@ impl Nginx {
 
     fn config(&self) -> String {
         let (path, address) = (self.folder.path(), &self.address);
+        let (ssl, certificate) = match &self.tls {
+            Some((chain, key)) => {
+                (" ssl", format!(" ssl_certificate {}; ssl_certificate_key {};", chain.display(), key.display()))
+            }
+            None => ("", String::new()),
+        };
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
         let temporary: String = temporary.iter().map(|name| temp_path(path, name)).collect();
         format!(
             "daemon off; master_process off; pid {path}/pid;\nevents {{ worker_connections 4096; }}\nhttp {{\n  \
              access_log off; client_max_body_size 0; keepalive_requests 100000000; keepalive_timeout 300s;\n{temporary}  \
-             server {{\n    listen {address} backlog=4096; listen unix:{path}/origin.sock;\n    root {path}/files;\n    \
+             server {{\n    listen {address}{ssl} backlog=4096;{certificate} listen unix:{path}/origin.sock;\n    root {path}/files;\n    \
              location / {{ return 200 \"hello from nginx\\n\"; }}\n    location /files/ {{ alias {path}/files/; \
              dav_methods PUT; }}\n  }}\n}}\n",
             path = path.display(),

@@ -22,11 +22,11 @@ mod net;
 mod peer;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tidegate::base::{Address, Timestamp};
-use tidegate::config::{self, EmptyEnvironment, Source};
+use tidegate::config::{self, Environment, Source};
 use tidegate::observe::{Bounds, Collector, Registry, outbox};
 use tidegate::proxy::shell::{Accepted, Shard as _};
 use tidegate::proxy::{Shard, ShardParts};
@@ -158,6 +158,24 @@ pub struct World {
     requests: Rc<RefCell<Vec<Message>>>,
     panics_allowed: Cell<bool>,
     clients: Cell<u16>,
+    /// What the configuration may name.
+    files: RefCell<Files>,
+    /// What names stand for.
+    names: RefCell<compile::Resolved>,
+}
+
+/// Files by path, and no variables.
+#[derive(Clone, Default)]
+struct Files(HashMap<PathBuf, Vec<u8>>);
+
+impl Environment for Files {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        self.0.get(path).cloned().ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
 }
 
 /// The gateway in the world.
@@ -220,7 +238,19 @@ impl World {
             requests: Rc::default(),
             panics_allowed: Cell::new(false),
             clients: Cell::new(0),
+            files: RefCell::default(),
+            names: RefCell::default(),
         }
+    }
+
+    /// Lets the configuration name a file.
+    pub fn file(&self, path: &str, text: &str) {
+        self.files.borrow_mut().0.insert(path.into(), text.into());
+    }
+
+    /// Lets a name of the configuration stand for an address.
+    pub fn name(&self, name: &str, address: &str) {
+        self.names.borrow_mut().insert(name.into(), vec![address.parse().unwrap()]);
     }
 
     /// Starts the gateway with this configuration.
@@ -242,9 +272,9 @@ impl World {
     }
 
     fn compile(&self, yaml: &str, previous: Option<&Snapshot>) -> Snapshot {
-        let loaded = config::load(&Source::text("test.yaml", yaml), &EmptyEnvironment);
+        let loaded = config::load(&Source::text("test.yaml", yaml), &*self.files.borrow());
         assert!(loaded.all_findings().is_empty(), "{}", config::render(&loaded.all_findings(), &loaded.sources, false));
-        let resolved = BTreeMap::new();
+        let resolved = self.names.borrow();
         let world = compile::World { previous, registry: &self.registry, resolved: &resolved, via_seed: VIA_SEED };
         let compiled = compile(&Arc::new(loaded.config), &world);
         assert!(compiled.findings.is_empty(), "{:?}", compiled.findings);

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use tidegate::base::{Address, Buffer, Timestamp, UnixTime};
 use tidegate::proxy::net::{Net, Patience, Reader, Writer};
+use tidegate::proxy::tls::{self, Engine, StreamReader, StreamWriter};
 
 use super::executor::{Half, Kind};
 use super::link::{self, Link, Outcome, Side};
@@ -21,8 +22,8 @@ const EPOCH_NANOS: u64 = 1_760_000_000 * 1_000_000_000;
 pub struct SimNet(pub Rc<Inner>);
 
 impl Net for SimNet {
-    type Reader = SimReader;
-    type Writer = SimWriter;
+    type Reader = StreamReader<SimReader, SimWriter>;
+    type Writer = StreamWriter<SimWriter>;
 
     fn now(&self) -> Timestamp {
         Timestamp::from_nanos(self.0.executor.now())
@@ -36,7 +37,7 @@ impl Net for SimNet {
         &self,
         address: &Address,
         deadline: Timestamp,
-    ) -> impl Future<Output = io::Result<(SimReader, SimWriter)>> {
+    ) -> impl Future<Output = io::Result<(Self::Reader, Self::Writer)>> {
         let (inner, address) = (self.0.clone(), address.clone());
         async move {
             inner.connects.borrow_mut().push(address.to_string());
@@ -83,6 +84,10 @@ impl Net for SimNet {
         })
     }
 
+    fn secure(&self, reader: &mut Self::Reader, writer: &mut Self::Writer, engine: Engine) {
+        tls::secure(reader, writer, engine);
+    }
+
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.0.executor.spawn(Kind::Shard, task);
     }
@@ -115,8 +120,12 @@ impl Drop for Socket {
     }
 }
 
-/// Both halves of one end.
-pub fn halves(inner: &Rc<Inner>, link: &Rc<Link>, side: Side) -> (SimReader, SimWriter) {
+/// Both halves of one end, without TLS at first.
+pub fn halves(
+    inner: &Rc<Inner>,
+    link: &Rc<Link>,
+    side: Side,
+) -> (StreamReader<SimReader, SimWriter>, StreamWriter<SimWriter>) {
     let socket = Rc::new(Socket {
         inner: inner.clone(),
         link: link.clone(),
@@ -125,7 +134,8 @@ pub fn halves(inner: &Rc<Inner>, link: &Rc<Link>, side: Side) -> (SimReader, Sim
         write_expired: Default::default(),
     });
     let reader = SimReader { socket: socket.clone(), doing: Doing::Nothing, began: 0, waiter: None };
-    (reader, SimWriter { socket, op: None, idle_end: 0, began: 0 })
+    let writer = SimWriter { socket, op: None, idle_end: 0, began: 0 };
+    (StreamReader::plain(reader), StreamWriter::plain(writer))
 }
 
 enum Doing {

@@ -1,0 +1,295 @@
+//! `tls`: certificates towards clients, trust towards upstreams.
+//!
+//! The files that a path names are read when the configuration is, so that whoever compiles needs no disk. What they
+//! hold never appears in any output.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::address::is_host_name;
+use super::check::Report;
+use super::interpolate::World;
+use super::shape::{OneOrMany, Shorthand, shorthand_type};
+use super::spanned::Text;
+use super::value::{Literal, Period};
+
+/// How a listener speaks TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTls {
+    /// A certificate, or a list: each is shown to clients that ask for one of its names; the first also to those that ask
+    /// for none, or for an unknown one.
+    pub certificates: OneOrMany<Certificate>,
+    /// The oldest version spoken. Default: `"1.2"`; `"1.3"` with `policy: modern`.
+    #[serde(default)]
+    pub minimum: Option<TlsVersion>,
+    /// Which cipher suites are offered. Default: `intermediate`.
+    #[serde(default)]
+    pub policy: TlsPolicy,
+    /// Whether a client that asks for an unknown name, or for none, is refused. Default: `false`, it is shown the first
+    /// certificate.
+    #[serde(default)]
+    pub strict_sni: bool,
+    /// Tell browsers by `Strict-Transport-Security` to come by `https` alone: for how long, or a map. Replaces what an
+    /// upstream or a route says. Default: nothing is told.
+    #[serde(default)]
+    pub hsts: Option<Hsts>,
+}
+
+/// What browsers are told by Strict-Transport-Security (RFC 6797).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hsts {
+    pub max_age: HstsAge,
+    pub subdomains: bool,
+    pub preload: bool,
+}
+
+/// For how long browsers remember: at most ten years.
+pub type HstsAge = Period<0, { 10 * 365 * 24 * 3600 * 1000 }>;
+
+/// Lists of browsers take no host that promises less.
+const PRELOAD_AGE_MIN: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Strict-Transport-Security in full.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HstsFull {
+    /// How long browsers remember it, from each answer on; `0s` has them forget.
+    pub max_age: HstsAge,
+    /// Whether every subdomain of the host is meant too. Default: `false`.
+    #[serde(default)]
+    pub subdomains: bool,
+    /// Whether browsers may have the host on a list of their own, which is hard to leave. Needs `subdomains` and a `max_age`
+    /// of a year. Default: `false`.
+    #[serde(default)]
+    pub preload: bool,
+}
+
+impl Shorthand for Hsts {
+    type Full = HstsFull;
+    const EXPECTED: &'static str = "a time such as `365d`, or a map with `max_age`";
+
+    fn of_word(word: Text) -> Result<Self, String> {
+        let max_age = HstsAge::of_text(word.as_str())?;
+        Ok(Self { max_age, subdomains: false, preload: false })
+    }
+
+    fn of_full(full: HstsFull) -> Self {
+        Self { max_age: full.max_age, subdomains: full.subdomains, preload: full.preload }
+    }
+}
+
+shorthand_type!(Hsts, { "type": "string", "format": "time" });
+
+impl Hsts {
+    fn check(&self, report: &mut Report<'_>) {
+        if self.preload && !(self.subdomains && self.max_age.get() >= PRELOAD_AGE_MIN) {
+            let hint = "write `{ max_age: 365d, subdomains: true, preload: true }`, or leave `preload` out";
+            let problem = "lists of browsers take no host without its subdomains, or for less than a year";
+            report.error("conflict", report.span, "hsts.preload", problem, hint);
+        }
+    }
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// A PEM file with the certificate, followed by those of the authorities between it and a trusted root. The path is
+    /// relative to the configuration file.
+    pub chain: PemFile,
+    /// A PEM file with the private key of the certificate, not encrypted.
+    pub key: PemFile,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[serde(rename = "1.2")]
+    V12,
+    /// TLS 1.3.
+    #[serde(rename = "1.3")]
+    V13,
+}
+
+/// A set of cipher suites. None holds a suite without forward secrecy and authenticated encryption.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TlsPolicy {
+    /// TLS 1.3, and nothing older.
+    Modern,
+    /// TLS 1.3, and of TLS 1.2 the suites with ECDHE and AES-GCM or ChaCha20-Poly1305.
+    #[default]
+    Intermediate,
+}
+
+/// How an upstream is spoken to by TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTls {
+    pub verify: bool,
+    pub ca: Option<PemFile>,
+    pub server_name: Option<Text>,
+    /// The system's authorities, where these are trusted.
+    pub roots: Option<Arc<[Vec<u8>]>>,
+}
+
+/// TLS to an upstream in full.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpstreamTlsFull {
+    /// Whether the certificate must be trusted, valid and of the expected name. Default: `true`; `false` protects against
+    /// nobody who can stand between.
+    pub verify: bool,
+    /// A PEM file with the authorities to trust instead of the system's. The path is relative to the configuration file.
+    pub ca: Option<PemFile>,
+    /// The name to ask for and to find in the certificate. Default: the host name of the endpoint, or its address.
+    pub server_name: Option<Text>,
+}
+
+impl Default for UpstreamTlsFull {
+    fn default() -> Self {
+        Self { verify: true, ca: None, server_name: None }
+    }
+}
+
+impl Shorthand for UpstreamTls {
+    type Full = UpstreamTlsFull;
+    const EXPECTED: &'static str = "`on` or a map with `ca`, `server_name` or `verify`";
+
+    fn of_word(word: Text) -> Result<Self, String> {
+        match word.as_str() {
+            "on" => Ok(Self::of_full(UpstreamTlsFull::default())),
+            _ => {
+                Err("unknown word\nwrite `on`, or `{ ca: path, server_name: name }`; without the key it is plain text"
+                    .into())
+            }
+        }
+    }
+
+    fn of_full(full: UpstreamTlsFull) -> Self {
+        Self { verify: full.verify, ca: full.ca, server_name: full.server_name, roots: None }
+    }
+}
+
+shorthand_type!(UpstreamTls, { "const": "on" });
+
+/// A file of a certificate or a key: its path as written, and what it held when the configuration was read, which is wiped
+/// from memory with the configuration.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct PemFile {
+    pub path: Text,
+    #[serde(skip)]
+    content: Option<Result<Arc<Zeroizing<Vec<u8>>>, String>>,
+}
+
+impl PemFile {
+    /// What the file held; nothing where it could not be read, which is a finding.
+    pub fn bytes(&self) -> &[u8] {
+        self.content.as_ref().and_then(|content| content.as_ref().ok()).map_or(&[], |bytes| bytes)
+    }
+
+    fn read(&mut self, world: &mut World<'_>) {
+        self.content = Some(world.include(&self.path).map(|bytes| Arc::new(Zeroizing::new(bytes))));
+    }
+
+    fn check(&self, key: &str, report: &mut Report<'_>) {
+        if let Some(Err(reason)) = &self.content {
+            let problem = format!("the file {} cannot be read: {reason}", self.path.shown());
+            let hint = "the path is relative to the configuration file; the gateway must be allowed to read it";
+            report.error("unreadable-file", self.path.span, key, problem, hint);
+        }
+    }
+}
+
+/// The content may be a key.
+impl fmt::Debug for PemFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.fmt(f)
+    }
+}
+
+impl JsonSchema for PemFile {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PemFile".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "format": "path" })
+    }
+}
+
+impl ListenerTls {
+    /// The oldest version spoken.
+    pub fn oldest(&self) -> TlsVersion {
+        match self.policy {
+            TlsPolicy::Modern => TlsVersion::V13,
+            TlsPolicy::Intermediate => self.minimum.unwrap_or(TlsVersion::V12),
+        }
+    }
+
+    pub(super) fn take_in(&mut self, world: &mut World<'_>) {
+        for certificate in &mut self.certificates.0 {
+            certificate.value.chain.read(world);
+            certificate.value.key.read(world);
+        }
+    }
+
+    pub(super) fn check(&self, report: &mut Report<'_>) {
+        for (at, certificate) in self.certificates.iter().enumerate() {
+            certificate.chain.check(&format!("certificates[{at}].chain"), report);
+            certificate.key.check(&format!("certificates[{at}].key"), report);
+        }
+        if let Some(hsts) = &self.hsts {
+            hsts.check(report);
+        }
+        if self.policy == TlsPolicy::Modern && self.minimum == Some(TlsVersion::V12) {
+            let hint = "write `policy: intermediate`, or remove `minimum`";
+            report.error("conflict", report.span, "minimum", "the policy `modern` has no suites of TLS 1.2", hint);
+        }
+    }
+}
+
+impl UpstreamTls {
+    pub(super) fn take_in(&mut self, world: &mut World<'_>) {
+        match &mut self.ca {
+            Some(ca) => ca.read(world),
+            None if self.verify => self.roots = Some(world.trust_roots()),
+            None => {}
+        }
+    }
+
+    pub(super) fn check(&self, report: &mut Report<'_>) {
+        if let Some(ca) = &self.ca {
+            ca.check("ca", report);
+        }
+        let is_peer = |name: &str| is_host_name(name) || name.parse::<IpAddr>().is_ok();
+        if let Some(name) = self.server_name.as_ref().filter(|name| !is_peer(name)) {
+            let hint = "write a name such as `api.example.com`, or an address, without a port";
+            report.error("bad-value", name.span, "server_name", "this is not a host", hint);
+        }
+        if let Some(ca) = self.ca.as_ref().filter(|_| !self.verify) {
+            let hint = "remove `verify`: certificates of these authorities are believed";
+            report.error("conflict", ca.path.span, "ca", "with `verify: false` nobody looks at the authorities", hint);
+        }
+        if !self.verify {
+            let problem = "whoever stands between can read and change everything: the certificate is not verified";
+            report.warning("unverified", report.span, "verify", problem, "name the authority in `ca` instead");
+        }
+        if self.roots.as_ref().is_some_and(|roots| roots.is_empty()) {
+            let hint = "name the authority in `ca`, or install the system's (Debian: ca-certificates)";
+            report.error("no-trust-roots", report.span, "", "this system trusts no authority", hint);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The handshake, over the plain halves of a fresh connection.
+
+use std::cell::RefCell;
+use std::io;
+use std::mem;
+
+use rustls::Error;
+
+use super::engine::Engine;
+use crate::base::Timestamp;
+use crate::proxy::net::{self, Net, Patience, Writer};
+
+/// The word for a client that speaks HTTP without TLS; it has been told nothing yet.
+pub(in crate::proxy) const PLAIN_TEXT: &str = "plain-text";
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(in crate::proxy) struct HandshakeError {
+    /// A word for the metrics, such as `timeout`.
+    pub word: &'static str,
+    pub kind: io::ErrorKind,
+    /// Whether the peer's certificate is the cause.
+    pub certificate: bool,
+}
+
+/// Shakes hands until `deadline`. On an error the peer has been told, as far as it listens and [`PLAIN_TEXT`] is not it.
+pub(in crate::proxy) async fn handshake<N: Net>(
+    net: &N,
+    reader: &RefCell<N::Reader>,
+    writer: &RefCell<N::Writer>,
+    engine: &mut Engine,
+    deadline: Timestamp,
+) -> Result<(), HandshakeError> {
+    let mut fresh = true;
+    loop {
+        let done = engine.shake_hands();
+        let sent = send(net, writer, engine, deadline).await;
+        let done = match (done, sent) {
+            (Ok(done), Ok(())) => done,
+            (Err(error), _) | (Ok(_), Err(error)) => {
+                writer.borrow_mut().shutdown();
+                return Err(judged(engine, &error));
+            }
+        };
+        if done {
+            return Ok(());
+        }
+        // A silent peer holds no buffer.
+        if let Err(error) = net::readable(reader, deadline).await {
+            return Err(judged(engine, &error));
+        }
+        let (result, buffer) = net::read(reader, engine.lend(), deadline).await;
+        engine.received(&result, buffer);
+        if mem::take(&mut fresh) && engine.is_asked_in_plain_text() {
+            return Err(HandshakeError { word: PLAIN_TEXT, kind: io::ErrorKind::InvalidData, certificate: false });
+        }
+    }
+}
+
+async fn send<N: Net>(
+    net: &N,
+    writer: &RefCell<N::Writer>,
+    engine: &mut Engine,
+    deadline: Timestamp,
+) -> io::Result<()> {
+    if !engine.has_queue() {
+        return Ok(());
+    }
+    let patience = Patience { idle: deadline.since(net.now()), until: deadline };
+    let (result, _) = net::write(writer, engine.take_queue(), 0, patience).await;
+    result
+}
+
+fn judged(engine: &Engine, error: &io::Error) -> HandshakeError {
+    let word = match (engine.error(), error.kind()) {
+        (Some(error), _) => word(error),
+        (None, io::ErrorKind::TimedOut) => "timeout",
+        (None, io::ErrorKind::InvalidData) => "malformed",
+        (None, _) => "closed",
+    };
+    let certificate = matches!(engine.error(), Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented));
+    HandshakeError { word, kind: error.kind(), certificate }
+}
+
+/// What went wrong, in a word of a closed set.
+fn word(error: &Error) -> &'static str {
+    match error {
+        Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => "not-tls",
+        Error::InvalidMessage(_) | Error::InappropriateMessage { .. } => "malformed",
+        Error::InappropriateHandshakeMessage { .. } | Error::PeerMisbehaved(_) => "misbehaved",
+        Error::PeerIncompatible(_) => "incompatible",
+        Error::NoApplicationProtocol => "no-common-protocol",
+        Error::AlertReceived(_) => "alert-received",
+        Error::InvalidCertificate(_) | Error::NoCertificatesPresented => "certificate",
+        Error::DecryptError => "decrypt",
+        // The one error without a name of its own is that no certificate was chosen.
+        Error::General(_) => "unknown-name",
+        _ => "other",
+    }
+}

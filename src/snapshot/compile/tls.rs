@@ -1,0 +1,335 @@
+//! `tls` of listeners and upstreams: files become certificates, keys and trust, and what is wrong with them is said.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::World;
+use crate::base::UnixTime;
+use crate::config::{Certificate, Finding, Listener, ListenerTls, Object, PemFile, TlsVersion, Upstream, UpstreamTls};
+use crate::snapshot::tls::{ClientTls, Identity, Problem, ServerSettings, ServerTls, Trust};
+
+/// A certificate that ends sooner is worth a word.
+const EXPIRY_NOTICE: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// How a listener speaks TLS; that of the snapshot before where nothing has changed.
+pub(super) fn server(
+    object: &Object<Listener>,
+    model: &ListenerTls,
+    world: &World<'_>,
+    now: UnixTime,
+    findings: &mut Vec<Finding>,
+) -> Option<Arc<ServerTls>> {
+    let before = world.previous.and_then(|previous| {
+        let listener = previous.listener_named(&object.name)?;
+        let model = previous.config.listeners.iter().find(|other| other.name == object.name)?;
+        Some((model.value.as_ref()?.tls.as_ref()?, listener.tls.as_ref()?))
+    });
+    let tls = match before {
+        Some((same, tls)) if same == model => Arc::clone(tls),
+        before => Arc::new(anew(object, model, before.map(|(_, tls)| &**tls), findings)?),
+    };
+    for (certificate, identity) in model.certificates.iter().zip(tls.identities()) {
+        findings.extend(judged(object, certificate, identity, now));
+    }
+    Some(tls)
+}
+
+fn anew(
+    object: &Object<Listener>,
+    model: &ListenerTls,
+    previous: Option<&ServerTls>,
+    findings: &mut Vec<Finding>,
+) -> Option<ServerTls> {
+    let mut identities = Vec::with_capacity(model.certificates.0.len());
+    for (at, certificate) in model.certificates.iter().enumerate() {
+        match Identity::parse(certificate.chain.bytes(), certificate.key.bytes()) {
+            Ok(identity) => identities.push(identity),
+            Err(problem) => findings.push(broken(object, at, certificate, problem)),
+        }
+    }
+    if identities.len() < model.certificates.0.len() {
+        return None;
+    }
+    for (at, identity) in identities.iter().enumerate() {
+        findings.extend(unreachable(object, model, at, identity));
+    }
+    let settings = ServerSettings { newest_only: model.oldest() == TlsVersion::V13, strict_sni: model.strict_sni };
+    let tls = ServerTls::new(identities, settings, previous);
+    tls.inspect_err(|error| {
+        let problem = format!("TLS cannot be set up: {error}");
+        findings.push(object.error("tls", object.span, "tls", problem));
+    })
+    .ok()
+}
+
+fn broken(object: &Object<Listener>, at: usize, certificate: &Certificate, problem: Problem) -> Finding {
+    let (part, file) =
+        if problem.is_about_the_key() { ("key", &certificate.key) } else { ("chain", &certificate.chain) };
+    let key = format!("tls.certificates[{at}].{part}");
+    object.error(problem.code(), file.path.span, &key, said(file, problem)).hint(problem.hint())
+}
+
+fn said(file: &PemFile, problem: Problem) -> String {
+    format!("{}: {problem}", file.path.shown())
+}
+
+/// A certificate without a name is never shown, unless it is the default.
+fn unreachable(object: &Object<Listener>, model: &ListenerTls, at: usize, identity: &Identity) -> Option<Finding> {
+    if !identity.name().is_empty() || (at == 0 && !model.strict_sni) {
+        return None;
+    }
+    let chain = &model.certificates.0[at].chain;
+    let problem = format!("{}: the certificate has no DNS name, so that no client ever gets it", chain.path.shown());
+    Some(
+        warning(object, chain, "nameless-certificate", problem)
+            .hint("names belong into subjectAltName; or put it first"),
+    )
+}
+
+fn warning(object: &Object<Listener>, chain: &PemFile, code: &'static str, problem: String) -> Finding {
+    Finding::warning(code, chain.path.span, crate::config::join(&object.path, "tls.certificates"), problem)
+}
+
+/// A word about a certificate whose time is over, near its end, or yet to come.
+fn judged(object: &Object<Listener>, certificate: &Certificate, identity: &Identity, now: UnixTime) -> Option<Finding> {
+    let (chain, hint) = (&certificate.chain, "have it renewed; a changed file is taken up without a restart");
+    let path = chain.path.shown();
+    let days = |until: UnixTime| until.as_seconds().saturating_sub(now.as_seconds()) / (24 * 3600);
+    let (code, problem) = if now >= identity.valid_until {
+        ("certificate-expired", format!("{path}: the certificate has expired; clients refuse it"))
+    } else if now.plus(EXPIRY_NOTICE) >= identity.valid_until {
+        let left = days(identity.valid_until);
+        ("certificate-expires", format!("{path}: the certificate expires in {left} days"))
+    } else if now < identity.valid_from && now > UnixTime::default() {
+        ("certificate-not-yet-valid", format!("{path}: the certificate is not valid yet; clients refuse it"))
+    } else {
+        return None;
+    };
+    Some(warning(object, chain, code, problem).hint(hint))
+}
+
+/// How an upstream is spoken to; that of the snapshot before where nothing has changed.
+pub(super) fn client(
+    object: &Object<Upstream>,
+    model: &UpstreamTls,
+    world: &World<'_>,
+    findings: &mut Vec<Finding>,
+) -> Option<Arc<ClientTls>> {
+    let before = world.previous.and_then(|previous| {
+        let entry = previous.upstream_named(&object.name)?;
+        let model = previous.config.upstreams.iter().find(|other| other.name == object.name)?;
+        Some((model.value.as_ref()?.tls.as_ref()?, entry.tls.as_ref()?))
+    });
+    if let Some((same, tls)) = before
+        && same == model
+    {
+        return Some(Arc::clone(tls));
+    }
+    let trust = match (&model.ca, &model.roots) {
+        (_, _) if !model.verify => Trust::Anybody,
+        (Some(ca), _) => Trust::Authorities(ca.bytes()),
+        (None, roots) => Trust::Roots(roots.as_deref().unwrap_or_default()),
+    };
+    match (ClientTls::new(&trust), &model.ca) {
+        (Ok(tls), _) => Some(Arc::new(tls)),
+        (Err(problem), Some(ca)) => {
+            let finding = object.error(problem.code(), ca.path.span, "tls.ca", said(ca, problem));
+            findings.push(finding.hint("it must hold the certificates of authorities, as PEM"));
+            None
+        }
+        (Err(problem), None) => {
+            findings.push(object.error(problem.code(), object.span, "tls", problem.to_string()));
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::io;
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Environment, Source};
+    use crate::snapshot::Draft;
+
+    /// Noon of 2026-11-24.
+    const NOW_SECONDS: u64 = 1_795_521_600;
+
+    #[derive(Default)]
+    struct Files(HashMap<String, String>);
+
+    impl Environment for Files {
+        fn variable(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn file(&self, path: &Path) -> io::Result<Vec<u8>> {
+            let text = path.to_str().and_then(|path| self.0.get(path));
+            text.map(|text| text.clone().into_bytes()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        }
+
+        fn now(&self) -> UnixTime {
+            UnixTime::from_nanos(NOW_SECONDS * 1_000_000_000)
+        }
+    }
+
+    /// A pair for these names under this stem, valid through a day of November 2026, or until a day of December.
+    fn pair(files: &mut Files, stem: &str, names: &[&str], until: (i32, u8, u8)) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(until.0, until.1, until.2);
+        files.0.insert(format!("{stem}.pem"), params.self_signed(&key).unwrap().pem());
+        files.0.insert(format!("{stem}.key"), key.serialize_pem());
+    }
+
+    fn files() -> Files {
+        let mut files = Files::default();
+        pair(&mut files, "good", &["a.test"], (2027, 11, 24));
+        pair(&mut files, "other", &["b.test"], (2027, 11, 24));
+        pair(&mut files, "old", &["c.test"], (2026, 11, 1));
+        pair(&mut files, "soon", &["d.test"], (2026, 12, 1));
+        pair(&mut files, "nameless", &[], (2027, 11, 24));
+        files.0.insert("text.pem".into(), "no certificate".into());
+        files
+    }
+
+    fn draft(text: &str) -> Draft {
+        let rest = "routes: [{ match: { path: / }, respond: { status: 200 } }]\n";
+        Draft::alone(&Source::text("gate.yaml", format!("{text}\n{rest}")), &files())
+    }
+
+    /// `severity code path`, one per finding.
+    fn findings(text: &str) -> Vec<String> {
+        let draft = draft(text);
+        let shown = draft.render(false);
+        assert!(draft.findings.iter().all(|finding| finding.hint.is_some()), "{shown}");
+        assert!(!shown.contains("PRIVATE KEY-----\n"), "{shown}");
+        let short = |f: &Finding| format!("{:?} {} {}", f.severity, f.code, f.path);
+        draft.findings.iter().map(short).collect()
+    }
+
+    fn listener(tls: &str) -> Vec<String> {
+        findings(&format!("listeners: {{ public: {{ bind: \"127.0.0.1:1\", tls: {{ {tls} }} }} }}"))
+    }
+
+    fn upstream(tls: &str) -> Vec<String> {
+        upstream_at("a:1", tls)
+    }
+
+    fn upstream_at(endpoint: &str, tls: &str) -> Vec<String> {
+        upstream_with(&format!("{endpoint:?}, tls: {{ {tls} }}"))
+    }
+
+    fn upstream_with(endpoints: &str) -> Vec<String> {
+        let listener = "listeners: { public: { bind: \"127.0.0.1:1\" } }";
+        findings(&format!("{listener}\nupstreams: {{ app: {{ endpoints: {endpoints} }} }}"))
+    }
+
+    #[test]
+    fn a_sound_listener_has_no_findings() {
+        assert_eq!(listener("certificates: { chain: good.pem, key: good.key }"), [""; 0]);
+        let all =
+            "certificates: [{ chain: good.pem, key: good.key }], minimum: \"1.3\", policy: modern, strict_sni: true";
+        assert_eq!(listener(all), [""; 0]);
+    }
+
+    #[test]
+    fn what_browsers_are_told_must_be_possible() {
+        let pair = "certificates: { chain: good.pem, key: good.key }";
+        for sound in ["365d", "0s", "{ max_age: 365d, subdomains: true, preload: true }"] {
+            assert_eq!(listener(&format!("{pair}, hsts: {sound}")), [""; 0]);
+        }
+        for (unsound, found) in [
+            ("{ max_age: 365d, preload: true }", "Error conflict listeners.public.tls.hsts.preload"),
+            ("{ max_age: 30d, subdomains: true, preload: true }", "Error conflict listeners.public.tls.hsts.preload"),
+            ("forever", "Error bad-value listeners.public.tls.hsts"),
+            ("4000d", "Error bad-value listeners.public.tls.hsts"),
+            ("{ subdomains: true }", "Error missing-key listeners.public.tls.hsts"),
+        ] {
+            assert_eq!(listener(&format!("{pair}, hsts: {unsound}")), [found], "{unsound}");
+        }
+        let both =
+            "bind: \"127.0.0.1:1\", redirect_to_https: 443, tls: { certificates: { chain: good.pem, key: good.key } }";
+        let found = findings(&format!("listeners: {{ public: {{ {both} }} }}"));
+        assert_eq!(found, ["Error conflict listeners.public.redirect_to_https"]);
+    }
+
+    #[test]
+    fn every_broken_file_is_told_at_once() {
+        let found = listener(
+            "certificates: [{ chain: none.pem, key: good.key }, { chain: good.pem, key: none.key }], policy: modern, \
+             minimum: 1.2",
+        );
+        assert_eq!(
+            found,
+            [
+                "Error conflict listeners.public.tls.minimum",
+                "Error unreadable-file listeners.public.tls.certificates[0].chain",
+                "Error unreadable-file listeners.public.tls.certificates[1].key",
+            ]
+        );
+        let found = listener(
+            "certificates: [{ chain: text.pem, key: good.key }, { chain: good.pem, key: text.pem }, { chain: other.pem, \
+             key: good.key }]",
+        );
+        assert_eq!(
+            found,
+            [
+                "Error no-certificate listeners.public.tls.certificates[0].chain",
+                "Error no-private-key listeners.public.tls.certificates[1].key",
+                "Error key-mismatch listeners.public.tls.certificates[2].key",
+            ]
+        );
+        assert_eq!(listener("certificates: []").len(), 1);
+    }
+
+    #[test]
+    fn a_certificate_at_its_end_is_worth_a_warning() {
+        let found = listener("certificates: [{ chain: old.pem, key: old.key }, { chain: soon.pem, key: soon.key }]");
+        assert_eq!(
+            found,
+            [
+                "Warning certificate-expired listeners.public.tls.certificates",
+                "Warning certificate-expires listeners.public.tls.certificates",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_certificate_without_a_name_may_only_be_the_first() {
+        assert_eq!(listener("certificates: { chain: nameless.pem, key: nameless.key }"), [""; 0]);
+        let second =
+            listener("certificates: [{ chain: good.pem, key: good.key }, { chain: nameless.pem, key: nameless.key }]");
+        assert_eq!(second, ["Warning nameless-certificate listeners.public.tls.certificates"]);
+    }
+
+    #[test]
+    fn an_upstream_must_know_whom_to_trust() {
+        assert_eq!(upstream("ca: good.pem"), [""; 0]);
+        assert_eq!(upstream("ca: text.pem"), ["Error no-certificate upstreams.app.tls.ca"]);
+        assert_eq!(upstream("ca: none.pem"), ["Error unreadable-file upstreams.app.tls.ca"]);
+        assert_eq!(upstream("verify: false"), ["Warning unverified upstreams.app.tls.verify"]);
+        assert_eq!(
+            upstream("verify: false, ca: good.pem"),
+            ["Warning unverified upstreams.app.tls.verify", "Error conflict upstreams.app.tls.ca"]
+        );
+        assert_eq!(upstream("ca: good.pem, server_name: \"a b\""), ["Error bad-value upstreams.app.tls.server_name"]);
+        // These files know of no system.
+        assert_eq!(upstream("verify: true"), ["Error no-trust-roots upstreams.app.tls"]);
+        assert_eq!(upstream_with("\"a:1\", tls: on"), ["Error no-trust-roots upstreams.app.tls"]);
+        assert_eq!(upstream_with("\"a:1\", tls: yes"), ["Error bad-value upstreams.app.tls"]);
+        assert_eq!(upstream_at("unix:/run/a", "ca: good.pem"), ["Error no-server-name upstreams.app.tls"]);
+    }
+
+    #[test]
+    fn what_was_asked_for_is_never_plain_text_instead() {
+        let broken = "listeners: { public: { bind: \"127.0.0.1:1\", tls: { certificates: { chain: other.pem, key: \
+                      good.key } } } }";
+        let draft = draft(broken);
+        assert!(!draft.is_sound() && draft.snapshot.listeners.is_empty());
+    }
+}
