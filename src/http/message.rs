@@ -43,6 +43,8 @@ pub enum Version {
     Http10,
     #[default]
     Http11,
+    /// Which has no minor versions.
+    Http2,
 }
 
 /// How a message's content is delimited (RFC 9112, section 6.3).

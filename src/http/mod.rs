@@ -5,6 +5,7 @@ pub mod authority;
 pub mod date;
 pub mod forwarded;
 pub mod h1;
+pub mod h2;
 pub mod header;
 mod message;
 mod method;

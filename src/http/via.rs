@@ -18,6 +18,8 @@ const LINE_START: &str = "via: 1.1 ";
 const LINE_END: &str = "\r\n";
 /// Where the digit of the minor version stands.
 const MINOR_AT: usize = LINE_START.len() - 2;
+/// Where that of the major version stands.
+const MAJOR_AT: usize = MINOR_AT - 2;
 
 impl Pseudonym {
     /// The name of a process without a configured one: `tidegate-` and 8 digits of `random`.
@@ -46,8 +48,13 @@ impl Pseudonym {
     pub fn append_line(&self, version: Version, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(self.line.as_bytes());
-        if version == Version::Http10 {
-            out[start + MINOR_AT] = b'0';
+        match version {
+            Version::Http11 => {}
+            Version::Http10 => out[start + MINOR_AT] = b'0',
+            Version::Http2 => {
+                out[start + MAJOR_AT] = b'2';
+                out[start + MINOR_AT] = b'0';
+            }
         }
     }
 

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use super::exchange::{self, Exchange, Next, Scratch};
+use super::h2::{self, Opening};
 use super::head::{self, Received};
 use super::net::{self, Net, Patience, Reader, Writer};
 use super::respond;
-use super::secured;
 use super::shard::{SessionSlot, Shard};
 use crate::base::{Buffer, Timestamp};
+use crate::http::Version;
 use crate::observe::Reason;
 
 /// While draining, a connection that has been idle for so long gets no further request: a client that was about to
@@ -31,28 +32,33 @@ const LINGER: Duration = Duration::from_secs(2);
 /// A connection that is served until it ends.
 ///
 /// ```text
-/// Secure ──▶ Idle ──bytes──▶ Busy ──panic──▶ Sorry
-///  │          │ ▲              │               │
-///  │          │ └───answered───┤               │
-///  └──────────┴──▶ end ◀───────┴───────────────┘
+/// Open ──▶ Idle ──bytes──▶ Busy ──panic──▶ Sorry
+///  │ │      │ ▲              │               │
+///  │ │      │ └───answered───┤               │
+///  │ └──────┴──▶ end ◀───────┴───────────────┘
+///  └──▶ Http2 ────▲
 /// ```
+///
+/// A stream of a connection of HTTP/2 is one as well: it is busy from the beginning, and ends with its one request.
 ///
 /// By hand, since an async function would be three times as large, and there is one for every silent client.
 pub(super) struct Serving<N: Net> {
     shard: Rc<Shard<N>>,
     connection: Rc<Connection<N>>,
-    /// In the shard's list of connections.
-    place: u32,
+    /// In the shard's list of connections; none for a stream.
+    place: Option<u32>,
     stage: Stage<N>,
 }
 
 enum Stage<N: Net> {
-    /// Shaking hands by TLS; whether requests may follow.
-    Secure(Pin<Box<dyn Future<Output = bool>>>),
+    /// Shaking hands, or finding out what is spoken.
+    Open(Pin<Box<dyn Future<Output = Opening>>>),
     /// Waiting, without a buffer, for the next request.
     Idle,
     /// Serving what has arrived, in a pooled place.
     Busy(SessionSlot<N>),
+    /// Driving a connection of many streams.
+    Http2(Pin<Box<dyn Future<Output = ()>>>),
     /// Telling the client of a panic.
     Sorry(Pin<Box<dyn Future<Output = ()>>>),
 }
@@ -60,12 +66,18 @@ enum Stage<N: Net> {
 impl<N: Net> Serving<N> {
     /// Serves `connection`, which counts as open until this is dropped.
     pub fn new(shard: Rc<Shard<N>>, connection: Rc<Connection<N>>) -> Self {
-        let place = shard.enter(&connection);
-        let stage = match connection.speaks_tls() {
-            true => Stage::Secure(Box::pin(secured::accept(shard.clone(), connection.clone()))),
+        let place = Some(shard.enter(&connection));
+        let stage = match h2::is_opened(&connection.listener.borrow()) {
+            true => Stage::Open(Box::pin(h2::open(shard.clone(), connection.clone()))),
             false => Stage::Idle,
         };
         Self { shard, connection, place, stage }
+    }
+
+    /// Serves the one request of a stream.
+    pub fn of_stream(shard: Rc<Shard<N>>, connection: Rc<Connection<N>>) -> Self {
+        let stage = busy(&shard, &connection);
+        Self { shard, connection, place: None, stage }
     }
 
     /// The stage after a run of requests, or none. A panic costs this connection alone.
@@ -91,20 +103,24 @@ impl<N: Net> Future for Serving<N> {
         let this = self.get_mut();
         loop {
             match &mut this.stage {
-                Stage::Secure(shaking) => {
-                    if !ready!(shaking.as_mut().poll(cx)) {
-                        return Poll::Ready(());
-                    }
-                    this.stage = Stage::Idle;
+                Stage::Open(opening) => {
+                    this.stage = match ready!(opening.as_mut().poll(cx)) {
+                        Opening::Http1 if this.connection.ahead.borrow().is_some() => {
+                            busy(&this.shard, &this.connection)
+                        }
+                        Opening::Http1 => Stage::Idle,
+                        Opening::Http2 => {
+                            Stage::Http2(Box::pin(h2::serve(this.shard.clone(), this.connection.clone())))
+                        }
+                        Opening::Ended => return Poll::Ready(()),
+                    };
                 }
+                Stage::Http2(serving) => return serving.as_mut().poll(cx),
                 Stage::Idle => {
                     if !ready!(poll_idle(&this.shard, &this.connection, cx)) {
                         return Poll::Ready(());
                     }
-                    let mut slot = this.shard.session_slot();
-                    this.shard.metrics.exchanges_in_flight.rise();
-                    slot.start((this.shard.clone(), this.connection.clone()));
-                    this.stage = Stage::Busy(slot);
+                    this.stage = busy(&this.shard, &this.connection);
                 }
                 Stage::Busy(slot) => {
                     let outcome = match catch_unwind(AssertUnwindSafe(|| slot.poll(cx))) {
@@ -125,8 +141,19 @@ impl<N: Net> Drop for Serving<N> {
         if matches!(self.stage, Stage::Busy(_)) {
             self.shard.metrics.exchanges_in_flight.fall();
         }
-        self.shard.leave(self.place);
+        if let Some(place) = self.place {
+            self.shard.leave(place);
+        }
     }
+}
+
+/// Begins to serve what has arrived.
+#[inline]
+fn busy<N: Net>(shard: &Rc<Shard<N>>, connection: &Rc<Connection<N>>) -> Stage<N> {
+    let mut slot = shard.session_slot();
+    shard.metrics.exchanges_in_flight.rise();
+    slot.start((shard.clone(), connection.clone()));
+    Stage::Busy(slot)
 }
 
 /// Waits for the next request; `false` when none will come.
@@ -198,6 +225,9 @@ async fn request<N: Net>(
         }
     };
     connection.requests.set(connection.requests.get().saturating_add(1));
+    if connection.carrier.is_some() {
+        scratch.memory.request.version = Version::Http2;
+    }
     let is_refused = refused.is_some();
     let mut x = Exchange::begin(shard, &adopted, connection, &listener, buffer, scratch, started, is_refused);
     let result = match refused {
@@ -216,7 +246,7 @@ async fn request<N: Net>(
 }
 
 /// Closes in stages (RFC 9112, section 9.6): ends our direction, reads on until the client has seen it, then lets go.
-async fn linger<N: Net>(shard: &Shard<N>, connection: &Connection<N>) {
+pub(super) async fn linger<N: Net>(shard: &Shard<N>, connection: &Connection<N>) {
     connection.writer.borrow_mut().shutdown();
     let deadline = shard.net.now().plus(LINGER);
     let mut seen = 0;

@@ -416,7 +416,7 @@ fn request_framing(parts: &RequestParts<'_>, out: &mut Vec<u8>) {
         Body::Length(length) => write_content_length(out, length),
         Body::Empty | Body::UntilClose => {}
     }
-    if parts.head.version == Version::Http11 && parts.head.fields.has(KnownName::Expect) {
+    if parts.head.version != Version::Http10 && parts.head.fields.has(KnownName::Expect) {
         out.extend_from_slice(b"expect: 100-continue\r\n");
     }
     if let Some(protocol) = parts.upgrade {

@@ -241,7 +241,11 @@ impl<'a, N: Net> Exchange<'a, N> {
         let snapshot = &self.adopted.snapshot;
         let (method, other) = (head.method_text, self.other_client());
         let client = other.as_ref().unwrap_or(&self.connection.peer_text);
-        let protocol = if head.version == Version::Http10 { b"HTTP/1.0" } else { b"HTTP/1.1" };
+        let protocol = match head.version {
+            Version::Http10 => b"HTTP/1.0",
+            Version::Http11 => b"HTTP/1.1",
+            Version::Http2 => b"HTTP/2.0",
+        };
         let upstream = tally.upstream.map(|id| &snapshot.upstreams[id.index()]);
         let endpoint = upstream.zip(tally.endpoint).map(|(entry, id)| &entry.endpoints[id.index()]);
         let logged = |field, name| if format.has(field) { self.field(name).unwrap_or_default() } else { b"" };

@@ -216,7 +216,7 @@ fn upload_pace<N: Net>(x: &Exchange<'_, N>) -> Pace {
 fn waits_for_continue<N: Net>(x: &Exchange<'_, N>, body: &BodyReader) -> bool {
     let head = &x.memory.request;
     !body.is_done()
-        && head.version == Version::Http11
+        && head.version != Version::Http10
         && head.fields.has(KnownName::Expect)
         && x.consumed == head.length
 }

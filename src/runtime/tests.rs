@@ -504,6 +504,8 @@ fn snapshot(generation: u64, listeners: &[(&str, &Address)], connections_max: u3
             ipv6_only: false,
             connections_max,
             tls: None,
+            http1: true,
+            http2: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             trusted: CidrSet::default(),

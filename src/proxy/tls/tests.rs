@@ -24,7 +24,7 @@ fn pair(newest_only: bool) -> Pair {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(["a.test".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
     let identity = Identity::parse(certificate.as_bytes(), key.serialize_pem().as_bytes()).unwrap();
-    let settings = ServerSettings { newest_only, strict_sni: false };
+    let settings = ServerSettings { newest_only, strict_sni: false, http1: true, http2: false };
     let server = ServerTls::new(vec![identity], settings, None).unwrap();
     Pair { server, client: ClientTls::new(&Trust::Authorities(certificate.as_bytes())).unwrap() }
 }
