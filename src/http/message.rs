@@ -43,8 +43,36 @@ pub enum Version {
     Http10,
     #[default]
     Http11,
-    /// Which has no minor versions.
+}
+
+/// What a client speaks: a request of HTTP/2 has been translated when it is a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Http10,
+    Http11,
     Http2,
+}
+
+impl From<Version> for Protocol {
+    #[inline]
+    fn from(version: Version) -> Self {
+        match version {
+            Version::Http10 => Self::Http10,
+            Version::Http11 => Self::Http11,
+        }
+    }
+}
+
+impl Protocol {
+    /// As the log has it.
+    #[inline]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2.0",
+        }
+    }
 }
 
 /// How a message's content is delimited (RFC 9112, section 6.3).

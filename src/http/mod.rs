@@ -18,5 +18,5 @@ pub mod via;
 pub mod websocket;
 mod window;
 
-pub use message::{Body, RequestHead, ResponseHead, Span, Version};
+pub use message::{Body, Protocol, RequestHead, ResponseHead, Span, Version};
 pub use method::Method;

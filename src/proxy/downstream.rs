@@ -18,7 +18,6 @@ use super::net::{self, Net, Patience, Reader, Writer};
 use super::respond;
 use super::shard::{SessionSlot, Shard};
 use crate::base::{Buffer, Timestamp};
-use crate::http::Version;
 use crate::observe::Reason;
 
 /// While draining, a connection that has been idle for so long gets no further request: a client that was about to
@@ -225,9 +224,6 @@ async fn request<N: Net>(
         }
     };
     connection.requests.set(connection.requests.get().saturating_add(1));
-    if connection.carrier.is_some() {
-        scratch.memory.request.version = Version::Http2;
-    }
     let is_refused = refused.is_some();
     let mut x = Exchange::begin(shard, &adopted, connection, &listener, buffer, scratch, started, is_refused);
     let result = match refused {

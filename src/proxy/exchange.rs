@@ -15,7 +15,7 @@ use crate::base::{Buffer, EndpointId, Timestamp, UnixTime, UpstreamId};
 use crate::context::RequestContext;
 use crate::http::h1::{HeadScanner, Hop};
 use crate::http::header::KnownName;
-use crate::http::{Body, Method, RequestHead, ResponseHead, Span, Version};
+use crate::http::{Body, Method, Protocol, RequestHead, ResponseHead, Span, Version};
 use crate::observe::{Escaped, Field, Reason, Record, Timing};
 use crate::route::{Captures, Subject};
 use crate::snapshot::{Action, ListenerPlan, RoutePlan};
@@ -198,6 +198,12 @@ impl<'a, N: Net> Exchange<'a, N> {
             && self.connection.requests.get() < self.terms.requests_per_connection()
     }
 
+    /// What the client speaks.
+    #[inline]
+    pub fn protocol(&self) -> Protocol {
+        if self.connection.carrier.is_some() { Protocol::Http2 } else { self.memory.request.version.into() }
+    }
+
     /// How long an attempt may wait for its response head.
     pub fn response_head_timeout(&self) -> Duration {
         self.tally
@@ -241,11 +247,6 @@ impl<'a, N: Net> Exchange<'a, N> {
         let snapshot = &self.adopted.snapshot;
         let (method, other) = (head.method_text, self.other_client());
         let client = other.as_ref().unwrap_or(&self.connection.peer_text);
-        let protocol = match head.version {
-            Version::Http10 => b"HTTP/1.0",
-            Version::Http11 => b"HTTP/1.1",
-            Version::Http2 => b"HTTP/2.0",
-        };
         let upstream = tally.upstream.map(|id| &snapshot.upstreams[id.index()]);
         let endpoint = upstream.zip(tally.endpoint).map(|(entry, id)| &entry.endpoints[id.index()]);
         let logged = |field, name| if format.has(field) { self.field(name).unwrap_or_default() } else { b"" };
@@ -258,7 +259,7 @@ impl<'a, N: Net> Exchange<'a, N> {
             host: Escaped::plain(self.cx.host(bytes, &self.memory.written)),
             path: self.cx.path(head, bytes, &self.memory.written),
             query: self.cx.query(head, bytes).unwrap_or_default(),
-            protocol: Escaped::plain(protocol),
+            protocol: Escaped::plain(self.protocol().text().as_bytes()),
             status: tally.status,
             route: self.cx.route.map_or(Escaped::default(), |id| snapshot.route(id).label.as_escaped()),
             upstream: upstream.map_or(Escaped::default(), |entry| entry.label.as_escaped()),

@@ -190,6 +190,7 @@ fn request_parts<'p, N: Net>(
         forward: plan,
         policies: &route.policies,
         captures: &x.memory.captures,
+        protocol: x.protocol(),
         scheme: x.connection.scheme(),
         peer: x.connection.peer.ip().map(|ip| (ip, x.connection.peer_text.as_str())),
         trusted: &x.listener.trusted,
@@ -216,7 +217,7 @@ fn upload_pace<N: Net>(x: &Exchange<'_, N>) -> Pace {
 fn waits_for_continue<N: Net>(x: &Exchange<'_, N>, body: &BodyReader) -> bool {
     let head = &x.memory.request;
     !body.is_done()
-        && head.version != Version::Http10
+        && head.version == Version::Http11
         && head.fields.has(KnownName::Expect)
         && x.consumed == head.length
 }

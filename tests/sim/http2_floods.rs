@@ -26,6 +26,9 @@ fn flood(word: &str, attack: impl AsyncFn(&Frames)) {
         world.sleep(Duration::from_secs(5)).await;
         assert_eq!(world.metric(&format!("tidegate_http2_floods_total{{detail=\"{word}\"}}")), 1);
         assert_eq!(world.metric("tidegate_connections_closed_total{reason=\"flood\"}"), 1);
+        let lines = world.log().await;
+        let line = lines.iter().find(|line| line.reason() == "flood" && line.text("detail") == word).expect("a line");
+        assert_eq!((line.text("client").as_str(), line.text("protocol").as_str()), ("192.0.2.7", "HTTP/2.0"));
         assert_eq!(other.get("/").await.status, 200);
         assert_eq!(world.open_connections(), 1);
     });
@@ -297,6 +300,9 @@ fn an_exchange_that_a_flood_breaks_off_says_so() {
         }
         assert_eq!(client.goaway().await, Reason::ENHANCE_YOUR_CALM);
         world.sleep(Duration::from_secs(5)).await;
-        assert_eq!(world.line().await.reason(), "flood");
+        let lines = world.log().await;
+        let ends: Vec<_> = lines.iter().map(|line| (line.reason(), line.text("detail"), line.text("path"))).collect();
+        let expected = [("flood", "pings", ""), ("flood", "", "/")];
+        assert_eq!(ends, expected.map(|(reason, detail, path)| (reason.into(), detail.into(), path.into())));
     });
 }

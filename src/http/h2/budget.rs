@@ -259,3 +259,79 @@ impl Follower {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, stream: u32, payload: usize) -> Vec<u8> {
+        let length = (payload as u32).to_be_bytes();
+        [&length[1..], &[kind, flags], &stream.to_be_bytes(), &vec![0; payload]].concat()
+    }
+
+    fn now(seconds: u64) -> Timestamp {
+        Timestamp::from_nanos(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn frames_are_followed_however_they_are_cut() {
+        let frames = [frame(PING, 0, 0, 8), frame(DATA, 0, 1, 1000), frame(HEADERS, END_HEADERS, 1, 20)].concat();
+        let octets = [PREFACE, &frames, &frames].concat();
+        for size in [1, 3, 9, 17, octets.len()] {
+            let mut follower = Follower::default();
+            octets.chunks(size).for_each(|piece| follower.received(piece, now(1)));
+            let pings = KINDS.iter().position(|(kind, _)| *kind == Flood::Pings).unwrap();
+            assert_eq!((follower.counts[pings], follower.opened()), (2, 1), "in pieces of {size}");
+            assert_eq!(follower.flood(), None);
+        }
+    }
+
+    #[test]
+    fn a_budget_holds_for_its_period_and_is_renewed() {
+        let mut follower = Follower::default();
+        follower.received(PREFACE, now(1));
+        for second in [1, 3, 5] {
+            for _ in 0..SETTINGS {
+                follower.received(&frame(SETTINGS_FRAME, 0, 0, 0), now(second));
+            }
+            assert_eq!(follower.flood(), None);
+        }
+        follower.received(&frame(SETTINGS_FRAME, 0, 0, 0), now(5));
+        assert_eq!(follower.flood(), Some(Flood::Settings));
+    }
+
+    #[test]
+    fn what_we_send_earns_updates_of_windows() {
+        let mut follower = Follower::default();
+        follower.received(PREFACE, now(1));
+        follower.sent(10 * OCTETS_FOR_WINDOW_UPDATE as usize);
+        for _ in 0..WINDOW_UPDATES + 10 {
+            follower.received(&frame(WINDOW_UPDATE, 0, 0, 4), now(1));
+        }
+        assert_eq!(follower.flood(), None);
+        follower.received(&frame(WINDOW_UPDATE, 0, 0, 4), now(1));
+        assert_eq!(follower.flood(), Some(Flood::WindowUpdates));
+    }
+
+    #[test]
+    fn a_block_in_parts_opens_one_stream_and_trailers_open_none() {
+        let mut follower = Follower::default();
+        follower.received(PREFACE, now(1));
+        for part in [frame(HEADERS, 0, 1, 5), frame(CONTINUATION, 0, 1, 5), frame(CONTINUATION, END_HEADERS, 1, 5)] {
+            assert_eq!(follower.opened(), 0);
+            follower.received(&part, now(1));
+        }
+        follower.received(&frame(HEADERS, END_HEADERS | END_STREAM, 1, 5), now(1));
+        assert_eq!(follower.opened(), 1);
+    }
+
+    #[test]
+    fn the_end_of_a_stream_is_no_empty_frame() {
+        let mut follower = Follower::default();
+        follower.received(PREFACE, now(1));
+        for stream in 0..1000 {
+            follower.received(&frame(DATA, END_STREAM, 2 * stream + 1, 0), now(1));
+        }
+        assert_eq!(follower.flood(), None);
+    }
+}

@@ -131,10 +131,9 @@ fn write_fields(
             write_field(out, name.as_str().as_bytes(), value);
         }
     }
-    if fields.contains_key(TE) {
-        // HTTP/1.1 says of it that it is for one hop.
-        out.extend_from_slice(b"connection: te\r\n");
-    }
+    // HTTP/1.1 says of TE that it is for one hop. The stream ends with this request.
+    let connection: &[u8] = if fields.contains_key(TE) { b"te, close" } else { b"close" };
+    write_field(out, b"connection", connection);
     Ok(())
 }
 
@@ -170,4 +169,109 @@ pub fn write_trailers(trailers: Option<&HeaderMap>, out: &mut Vec<u8>) {
         write_field(out, name.as_str().as_bytes(), value.as_bytes().trim_ascii());
     }
     out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::http::h1::{HeadLimits, HeadScanner, Progress};
+    use crate::http::{Body, RequestHead};
+
+    fn parts(method: &str, uri: &str, fields: &[(&str, &str)]) -> Parts {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in fields {
+            request = request.header(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn written(parts: &Parts, ends: bool) -> Result<String, MalformedRequest> {
+        let mut out = Vec::new();
+        write_request(parts, ends, Scheme::Https, false, &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_request_is_written_as_http_1_1_has_it() {
+        let request = parts("GET", "https://a/b?c", &[("x-a", "b"), ("host", "A:443"), ("te", "trailers")]);
+        let expected = "GET /b?c HTTP/1.1\r\nhost: a\r\nx-a: b\r\nte: trailers\r\nconnection: te, close\r\n\r\n";
+        assert_eq!(written(&request, true).unwrap(), expected);
+    }
+
+    #[test]
+    fn another_host_stays_so_that_two_are_refused() {
+        let request = parts("GET", "https://a/", &[("host", "b")]);
+        let text = written(&request, true).unwrap();
+        assert!(text.contains("host: a\r\nhost: b\r\n"), "{text}");
+    }
+
+    #[test]
+    fn the_port_of_the_scheme_may_be_left_out_and_no_other() {
+        for (host, same) in [("a:443", true), ("A", true), ("a.", true), ("a:80", false), ("a:8443", false)] {
+            assert_eq!(is_same(b"a", host.as_bytes(), Scheme::Https), same, "{host}");
+        }
+    }
+
+    #[test]
+    fn content_is_framed_as_declared_or_by_chunks() {
+        let declared = parts("POST", "https://a/", &[("content-length", "5")]);
+        let open = parts("POST", "https://a/", &[]);
+        assert!(written(&declared, false).unwrap().contains("content-length: 5\r\n"));
+        assert!(written(&open, false).unwrap().contains("transfer-encoding: chunked\r\n"));
+        assert_eq!(written(&declared, true), Err(MalformedRequest::Length));
+        assert!(!written(&open, true).unwrap().contains("transfer-encoding"));
+    }
+
+    #[test]
+    fn what_is_no_path_is_malformed() {
+        let mut request = parts("GET", "https://a/", &[]);
+        request.uri = "*".parse().unwrap();
+        assert_eq!(written(&request, true), Err(MalformedRequest::Path));
+        request.method = Method::OPTIONS;
+        assert!(written(&request, true).unwrap().starts_with("OPTIONS * HTTP/1.1\r\n"));
+    }
+
+    #[test]
+    fn trailers_end_the_chunks() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-a", HeaderValue::from_static("b"));
+        let mut out = Vec::new();
+        write_trailers(Some(&trailers), &mut out);
+        write_trailers(None, &mut out);
+        assert_eq!(out, b"0\r\nx-a: b\r\n\r\n0\r\n\r\n");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_written_is_read_as_the_same_request(
+            path in "/[!-~]{0,20}",
+            fields in proptest::collection::vec(("[a-z][a-z0-9_-]{0,10}", "([!-~]([ -~]{0,10}[!-~])?)?"), 0..10),
+            ends in any::<bool>(),
+        ) {
+            let Ok(uri) = format!("https://a{path}").parse::<http::Uri>() else { return Ok(()) };
+            let mut request = parts("PUT", "https://a/", &[]);
+            request.uri = uri;
+            let special = ["connection", "content-length", "cookie", "host", "te", "transfer-encoding"];
+            for (name, value) in fields.iter().filter(|(name, _)| !special.contains(&name.as_str())) {
+                request.headers.append(http::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+            }
+            let mut out = Vec::new();
+            write_request(&request, ends, Scheme::Https, false, &mut out).unwrap();
+            let mut head = RequestHead::default();
+            let progress = HeadScanner::default().request(&out, &mut head, &HeadLimits::default());
+            prop_assert_eq!(progress, Ok(Progress::Complete));
+            prop_assert_eq!(head.length, out.len());
+            prop_assert_eq!(head.body, if ends { Body::Empty } else { Body::Chunked });
+            prop_assert_eq!(Some(head.target.of(&out)), request.uri.path_and_query().map(|path| path.as_str().as_bytes()));
+            let read = head.fields.as_slice().iter().map(|field| (field.name.of(&out), field.value.of(&out)));
+            let ours: [&[u8]; 3] = [b"connection", b"host", b"transfer-encoding"];
+            let read: Vec<_> = read.filter(|(name, _)| !ours.contains(name)).collect();
+            let sent: Vec<_> =
+                request.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect();
+            prop_assert_eq!(read, sent);
+        }
+    }
 }

@@ -55,3 +55,23 @@ fn value(field: &Field, bytes: &Bytes) -> Option<HeaderValue> {
     let range = field.value.start as usize..field.value.end as usize;
     HeaderValue::from_maybe_shared(bytes.slice(range)).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Method;
+    use crate::http::h1::{HeadLimits, HeadScanner, Progress};
+
+    #[test]
+    fn a_head_keeps_its_fields_but_those_of_a_connection() {
+        let text = "HTTP/1.1 204 \r\nServer: a\r\nx-b: c\r\nX-B: d\r\nconnection: close\r\nkeep-alive: 1\r\n\r\n";
+        let mut head = ResponseHead::default();
+        let limits = HeadLimits::default();
+        let progress = HeadScanner::default().response(text.as_bytes(), &mut head, Method::Get, &limits);
+        assert_eq!(progress, Ok(Progress::Complete));
+        let response = head_of(&head, &Bytes::from(text));
+        assert_eq!(response.status(), 204);
+        let fields: Vec<_> = response.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        assert_eq!(fields, [("server", &b"a"[..]), ("x-b", b"c"), ("x-b", b"d")]);
+    }
+}

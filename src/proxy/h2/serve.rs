@@ -16,9 +16,9 @@ use super::io::Io;
 use super::session::Session;
 use super::stream::{Answering, StreamReader, StreamWriter};
 use crate::base::Timestamp;
-use crate::http::Method;
 use crate::http::h2::{budget, write_request};
-use crate::observe::Reason;
+use crate::http::{Method, Protocol};
+use crate::observe::{Escaped, Reason, Record};
 use crate::proxy::connection::Connection;
 use crate::proxy::downstream::{Serving, linger};
 use crate::proxy::net::{Net, Writer};
@@ -65,6 +65,7 @@ async fn shake<N: Net>(
     let mut shaking = pin!(builder(listener, plan).handshake(io));
     let mut alarm = Alarm::new(shard);
     let shaken = poll_fn(|cx| match shaking.as_mut().poll(cx) {
+        Poll::Ready(Err(error)) if error.is_io() => Poll::Ready(Err(Reason::ClientClosed)),
         Poll::Ready(outcome) => Poll::Ready(outcome.map_err(|_| Reason::ProtocolError)),
         Poll::Pending => alarm.poll(deadline, cx).map(|()| Err(Reason::KeepAliveTimeout)),
     });
@@ -199,10 +200,30 @@ impl<N: Net> Driver<N> {
     fn calm(&mut self, flood: budget::Flood) {
         self.leaving = Some(Reason::Flood);
         self.left_at = self.shard.net.now();
-        self.shard.metrics.http2_floods.increment(flood.word());
+        self.flooded(flood);
         // Before the streams learn it, who say it to the log.
         self.connection.ended.set(Reason::Flood);
         self.library.abrupt_shutdown(Code::ENHANCE_YOUR_CALM);
+    }
+
+    /// Counts and logs what was flooded: it may belong to no exchange.
+    fn flooded(&self, flood: budget::Flood) {
+        self.shard.metrics.http2_floods.increment(flood.word());
+        let adopted = self.shard.adopted();
+        let Some(format) = adopted.snapshot.log_format.as_ref() else { return };
+        let (listener, now) = (self.connection.listener.borrow(), self.shard.net.now());
+        let record = Record {
+            time: self.shard.net.unix_time(),
+            listener: listener.label.as_escaped(),
+            client: Escaped::plain(self.connection.peer_text.as_bytes()),
+            protocol: Escaped::plain(Protocol::Http2.text().as_bytes()),
+            reason: Reason::Flood,
+            detail: flood.word(),
+            client_reused: self.accepted > 0,
+            transport: self.connection.secured.get().map(|secured| &secured.transport),
+            ..Record::default()
+        };
+        self.shard.log(format, &record, now);
     }
 
     /// When the connection is looked at again, whatever happens on it.
@@ -277,7 +298,7 @@ impl<N: Net> Driver<N> {
             (None, Ok(())) => Reason::ClientClosed,
             (None, Err(error)) if error.is_io() || error.is_remote() => Reason::ClientClosed,
             (None, Err(error)) if error.reason() == Some(Code::ENHANCE_YOUR_CALM) => {
-                self.shard.metrics.http2_floods.increment(budget::Flood::Library.word());
+                self.flooded(budget::Flood::Library);
                 Reason::Flood
             }
             (None, Err(_)) => Reason::ProtocolError,
