@@ -77,7 +77,7 @@ pub struct Outbox {
 
 impl Outbox {
     /// Writes a line, or drops and counts it where the writer is too far behind.
-    #[inline]
+    #[inline(always)]
     pub fn write(&mut self, format: &LineFormat, record: &Record<'_>, now: Timestamp) {
         if self.chunk.is_full() {
             self.hand_over();

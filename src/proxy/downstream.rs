@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use super::exchange::{self, Exchange, Next, Scratch};
-use super::h2::{self, Opening};
+use super::h2;
 use super::head::{self, Received};
 use super::net::{self, Net, Patience, Reader, Writer};
 use super::respond;
@@ -32,10 +32,9 @@ const LINGER: Duration = Duration::from_secs(2);
 ///
 /// ```text
 /// Open ──▶ Idle ──bytes──▶ Busy ──panic──▶ Sorry
-///  │ │      │ ▲              │               │
-///  │ │      │ └───answered───┤               │
-///  │ └──────┴──▶ end ◀───────┴───────────────┘
-///  └──▶ Http2 ────▲
+///  │        │ ▲              │               │
+///  │        │ └───answered───┤               │
+///  └────────┴──▶ end ◀───────┴───────────────┘
 /// ```
 ///
 /// A stream of a connection of HTTP/2 is one as well: it is busy from the beginning, and ends with its one request.
@@ -50,14 +49,12 @@ pub(super) struct Serving<N: Net> {
 }
 
 enum Stage<N: Net> {
-    /// Shaking hands, or finding out what is spoken.
-    Open(Pin<Box<dyn Future<Output = Opening>>>),
+    /// Shaking hands, finding out what is spoken, and speaking HTTP/2 to the end; whether requests of HTTP/1 may follow.
+    Open(Pin<Box<dyn Future<Output = bool>>>),
     /// Waiting, without a buffer, for the next request.
     Idle,
     /// Serving what has arrived, in a pooled place.
     Busy(SessionSlot<N>),
-    /// Driving a connection of many streams.
-    Http2(Pin<Box<dyn Future<Output = ()>>>),
     /// Telling the client of a panic.
     Sorry(Pin<Box<dyn Future<Output = ()>>>),
 }
@@ -98,23 +95,19 @@ impl<N: Net> Serving<N> {
 impl<N: Net> Future for Serving<N> {
     type Output = ();
 
+    // Inlined into either task, so that neither pays for the other.
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         loop {
             match &mut this.stage {
                 Stage::Open(opening) => {
-                    this.stage = match ready!(opening.as_mut().poll(cx)) {
-                        Opening::Http1 if this.connection.ahead.borrow().is_some() => {
-                            busy(&this.shard, &this.connection)
-                        }
-                        Opening::Http1 => Stage::Idle,
-                        Opening::Http2 => {
-                            Stage::Http2(Box::pin(h2::serve(this.shard.clone(), this.connection.clone())))
-                        }
-                        Opening::Ended => return Poll::Ready(()),
-                    };
+                    if !ready!(opening.as_mut().poll(cx)) {
+                        return Poll::Ready(());
+                    }
+                    let has_begun = this.connection.ahead.borrow().is_some();
+                    this.stage = if has_begun { busy(&this.shard, &this.connection) } else { Stage::Idle };
                 }
-                Stage::Http2(serving) => return serving.as_mut().poll(cx),
                 Stage::Idle => {
                     if !ready!(poll_idle(&this.shard, &this.connection, cx)) {
                         return Poll::Ready(());
@@ -147,7 +140,7 @@ impl<N: Net> Drop for Serving<N> {
 }
 
 /// Begins to serve what has arrived.
-#[inline]
+#[inline(always)]
 fn busy<N: Net>(shard: &Rc<Shard<N>>, connection: &Rc<Connection<N>>) -> Stage<N> {
     let mut slot = shard.session_slot();
     shard.metrics.exchanges_in_flight.rise();

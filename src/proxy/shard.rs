@@ -121,7 +121,15 @@ impl<N: Net> Shard<N> {
         *self.date.borrow_mut().at(self.net.unix_time())
     }
 
+    /// Writes a line of the access log, from elsewhere than an exchange.
+    #[cold]
+    pub(super) fn log_apart(&self, format: &LineFormat, record: &Record<'_>, now: Timestamp) {
+        self.log(format, record, now);
+    }
+
     /// Writes a line of the access log.
+    // Inlined into the end of an exchange, though others log as well.
+    #[inline(always)]
     pub(super) fn log(&self, format: &LineFormat, record: &Record<'_>, now: Timestamp) {
         let mut log = self.log.borrow_mut();
         log.write(format, record, now);

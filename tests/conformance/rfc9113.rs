@@ -7,8 +7,8 @@ use h2::Reason;
 use crate::OK;
 use crate::world::World;
 use crate::world::http2::{
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, PING, PREFACE, PRIORITY,
-    RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, get,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM,
+    SETTINGS, WINDOW_UPDATE, block, frame, get,
 };
 
 const YAML: &str = r#"
@@ -337,7 +337,7 @@ fn rfc9113_8_1_a_pseudo_header_among_trailers_goes_nowhere() {
     let world = World::new(1).config(YAML);
     world.answers("10.0.0.1:80", OK);
     world.run(async {
-        let mut client = world.frames().await;
+        let client = world.frames().await;
         let trailers = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&[(":path", "/b")]));
         client.peer.send([headers(1, 0), frame(DATA, 0, 1, b"a"), trailers].concat()).await;
         client.peer.sleep(Duration::from_secs(1)).await;

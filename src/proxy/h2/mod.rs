@@ -16,5 +16,4 @@ mod serve;
 mod session;
 mod stream;
 
-pub(super) use open::{Opening, is_opened, open};
-pub(super) use serve::serve;
+pub(super) use open::{is_opened, open};

@@ -4,6 +4,7 @@
 use std::io;
 use std::rc::Rc;
 
+use super::serve::serve;
 use crate::base::Buffer;
 use crate::http::h2::budget::PREFACE;
 use crate::observe::Reason;
@@ -13,42 +14,34 @@ use crate::proxy::secured;
 use crate::proxy::shard::Shard;
 use crate::snapshot::ListenerPlan;
 
-/// What a fresh connection has come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::proxy) enum Opening {
-    Http1,
-    Http2,
-    /// It ends.
-    Ended,
-}
-
 /// Whether anything is to be done before the first request.
 pub(in crate::proxy) fn is_opened(listener: &ListenerPlan) -> bool {
     listener.tls.is_some() || listener.http2.is_some()
 }
 
-/// Opens a connection.
-pub(in crate::proxy) async fn open<N: Net>(shard: Rc<Shard<N>>, connection: Rc<Connection<N>>) -> Opening {
-    let listener = connection.listener.borrow().clone();
-    let speaks_http2 = if connection.speaks_tls() {
-        if !secured::accept(Rc::clone(&shard), Rc::clone(&connection)).await {
-            return Opening::Ended;
-        }
-        connection.secured.get().is_some_and(|secured| secured.speaks_http2)
-    } else {
-        match peek(&shard, &connection, &listener).await {
-            Some(speaks_http2) => speaks_http2,
-            None => return Opening::Ended,
-        }
-    };
-    match speaks_http2 {
-        true => Opening::Http2,
-        false if listener.http1 => Opening::Http1,
-        false => {
-            connection.ended.set(Reason::VersionUnsupported);
-            Opening::Ended
-        }
+/// Opens a connection, and serves it where HTTP/2 is spoken; whether requests of HTTP/1 may follow.
+pub(in crate::proxy) async fn open<N: Net>(shard: Rc<Shard<N>>, connection: Rc<Connection<N>>) -> bool {
+    let Some(speaks_http2) = protocol(&shard, &connection).await else { return false };
+    if speaks_http2 {
+        // Boxed: larger than all that comes before, and for some connections alone.
+        Box::pin(serve(shard, connection)).await;
+        return false;
     }
+    let http1 = connection.listener.borrow().http1;
+    if !http1 {
+        connection.ended.set(Reason::VersionUnsupported);
+    }
+    http1
+}
+
+/// Whether the client speaks HTTP/2; nothing where it says nothing that is understood.
+async fn protocol<N: Net>(shard: &Rc<Shard<N>>, connection: &Rc<Connection<N>>) -> Option<bool> {
+    let listener = connection.listener.borrow().clone();
+    if !connection.speaks_tls() {
+        return peek(shard, connection, &listener).await;
+    }
+    let accepted = secured::accept(Rc::clone(shard), Rc::clone(connection)).await;
+    accepted.then(|| connection.secured.get().is_some_and(|secured| secured.speaks_http2))
 }
 
 /// Reads the first octets, which stay with the connection: whether they are the preface of HTTP/2, or nothing where none

@@ -45,7 +45,6 @@ pub(in crate::proxy) async fn serve<N: Net>(shard: Rc<Shard<N>>, connection: Rc<
         linger(&shard, &connection).await;
     }
     poll_fn(|cx| {
-        session.is_leaving.set(true);
         session.watch(cx);
         if session.is_idle() { Poll::Ready(()) } else { Poll::Pending }
     })
@@ -192,7 +191,6 @@ impl<N: Net> Driver<N> {
     fn leave(&mut self, reason: Reason) {
         self.leaving = Some(reason);
         self.left_at = self.shard.net.now();
-        self.session.is_leaving.set(true);
         self.library.graceful_shutdown();
     }
 
@@ -223,7 +221,7 @@ impl<N: Net> Driver<N> {
             transport: self.connection.secured.get().map(|secured| &secured.transport),
             ..Record::default()
         };
-        self.shard.log(format, &record, now);
+        self.shard.log_apart(format, &record, now);
     }
 
     /// When the connection is looked at again, whatever happens on it.

@@ -16,8 +16,6 @@ pub(super) struct Session {
     pub idle_since: Cell<Timestamp>,
     /// Whether somebody looks for floods, and ends the connection.
     pub is_driven: Cell<bool>,
-    /// Whether the end of the last stream is waited for.
-    pub is_leaving: Cell<bool>,
     heads_too_large: Cell<u32>,
     stalls: Cell<u32>,
     flood: Cell<Option<Flood>>,
@@ -54,9 +52,8 @@ impl Session {
         self.streams.set(self.streams.get() - 1);
         if self.is_idle() {
             self.idle_since.set(now);
-            if self.is_leaving.get() {
-                self.wake();
-            }
+            // Whoever drives the connection waits for another deadline from now on.
+            self.wake();
         }
     }
 
