@@ -32,7 +32,7 @@ pub struct Listener {
     pub protocols: OneOrMany<HttpVersion>,
     /// Bounds of connections on which `h2` is spoken.
     #[serde(default)]
-    pub h2: Option<Http2>,
+    pub h2: Option<Spanned<Http2>>,
     /// Limits; absent ones are those of the gateway.
     #[serde(default)]
     pub limits: ListenerLimits,
@@ -136,15 +136,15 @@ impl Check for Listener {
 }
 
 impl Listener {
-    fn check_h2(&self, h2: &Http2, report: &mut Report<'_>) {
+    fn check_h2(&self, h2: &Spanned<Http2>, report: &mut Report<'_>) {
         if !self.speaks(HttpVersion::H2) {
             let hint = "add `h2` to `protocols`, or remove the key";
-            report.warning("without-effect", report.span, "h2", "HTTP/2 is not spoken here", hint);
+            report.warning("without-effect", h2.span, "h2", "HTTP/2 is not spoken here", hint);
         }
         if h2.connection_window.bytes() < h2.stream_window.bytes() {
             let problem = "a connection may hold less than one of its streams";
             let hint = format!("write at least {}, which is `stream_window` here", h2.stream_window);
-            report.error("too-small", report.span, "h2.connection_window", problem, hint);
+            report.error("too-small", h2.span, "h2.connection_window", problem, hint);
         }
     }
 }

@@ -64,13 +64,13 @@ impl From<Version> for Protocol {
 }
 
 impl Protocol {
-    /// As the log has it.
+    /// As the log has it; all are of one length, which the compiler sees.
     #[inline]
-    pub fn text(self) -> &'static str {
+    pub fn text(self) -> &'static [u8; 8] {
         match self {
-            Self::Http10 => "HTTP/1.0",
-            Self::Http11 => "HTTP/1.1",
-            Self::Http2 => "HTTP/2.0",
+            Self::Http10 => b"HTTP/1.0",
+            Self::Http11 => b"HTTP/1.1",
+            Self::Http2 => b"HTTP/2.0",
         }
     }
 }

@@ -259,7 +259,7 @@ impl<'a, N: Net> Exchange<'a, N> {
             host: Escaped::plain(self.cx.host(bytes, &self.memory.written)),
             path: self.cx.path(head, bytes, &self.memory.written),
             query: self.cx.query(head, bytes).unwrap_or_default(),
-            protocol: Escaped::plain(self.protocol().text().as_bytes()),
+            protocol: Escaped::plain(self.protocol().text()),
             status: tally.status,
             route: self.cx.route.map_or(Escaped::default(), |id| snapshot.route(id).label.as_escaped()),
             upstream: upstream.map_or(Escaped::default(), |entry| entry.label.as_escaped()),

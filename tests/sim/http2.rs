@@ -472,6 +472,22 @@ fn a_connection_ends_after_its_last_request() {
 }
 
 #[test]
+fn a_connection_that_is_old_is_asked_to_leave_however_busy() {
+    let world = World::new(1).config(&BOTH.replace("protocols", "timeouts: { lifetime: 10m }, protocols"));
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let mut client = world.http2().await;
+        for _ in 0..19 {
+            assert_eq!(client.get("/").await.status, 200);
+            world.sleep(Duration::from_secs(30)).await;
+        }
+        world.sleep(Duration::from_secs(31)).await;
+        assert!(!client.is_open().await);
+        assert_eq!(world.metric("tidegate_connections_closed_total{reason=\"lifetime\"}"), 1);
+    });
+}
+
+#[test]
 fn a_panic_costs_one_stream() {
     let world = World::new(1).config(BOTH);
     world.allow_panics();

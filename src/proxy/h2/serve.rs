@@ -25,7 +25,7 @@ use crate::proxy::net::{Net, Writer};
 use crate::proxy::shard::Shard;
 use crate::snapshot::{Http2Plan, ListenerPlan};
 
-/// Room for a translated head beyond the octets of its fields and target.
+/// Room for a translated head beyond what the client sized.
 const HEAD_ROOM: usize = 256;
 
 /// Serves a connection on which the client speaks HTTP/2, to its end and that of its streams.
@@ -214,7 +214,7 @@ impl<N: Net> Driver<N> {
             time: self.shard.net.unix_time(),
             listener: listener.label.as_escaped(),
             client: Escaped::plain(self.connection.peer_text.as_bytes()),
-            protocol: Escaped::plain(Protocol::Http2.text().as_bytes()),
+            protocol: Escaped::plain(Protocol::Http2.text()),
             reason: Reason::Flood,
             detail: flood.word(),
             client_reused: self.accepted > 0,
@@ -264,7 +264,9 @@ impl<N: Net> Driver<N> {
         let (parts, content) = request.into_parts();
         let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
         let target = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
-        let mut buffer = self.shard.buffers.holding(fields.sum::<usize>() + target + HEAD_ROOM);
+        let authority = parts.uri.authority().map_or(0, |authority| authority.as_str().len());
+        let needed = fields.sum::<usize>() + target + authority + parts.method.as_str().len() + HEAD_ROOM;
+        let mut buffer = self.shard.buffers.holding(needed);
         let (scheme, any_scheme) = (self.connection.scheme(), listener.trusts(&self.connection.peer));
         let framing = match write_request(&parts, content.is_end_stream(), scheme, any_scheme, buffer.vec()) {
             Ok(framing) => framing,

@@ -90,7 +90,9 @@ fn compile(
         }),
         tls,
         http1: model.speaks(HttpVersion::Http1),
-        http2: model.speaks(HttpVersion::H2).then(|| http2(&model.h2.unwrap_or_default())),
+        http2: model
+            .speaks(HttpVersion::H2)
+            .then(|| http2(&model.h2.as_ref().map_or_else(config::Http2::default, |h2| h2.value))),
         limits: numbers(&limits),
         timeouts: durations(&timeouts),
         trusted: networks(model.trusted_proxies.as_deref().unwrap_or(&gateway.trusted_proxies)),
