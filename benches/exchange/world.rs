@@ -117,6 +117,10 @@ impl Net for Memory {
         unreachable!("an exchange speaks plain text");
     }
 
+    fn stream(&self, _reader: Box<dyn Reader>, _writer: Box<dyn Writer>) -> (Half, Half) {
+        unreachable!("an exchange makes no streams");
+    }
+
     fn spawn(&self, _task: impl Future<Output = ()> + 'static) {
         unreachable!("an exchange spawns nothing");
     }

@@ -1,8 +1,17 @@
 //! What the fuzz targets share: limits chosen by the input, and what must hold of every head that was accepted.
 
-use tidegate::http::h1::HeadLimits;
+use tidegate::http::h1::{ChunkedDecoder, HeadLimits, HeadScanner, Progress, Step, Trailers};
 use tidegate::http::header::{Field, KnownName};
 use tidegate::http::{Body, RequestHead};
+
+/// What we send has room for what we add.
+pub const LIMITS: HeadLimits = HeadLimits {
+    head_bytes_max: 1 << 20,
+    field_bytes_max: 1 << 20,
+    fields_max: 1 << 16,
+    target_bytes_max: 1 << 20,
+    http10_without_host: false,
+};
 
 /// Splits the first octet off; an empty input gives 0.
 pub fn choice(input: &[u8]) -> (u8, &[u8]) {
@@ -46,4 +55,37 @@ pub fn assert_request_is_safe(head: &RequestHead, bytes: &[u8], limits: &HeadLim
     assert_eq!(coded, head.body == Body::Chunked);
     assert_eq!(sized, matches!(head.body, Body::Length(_)));
     assert_fields_are_safe(head.fields.as_slice(), bytes);
+}
+
+/// Panics unless these octets are requests, the last one perhaps cut.
+pub fn assert_requests(mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        let mut head = RequestHead::default();
+        let outcome = HeadScanner::default().request(bytes, &mut head, &LIMITS);
+        let shown = String::from_utf8_lossy(bytes);
+        match outcome.unwrap_or_else(|error| panic!("the origin got {error}: {shown:?}")) {
+            Progress::Partial => return,
+            Progress::Complete => assert_request_is_safe(&head, bytes, &LIMITS),
+        }
+        let Some(rest) = behind_content(head.body, &bytes[head.length..]) else { return };
+        bytes = rest;
+    }
+}
+
+/// What follows the content; none if it is cut.
+fn behind_content(body: Body, bytes: &[u8]) -> Option<&[u8]> {
+    match body {
+        Body::Empty | Body::UntilClose => return Some(bytes),
+        Body::Length(length) => return bytes.get(usize::try_from(length).ok()?..),
+        Body::Chunked => {}
+    }
+    let (mut decoder, mut trailers, mut at) = (ChunkedDecoder::default(), Trailers::default(), 0);
+    loop {
+        let step = decoder.next(&bytes[at..], &mut trailers, &LIMITS);
+        match step.unwrap_or_else(|error| panic!("the origin got {error}")) {
+            Step::Data(range) => at += range.end,
+            Step::NeedMore => return None,
+            Step::Done { consumed } => return Some(&bytes[at + consumed..]),
+        }
+    }
 }

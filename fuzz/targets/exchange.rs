@@ -10,9 +10,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use tidegate::http::h1::{ChunkedDecoder, HeadLimits, HeadScanner, Progress, Step, Trailers};
-use tidegate::http::{Body, Method, RequestHead, ResponseHead};
-use tidegate_fuzz::{assert_request_is_safe, choice};
+use tidegate::http::h1::HeadScanner;
+use tidegate::http::{Method, ResponseHead};
+use tidegate_fuzz::{LIMITS, assert_requests, choice};
 
 #[path = "../../tests/sim/world/mod.rs"]
 mod world;
@@ -21,15 +21,6 @@ use world::{PLAIN, Wire, World, find};
 
 /// Between what the client and what the origin sends.
 const SEPARATOR: &[u8] = b"\n====\n";
-/// What we send has room for what we add.
-const LIMITS: HeadLimits = HeadLimits {
-    head_bytes_max: 1 << 20,
-    field_bytes_max: 1 << 20,
-    fields_max: 1 << 16,
-    target_bytes_max: 1 << 20,
-    http10_without_host: false,
-};
-
 fuzz_target!(|input: &[u8]| {
     let (first, input) = choice(input);
     let (second, input) = choice(input);
@@ -86,39 +77,6 @@ fn exchange(first: u8, second: u8, request: &[u8], response: &[u8]) -> (Vec<Vec<
         answered
     });
     (received.take(), answered)
-}
-
-/// Panics unless these octets are requests, the last one perhaps cut.
-fn assert_requests(mut bytes: &[u8]) {
-    while !bytes.is_empty() {
-        let mut head = RequestHead::default();
-        let outcome = HeadScanner::default().request(bytes, &mut head, &LIMITS);
-        let shown = String::from_utf8_lossy(bytes);
-        match outcome.unwrap_or_else(|error| panic!("the origin got {error}: {shown:?}")) {
-            Progress::Partial => return,
-            Progress::Complete => assert_request_is_safe(&head, bytes, &LIMITS),
-        }
-        let Some(rest) = behind_content(head.body, &bytes[head.length..]) else { return };
-        bytes = rest;
-    }
-}
-
-/// What follows the content; none if it is cut.
-fn behind_content(body: Body, bytes: &[u8]) -> Option<&[u8]> {
-    match body {
-        Body::Empty | Body::UntilClose => return Some(bytes),
-        Body::Length(length) => return bytes.get(usize::try_from(length).ok()?..),
-        Body::Chunked => {}
-    }
-    let (mut decoder, mut trailers, mut at) = (ChunkedDecoder::default(), Trailers::default(), 0);
-    loop {
-        let step = decoder.next(&bytes[at..], &mut trailers, &LIMITS);
-        match step.unwrap_or_else(|error| panic!("the origin got {error}")) {
-            Step::Data(range) => at += range.end,
-            Step::NeedMore => return None,
-            Step::Done { consumed } => return Some(&bytes[at + consumed..]),
-        }
-    }
 }
 
 /// Panics unless the client's octets begin with a response head.

@@ -12,7 +12,7 @@ use super::shape::OneOrMany;
 use super::spanned::{Spanned, Text};
 use super::timeouts::ListenerTimeouts;
 use super::tls::ListenerTls;
-use super::value::Count;
+use super::value::{Count, Size};
 
 /// An address, or several, where clients connect.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -29,6 +29,13 @@ pub struct Listener {
     /// Send every request to the same URL by `https` on this port, such as `443`, with status 308. Default: they are served.
     #[serde(default)]
     pub redirect_to_https: Option<Count<1, 65_535>>,
+    /// The versions of HTTP that are spoken: `http1`, `h2`, or a list. Over TLS the client chooses one of them by ALPN; in
+    /// plain text it begins with one, `h2` by prior knowledge. Default: both over TLS, `http1` in plain text.
+    #[serde(default)]
+    pub protocols: OneOrMany<HttpVersion>,
+    /// Bounds of connections on which `h2` is spoken.
+    #[serde(default)]
+    pub h2: Option<Spanned<Http2>>,
     /// Limits; absent ones are those of the gateway.
     #[serde(default)]
     pub limits: ListenerLimits,
@@ -48,6 +55,55 @@ pub struct Listener {
     /// The host of HTTP/1.0 requests without `Host`. Default: they are refused with 400.
     #[serde(default)]
     pub default_host: Option<Text>,
+}
+
+/// A version of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HttpVersion {
+    /// HTTP/1.1 and HTTP/1.0.
+    Http1,
+    /// HTTP/2.
+    H2,
+}
+
+/// Requests under way on one connection.
+pub type Streams = Count<1, 1000>;
+/// Content that is received ahead on one stream.
+pub type StreamWindow = Size<{ 16 * 1024 }, { 16 * 1024 * 1024 }>;
+/// Content that is received ahead on one connection.
+pub type ConnectionWindow = Size<{ 64 * 1024 }, { 256 * 1024 * 1024 }>;
+
+/// Bounds of one connection of HTTP/2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http2 {
+    /// Requests under way at once; more are refused, and the client may repeat them. Default: `100`.
+    pub streams: Streams,
+    /// Bytes of one request's content that are held while its upstream does not take them. Default: `64KiB`.
+    pub stream_window: StreamWindow,
+    /// The same over all requests of the connection; never less than `stream_window`. Default: `1MiB`.
+    pub connection_window: ConnectionWindow,
+}
+
+impl Default for Http2 {
+    fn default() -> Self {
+        Self {
+            streams: Count::new(100),
+            stream_window: Size::from_bytes(64 * 1024),
+            connection_window: Size::from_bytes(1024 * 1024),
+        }
+    }
+}
+
+impl Listener {
+    /// Whether a version of HTTP is spoken.
+    pub fn speaks(&self, version: HttpVersion) -> bool {
+        match self.protocols.is_empty() {
+            true => version == HttpVersion::Http1 || self.tls.is_some(),
+            false => self.protocols.iter().any(|spoken| spoken.value == version),
+        }
+    }
 }
 
 /// What a half-closed client means.
@@ -76,9 +132,26 @@ impl Check for Listener {
             let hint = "keep it on the listener of port 80, which has no `tls`";
             report.error("conflict", report.span, "redirect_to_https", "requests come by https here", hint);
         }
+        if let Some(h2) = &self.h2 {
+            self.check_h2(h2, report);
+        }
         if let Some(host) = self.default_host.as_ref().filter(|host| !is_host_name(host)) {
             let hint = "write a name such as `www.example.com`, without a port";
             report.error("bad-value", host.span, "default_host", "this is not a host", hint);
+        }
+    }
+}
+
+impl Listener {
+    fn check_h2(&self, h2: &Spanned<Http2>, report: &mut Report<'_>) {
+        if !self.speaks(HttpVersion::H2) {
+            let hint = "add `h2` to `protocols`, or remove the key";
+            report.warning("without-effect", h2.span, "h2", "HTTP/2 is not spoken here", hint);
+        }
+        if h2.connection_window.bytes() < h2.stream_window.bytes() {
+            let problem = "a connection may hold less than one of its streams";
+            let hint = format!("write at least {}, which is `stream_window` here", h2.stream_window);
+            report.error("too-small", h2.span, "h2.connection_window", problem, hint);
         }
     }
 }

@@ -44,7 +44,7 @@ pub use gateway::{
     VIA_NAME_BYTES_MAX, Via, ViaName, Workers,
 };
 pub use limits::{GatewayLimits, HEAD_BYTES_MAX, HeadSize, Limits, ListenerLimits, RouteLimits};
-pub use listeners::{HalfClose, Listener};
+pub use listeners::{HalfClose, Http2, HttpVersion, Listener};
 pub use load::{Config, Loaded, Object, load};
 pub use routes::{
     Edits, EncodedSlash, HeaderEdits, Match, PathMatch, Redirect, RedirectStatus, Respond, Retry, Route, Scheme, To,

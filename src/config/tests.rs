@@ -51,6 +51,16 @@ fn sound(text: &str) -> Config {
     loaded.config
 }
 
+#[test]
+fn settings_of_http_2_need_it_to_be_spoken_and_fit_together() {
+    let listener = |rest: &str| findings(&format!("listeners:\n  a:\n    bind: \"127.0.0.1:1\"\n{rest}"));
+    assert_eq!(listener("    h2: { streams: 10 }\n"), ["4:9 without-effect listeners.a.h2"]);
+    assert!(listener("    protocols: [http1, h2]\n    h2: { streams: 10 }\n").is_empty());
+    let windows = "    protocols: h2\n    h2: { stream_window: 2MiB }\n";
+    assert_eq!(listener(windows), ["5:9 too-small listeners.a.h2.connection_window"]);
+    assert_eq!(listener("    protocols: h3\n").len(), 1);
+}
+
 /// A route that is sound but for `rest`.
 fn route(rest: &str) -> String {
     format!("routes:\n  - match: {{ path: /a }}\n    {rest}\n")

@@ -45,6 +45,36 @@ pub enum Version {
     Http11,
 }
 
+/// What a client speaks: a request of HTTP/2 has been translated when it is a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Http10,
+    Http11,
+    Http2,
+}
+
+impl From<Version> for Protocol {
+    #[inline]
+    fn from(version: Version) -> Self {
+        match version {
+            Version::Http10 => Self::Http10,
+            Version::Http11 => Self::Http11,
+        }
+    }
+}
+
+impl Protocol {
+    /// As the log has it; all are of one length, which the compiler sees.
+    #[inline]
+    pub fn text(self) -> &'static [u8; 8] {
+        match self {
+            Self::Http10 => b"HTTP/1.0",
+            Self::Http11 => b"HTTP/1.1",
+            Self::Http2 => b"HTTP/2.0",
+        }
+    }
+}
+
 /// How a message's content is delimited (RFC 9112, section 6.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Body {

@@ -5,6 +5,7 @@ pub mod authority;
 pub mod date;
 pub mod forwarded;
 pub mod h1;
+pub mod h2;
 pub mod header;
 mod message;
 mod method;
@@ -17,5 +18,5 @@ pub mod via;
 pub mod websocket;
 mod window;
 
-pub use message::{Body, RequestHead, ResponseHead, Span, Version};
+pub use message::{Body, Protocol, RequestHead, ResponseHead, Span, Version};
 pub use method::Method;

@@ -1,6 +1,6 @@
 //! The Via field (RFC 9110, section 7.6.3): our mark on what we pass on, and how we notice that it came back.
 
-use super::Version;
+use super::Protocol;
 use super::header::HeaderName;
 use crate::base::hex;
 
@@ -18,6 +18,8 @@ const LINE_START: &str = "via: 1.1 ";
 const LINE_END: &str = "\r\n";
 /// Where the digit of the minor version stands.
 const MINOR_AT: usize = LINE_START.len() - 2;
+/// Where that of the major version stands.
+const MAJOR_AT: usize = MINOR_AT - 2;
 
 impl Pseudonym {
     /// The name of a process without a configured one: `tidegate-` and 8 digits of `random`.
@@ -41,13 +43,17 @@ impl Pseudonym {
         &self.line[LINE_START.len()..self.line.len() - LINE_END.len()]
     }
 
-    /// Appends our Via line, for a message that was received in `version`.
+    /// Appends our Via line, for a message that was received by `protocol`.
     #[inline]
-    pub fn append_line(&self, version: Version, out: &mut Vec<u8>) {
+    pub fn append_line(&self, protocol: Protocol, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(self.line.as_bytes());
-        if version == Version::Http10 {
-            out[start + MINOR_AT] = b'0';
+        if protocol == Protocol::Http11 {
+            return;
+        }
+        out[start + MINOR_AT] = b'0';
+        if protocol == Protocol::Http2 {
+            out[start + MAJOR_AT] = b'2';
         }
     }
 
@@ -113,8 +119,8 @@ mod tests {
     fn the_version_written_is_the_one_received() {
         let mut out = Vec::new();
         let name = Pseudonym::named("edge").unwrap();
-        name.append_line(Version::Http10, &mut out);
-        name.append_line(Version::Http11, &mut out);
+        name.append_line(Protocol::Http10, &mut out);
+        name.append_line(Protocol::Http11, &mut out);
         assert_eq!(out, b"via: 1.0 edge\r\nvia: 1.1 edge\r\n");
     }
 

@@ -46,6 +46,13 @@ pub struct ShardMetrics {
     handshakes_resumed: Counter,
     pub handshake_failures: Words,
     handshake: Histogram,
+    pub http2_connections_open: Gauge,
+    /// Requests taken from connections of HTTP/2.
+    pub http2_streams: Counter,
+    pub http2_streams_open: Gauge,
+    /// Streams that ended before there was a request: malformed, too many at once, reset at once.
+    pub http2_streams_refused: Counter,
+    pub http2_floods: Words,
     pub panics: Counter,
     pub log_lines: Counter,
     pub log_lines_dropped: Counter,
@@ -160,6 +167,31 @@ pub(super) static SHARD: &[Spec<ShardMetrics>] = &[
         name: "tidegate_snapshot_generation",
         help: "Generation of the configuration that every shard has reached.",
         read: Read::Lowest(|b| b.generation.value()),
+    },
+    Spec {
+        name: "tidegate_http2_connections_open",
+        help: "Client connections of HTTP/2 open now.",
+        read: Read::Gauge(|b| b.http2_connections_open.value()),
+    },
+    Spec {
+        name: "tidegate_http2_streams_total",
+        help: "Requests taken from client connections of HTTP/2.",
+        read: Read::Counter(|b| b.http2_streams.value()),
+    },
+    Spec {
+        name: "tidegate_http2_streams_open",
+        help: "Of these, the ones under way now.",
+        read: Read::Gauge(|b| b.http2_streams_open.value()),
+    },
+    Spec {
+        name: "tidegate_http2_streams_refused_total",
+        help: "Streams of HTTP/2 that ended before there was a request: malformed, too large, too many at once, or reset.",
+        read: Read::Counter(|b| b.http2_streams_refused.value()),
+    },
+    Spec {
+        name: "tidegate_http2_floods_total",
+        help: "Client connections of HTTP/2 ended over budget, by what was flooded.",
+        read: Read::Words(|b| &b.http2_floods),
     },
     Spec {
         name: "tidegate_tls_handshakes_total",

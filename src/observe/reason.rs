@@ -69,6 +69,10 @@ reasons! {
     HandshakeFailed = "handshake-failed", 0, Client, "TLS handshake failed";
     /// The client has sent a request by plain text to a listener that speaks TLS.
     PlainText = "plain-text", 400, Client, "This port speaks TLS: use https";
+    /// The client spent a budget of HTTP/2, such as that of resets or pings; the metrics say which.
+    Flood = "flood", 0, Client, "Too much of something";
+    /// The client broke the rules of HTTP/2 so that its connection could not go on.
+    ProtocolError = "protocol-error", 0, Client, "HTTP/2 was broken";
     /// The request head was not complete in time.
     HeadTimeout = "head-timeout", 408, Client, "Request head took too long";
     /// The request body stalled, or came slower than the minimum rate.

@@ -42,8 +42,10 @@ pub(super) struct Connection<N: Net> {
     pub peer_text: IpText,
     /// The listener it came in by, as of the newest snapshot that has it.
     pub listener: RefCell<Arc<ListenerPlan>>,
-    /// What the handshake has found, where TLS is spoken. Boxed: rare facts of some connections.
-    pub secured: OnceCell<Box<Secured>>,
+    /// What the handshake has found, where TLS is spoken; the streams of a connection share it.
+    pub secured: OnceCell<Rc<Secured>>,
+    /// The connection that this one is a stream of.
+    pub carrier: Option<Rc<Self>>,
     /// The generation that `listener` was looked up in.
     generation: Cell<u64>,
     /// Requests begun.
@@ -72,11 +74,35 @@ impl<N: Net> Connection<N> {
             peer,
             listener: RefCell::new(listener),
             secured: OnceCell::new(),
+            carrier: None,
             generation: Cell::new(0),
             requests: Cell::new(0),
             responding: Cell::new(false),
             tunnel: Cell::new(None),
             ahead: RefCell::new(None),
+            idle_since: Cell::new(now),
+            ended: Cell::default(),
+            client: Cell::new(None),
+        }
+    }
+
+    /// A stream of `carrier`, and the head of the one request that it brings.
+    pub fn of_stream(carrier: &Rc<Self>, halves: (N::Reader, N::Writer), head: Buffer, now: Timestamp) -> Self {
+        carrier.requests.set(carrier.requests.get().saturating_add(1));
+        Self {
+            reader: RefCell::new(halves.0),
+            writer: RefCell::new(halves.1),
+            peer_text: carrier.peer_text,
+            peer: carrier.peer.clone(),
+            listener: carrier.listener.clone(),
+            secured: carrier.secured.clone(),
+            carrier: Some(Rc::clone(carrier)),
+            generation: carrier.generation.clone(),
+            // This one will be counted.
+            requests: Cell::new(carrier.requests.get() - 1),
+            responding: Cell::new(false),
+            tunnel: Cell::new(None),
+            ahead: RefCell::new(Some(head)),
             idle_since: Cell::new(now),
             ended: Cell::default(),
             client: Cell::new(None),

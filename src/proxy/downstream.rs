@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use super::exchange::{self, Exchange, Next, Scratch};
+use super::h2;
 use super::head::{self, Received};
 use super::net::{self, Net, Patience, Reader, Writer};
 use super::respond;
-use super::secured;
 use super::shard::{SessionSlot, Shard};
 use crate::base::{Buffer, Timestamp};
 use crate::observe::Reason;
@@ -31,24 +31,26 @@ const LINGER: Duration = Duration::from_secs(2);
 /// A connection that is served until it ends.
 ///
 /// ```text
-/// Secure ──▶ Idle ──bytes──▶ Busy ──panic──▶ Sorry
-///  │          │ ▲              │               │
-///  │          │ └───answered───┤               │
-///  └──────────┴──▶ end ◀───────┴───────────────┘
+/// Open ──▶ Idle ──bytes──▶ Busy ──panic──▶ Sorry
+///  │        │ ▲              │               │
+///  │        │ └───answered───┤               │
+///  └────────┴──▶ end ◀───────┴───────────────┘
 /// ```
+///
+/// A stream of a connection of HTTP/2 is one as well: it is busy from the beginning, and ends with its one request.
 ///
 /// By hand, since an async function would be three times as large, and there is one for every silent client.
 pub(super) struct Serving<N: Net> {
     shard: Rc<Shard<N>>,
     connection: Rc<Connection<N>>,
-    /// In the shard's list of connections.
-    place: u32,
+    /// In the shard's list of connections; none for a stream.
+    place: Option<u32>,
     stage: Stage<N>,
 }
 
 enum Stage<N: Net> {
-    /// Shaking hands by TLS; whether requests may follow.
-    Secure(Pin<Box<dyn Future<Output = bool>>>),
+    /// Shaking hands, finding out what is spoken, and speaking HTTP/2 to the end; whether requests of HTTP/1 may follow.
+    Open(Pin<Box<dyn Future<Output = bool>>>),
     /// Waiting, without a buffer, for the next request.
     Idle,
     /// Serving what has arrived, in a pooled place.
@@ -60,12 +62,18 @@ enum Stage<N: Net> {
 impl<N: Net> Serving<N> {
     /// Serves `connection`, which counts as open until this is dropped.
     pub fn new(shard: Rc<Shard<N>>, connection: Rc<Connection<N>>) -> Self {
-        let place = shard.enter(&connection);
-        let stage = match connection.speaks_tls() {
-            true => Stage::Secure(Box::pin(secured::accept(shard.clone(), connection.clone()))),
+        let place = Some(shard.enter(&connection));
+        let stage = match h2::is_opened(&connection.listener.borrow()) {
+            true => Stage::Open(Box::pin(h2::open(shard.clone(), connection.clone()))),
             false => Stage::Idle,
         };
         Self { shard, connection, place, stage }
+    }
+
+    /// Serves the one request of a stream.
+    pub fn of_stream(shard: Rc<Shard<N>>, connection: Rc<Connection<N>>) -> Self {
+        let stage = busy(&shard, &connection);
+        Self { shard, connection, place: None, stage }
     }
 
     /// The stage after a run of requests, or none. A panic costs this connection alone.
@@ -89,24 +97,24 @@ impl<N: Net> Serving<N> {
 impl<N: Net> Future for Serving<N> {
     type Output = ();
 
+    // Inlined into either task, so that neither pays for the other.
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         loop {
             match &mut this.stage {
-                Stage::Secure(shaking) => {
-                    if !ready!(shaking.as_mut().poll(cx)) {
+                Stage::Open(opening) => {
+                    if !ready!(opening.as_mut().poll(cx)) {
                         return Poll::Ready(());
                     }
-                    this.stage = Stage::Idle;
+                    let has_begun = this.connection.ahead.borrow().is_some();
+                    this.stage = if has_begun { busy(&this.shard, &this.connection) } else { Stage::Idle };
                 }
                 Stage::Idle => {
                     if !ready!(poll_idle(&this.shard, &this.connection, cx)) {
                         return Poll::Ready(());
                     }
-                    let mut slot = this.shard.session_slot();
-                    this.shard.metrics.exchanges_in_flight.rise();
-                    slot.start((this.shard.clone(), this.connection.clone()));
-                    this.stage = Stage::Busy(slot);
+                    this.stage = busy(&this.shard, &this.connection);
                 }
                 Stage::Busy(slot) => {
                     let outcome = match catch_unwind(AssertUnwindSafe(|| slot.poll(cx))) {
@@ -127,8 +135,19 @@ impl<N: Net> Drop for Serving<N> {
         if matches!(self.stage, Stage::Busy(_)) {
             self.shard.metrics.exchanges_in_flight.fall();
         }
-        self.shard.leave(self.place);
+        if let Some(place) = self.place {
+            self.shard.leave(place);
+        }
     }
+}
+
+/// Begins to serve what has arrived.
+#[inline(always)]
+fn busy<N: Net>(shard: &Rc<Shard<N>>, connection: &Rc<Connection<N>>) -> Stage<N> {
+    let mut slot = shard.session_slot();
+    shard.metrics.exchanges_in_flight.rise();
+    slot.start((shard.clone(), connection.clone()));
+    Stage::Busy(slot)
 }
 
 /// Waits for the next request; `false` when none will come.

@@ -15,7 +15,7 @@ use crate::http::header::{Field, HeaderName, KnownName};
 use crate::http::request_id::REQUEST_ID_BYTES;
 use crate::http::target::{Scheme, Target};
 use crate::http::trace_context::{TRACEPARENT_BYTES, append_tracestate, span_id};
-use crate::http::{Body, Method, RequestHead, ResponseHead, Span, Version};
+use crate::http::{Body, Method, Protocol, RequestHead, ResponseHead, Span, Version};
 use crate::policy::Policies;
 use crate::policy::transform::HeaderEdits;
 use crate::route::{Captures, RenderError};
@@ -105,6 +105,7 @@ pub struct RequestParts<'a> {
     pub forward: &'a Forward,
     pub policies: &'a Policies,
     pub captures: &'a Captures,
+    pub protocol: Protocol,
     pub scheme: Scheme,
     /// The transport peer and its text; none on Unix sockets.
     pub peer: Option<(IpAddr, &'a str)>,
@@ -414,7 +415,7 @@ fn via(parts: &RequestParts<'_>, out: &mut Vec<u8>) {
         }
     }
     if let Some(pseudonym) = &parts.gateway.via {
-        pseudonym.append_line(parts.head.version, out);
+        pseudonym.append_line(parts.protocol, out);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::context::RequestContext;
 use crate::http::h1::{HeadScanner, Hop};
 use crate::http::header::KnownName;
 use crate::http::target::Scheme;
-use crate::http::{Body, Method, RequestHead, ResponseHead, Span, Version};
+use crate::http::{Body, Method, Protocol, RequestHead, ResponseHead, Span, Version};
 use crate::observe::{Escaped, Field, LineFormat, Reason, Record, Recorded, Times, Timing};
 use crate::policy::transform::HeaderEdits;
 use crate::route::{Captures, Subject};
@@ -205,6 +205,12 @@ impl<'a, N: Net> Exchange<'a, N> {
             && self.connection.requests.get() < self.terms.requests_per_connection()
     }
 
+    /// What the client speaks.
+    #[inline]
+    pub fn protocol(&self) -> Protocol {
+        if self.connection.carrier.is_some() { Protocol::Http2 } else { self.memory.request.version.into() }
+    }
+
     /// How long an attempt may wait for its response head.
     pub fn response_head_timeout(&self) -> Duration {
         self.tally
@@ -283,7 +289,6 @@ impl<N: Net> Recorded for Finished<'_, N> {
         let (tally, snapshot) = (&x.tally, &x.adopted.snapshot);
         let (head, bytes) = (&x.memory.request, x.buffer.filled());
         let method = head.method_text;
-        let protocol = if head.version == Version::Http10 { b"HTTP/1.0" } else { b"HTTP/1.1" };
         let upstream = tally.upstream.map(|id| &snapshot.upstreams[id.index()]);
         let endpoint = upstream.zip(tally.endpoint).map(|(entry, id)| &entry.endpoints[id.index()]);
         let logged = |field, name| if format.has(field) { x.field(name).unwrap_or_default() } else { b"" };
@@ -296,7 +301,7 @@ impl<N: Net> Recorded for Finished<'_, N> {
             host: Escaped::plain(x.cx.host(bytes, &x.memory.written)),
             path: x.cx.path(head, bytes, &x.memory.written),
             query: if format.has(Field::Query) { x.cx.query(head, bytes).unwrap_or_default() } else { b"" },
-            protocol: Escaped::plain(protocol),
+            protocol: Escaped::plain(x.protocol().text()),
             status: tally.status,
             route: x.cx.route.map_or(Escaped::default(), |id| snapshot.route(id).label.as_escaped()),
             upstream: upstream.map_or(Escaped::default(), |entry| entry.label.as_escaped()),

@@ -14,7 +14,7 @@ use crate::http::authority::Authority;
 use crate::http::h1::{HeadScanner, Hop, Progress};
 use crate::http::header::KnownName;
 use crate::http::target::{Form, Scheme, Target};
-use crate::http::{Method, RequestHead, Span};
+use crate::http::{Method, Protocol, RequestHead, Span};
 use crate::policy::Policies;
 use crate::route::{Captures, NearMiss, Reason, Subject};
 use crate::snapshot::compile::shown_edits;
@@ -210,6 +210,7 @@ impl Asked {
                     forward,
                     policies: &shown_policies(route, model),
                     captures,
+                    protocol: Protocol::Http11,
                     scheme: scheme_of(listener),
                     peer: Some(peer),
                     trusted: &listener.trusted,

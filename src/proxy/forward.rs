@@ -190,6 +190,7 @@ fn request_parts<'p, N: Net>(
         forward: plan,
         policies: &route.policies,
         captures: &x.memory.captures,
+        protocol: x.protocol(),
         scheme: x.connection.scheme(),
         peer: x.connection.peer.ip().map(|ip| (ip, x.connection.peer_text.as_str())),
         trusted: &x.listener.trusted,

@@ -15,6 +15,7 @@ mod exchange;
 pub mod explain;
 mod failure;
 mod forward;
+mod h2;
 mod head;
 mod identify;
 mod lease;

@@ -48,6 +48,9 @@ pub trait Net: Sized + 'static {
     /// Has a stream that this world made speak TLS from now on; its hands are shaken.
     fn secure(&self, reader: &mut Self::Reader, writer: &mut Self::Writer, engine: Engine);
 
+    /// A stream of this world that is no socket of its own: what is asked of its halves is asked of these.
+    fn stream(&self, reader: Box<dyn Reader>, writer: Box<dyn Writer>) -> (Self::Reader, Self::Writer);
+
     /// Runs a task on this shard. A panic in it is counted and ends only that task.
     fn spawn(&self, task: impl Future<Output = ()> + 'static);
 }

@@ -39,7 +39,7 @@ pub(super) async fn fail<N: Net>(x: &mut Exchange<'_, N>, failure: Failure) {
     if x.cx.trace.is_none() {
         identify::name_refused(x);
     }
-    x.tally.reason = failure.reason;
+    x.tally.reason = lost_with_its_carrier(x, failure.reason).unwrap_or(failure.reason);
     x.tally.detail = failure.detail;
     count(x, &failure);
     if failure.status == 0 || x.connection.responding.get() {
@@ -65,6 +65,13 @@ pub(super) async fn fail<N: Net>(x: &mut Exchange<'_, N>, failure: Failure) {
     body.clear();
     x.shard.buffers.give(body);
     send(x, failure.status, out).await;
+}
+
+/// Why a stream's client has gone, where its connection knows better.
+fn lost_with_its_carrier<N: Net>(x: &Exchange<'_, N>, reason: Reason) -> Option<Reason> {
+    let carrier = x.connection.carrier.as_ref().filter(|_| reason == Reason::ClientClosed)?;
+    let ended = carrier.ended.get();
+    matches!(ended, Reason::Flood | Reason::ProtocolError).then_some(ended)
 }
 
 /// Whether the request could be read in more than one way, or not at all.

@@ -12,7 +12,7 @@ use super::tls::{Engine, HandshakeError, PLAIN_TEXT, handshake};
 use super::{downstream, respond};
 use crate::base::Timestamp;
 use crate::observe::{Gauge, Reason, Transport};
-use crate::snapshot::tls::{ClientTls, PeerName, ServerTls};
+use crate::snapshot::tls::{ClientTls, HTTP_2, PeerName, ServerTls};
 
 /// What the handshake with a client has found.
 pub(super) struct Secured {
@@ -20,6 +20,8 @@ pub(super) struct Secured {
     tls: Arc<ServerTls>,
     /// The place of its certificate there.
     certificate: Option<usize>,
+    /// Whether HTTP/2 was chosen by ALPN.
+    pub speaks_http2: bool,
     /// For the log.
     pub transport: Transport,
 }
@@ -46,7 +48,7 @@ pub(super) async fn accept<N: Net>(shard: Rc<Shard<N>>, connection: Rc<Connectio
             let now = shard.net.now();
             let micros = u64::try_from(now.since(began).as_micros()).unwrap_or(u64::MAX);
             metrics.handshake_done(engine.is_tls13(), engine.is_resumed(), micros);
-            let _ = connection.secured.set(Box::new(secured(tls, &engine)));
+            let _ = connection.secured.set(Rc::new(secured(tls, &engine)));
             shard.net.secure(&mut connection.reader.borrow_mut(), &mut connection.writer.borrow_mut(), engine);
             // The time of the first request runs from here.
             connection.idle_since.set(now);
@@ -98,6 +100,7 @@ fn secured(tls: &Arc<ServerTls>, engine: &Engine) -> Secured {
     Secured {
         tls: Arc::clone(tls),
         certificate: tls.select(name),
+        speaks_http2: engine.protocol() == Some(HTTP_2),
         transport: Transport::new(version, engine.cipher(), name.unwrap_or_default()),
     }
 }

@@ -17,7 +17,7 @@ use super::shell::{self, Accepted};
 use super::tls::CipherBuffers;
 use crate::base::{BufferPool, RouteId, Shelf, Slot, Timestamp};
 use crate::http::date::{DateCache, IMF_FIXDATE_BYTES};
-use crate::observe::{LineFormat, Outbox, Recorded, ShardMetrics};
+use crate::observe::{LineFormat, Outbox, Record, Recorded, ShardMetrics};
 use crate::route::{Captures, Subject};
 use crate::snapshot::Snapshot;
 
@@ -121,7 +121,14 @@ impl<N: Net> Shard<N> {
         *self.date.borrow_mut().at(self.net.unix_time())
     }
 
+    /// Writes a line of the access log, from elsewhere than an exchange.
+    #[cold]
+    pub(super) fn log_apart(&self, format: &LineFormat, record: &Record<'_>, now: Timestamp) {
+        self.log(format, record, now);
+    }
+
     /// Writes a line of the access log.
+    // Inlined into the end of an exchange, though others log as well.
     #[inline(always)]
     pub(super) fn log(&self, format: &LineFormat, exchange: &impl Recorded, now: Timestamp) {
         let mut log = self.log.borrow_mut();

@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::base::{Address, Timestamp, UnixTime, WHEEL_TICK};
 use crate::observe::WorkerMetrics;
-use crate::proxy::net::Net;
+use crate::proxy::net::{Net, Reader, Writer};
 use crate::proxy::tls::{self, Engine, StreamReader, StreamWriter};
 
 use super::accept::is_shortage;
@@ -211,6 +211,10 @@ impl Net for LiveNet {
 
     fn secure(&self, reader: &mut Self::Reader, writer: &mut Self::Writer, engine: Engine) {
         tls::secure(reader, writer, engine);
+    }
+
+    fn stream(&self, reader: Box<dyn Reader>, writer: Box<dyn Writer>) -> Halves {
+        (StreamReader::made(reader), StreamWriter::made(writer))
     }
 
     fn spawn(&self, future: impl Future<Output = ()> + 'static) {

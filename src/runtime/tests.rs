@@ -615,6 +615,8 @@ fn snapshot(generation: u64, listeners: &[(&str, &Address)], connections_max: u3
             tls: None,
             https_port: None,
             hsts: None,
+            http1: true,
+            http2: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             trusted: CidrSet::default(),

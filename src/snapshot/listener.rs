@@ -32,6 +32,10 @@ pub struct ListenerPlan {
     pub https_port: Option<u16>,
     /// What every answer over TLS says of how to come again.
     pub hsts: Option<HeaderEdits>,
+    /// Whether HTTP/1 is spoken.
+    pub http1: bool,
+    /// How HTTP/2 is spoken, where it is.
+    pub http2: Option<Http2Plan>,
     pub limits: Limits,
     pub timeouts: Timeouts,
     /// Whose forwarding fields are believed.
@@ -42,6 +46,17 @@ pub struct ListenerPlan {
     pub serve_half_closed: bool,
     /// The host of HTTP/1.0 requests without one.
     pub default_host: Option<Arc<str>>,
+}
+
+/// Bounds of a connection of HTTP/2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http2Plan {
+    /// Requests under way at once.
+    pub streams: u32,
+    /// Octets of content that a client may send ahead on one stream.
+    pub stream_window: u32,
+    /// The same over all streams.
+    pub connection_window: u32,
 }
 
 /// One named header field of listed networks holds the client's address.

@@ -22,7 +22,7 @@ pub use draft::Draft;
 pub use errors::{ErrorBodies, ErrorBody};
 pub use gateway::{ForwardedPlan, GatewayPlan, ServerField};
 pub use limits::{Limits, RouteLimits, RouteTimeouts, Timeouts};
-pub use listener::{ClientAddressPlan, ListenerPlan, canonical};
+pub use listener::{ClientAddressPlan, Http2Plan, ListenerPlan, canonical};
 use tls::{ClientTls, PeerName};
 
 pub use route::{Action, FixedResponse, Forward, Location, Redirect, RoutePlan};

@@ -31,6 +31,8 @@ const CHAIN_MAX: usize = 16;
 /// What is spoken above TLS, as ALPN calls it, the best first.
 const HTTP_1_1: &[u8] = b"http/1.1";
 const HTTP_1_0: &[u8] = b"http/1.0";
+/// The same for HTTP/2.
+pub const HTTP_2: &[u8] = b"h2";
 
 /// Versions by name.
 const NEWEST: &[&SupportedProtocolVersion] = &[&TLS13];
@@ -241,6 +243,18 @@ pub struct ServerSettings {
     pub newest_only: bool,
     /// Whether an unknown name, or none, is refused.
     pub strict_sni: bool,
+    /// Whether HTTP/1 is spoken.
+    pub http1: bool,
+    /// Whether HTTP/2 is spoken.
+    pub http2: bool,
+}
+
+impl ServerSettings {
+    /// What is offered above TLS, the preferred one first.
+    fn protocols(self) -> Vec<Vec<u8>> {
+        let spoken = [(self.http2, HTTP_2), (self.http1, HTTP_1_1), (self.http1, HTTP_1_0)];
+        spoken.iter().filter(|(spoken, _)| *spoken).map(|(_, name)| name.to_vec()).collect()
+    }
 }
 
 /// How a listener speaks TLS.
@@ -263,8 +277,13 @@ impl ServerTls {
             None => tickets()?,
         };
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-        config.alpn_protocols = vec![HTTP_1_1.to_vec(), HTTP_1_0.to_vec()];
+        config.alpn_protocols = settings.protocols();
         Ok(Self { config: Arc::new(config), names, settings })
+    }
+
+    /// What the listener decided beside its certificates.
+    pub fn settings(&self) -> ServerSettings {
+        self.settings
     }
 
     /// What a connection is made with.
@@ -447,7 +466,8 @@ mod tests {
     fn server(strict_sni: bool) -> ServerTls {
         let identities =
             vec![identity(&["www.example.com"]), identity(&["*.example.com", "b.test"]), identity(&["c.test"])];
-        ServerTls::new(identities, ServerSettings { newest_only: false, strict_sni }, None).unwrap()
+        ServerTls::new(identities, ServerSettings { newest_only: false, strict_sni, http1: true, http2: true }, None)
+            .unwrap()
     }
 
     #[test]
@@ -476,7 +496,7 @@ mod tests {
 
     #[test]
     fn tickets_outlive_a_reload_that_keeps_the_settings() {
-        let settings = ServerSettings { newest_only: false, strict_sni: false };
+        let settings = ServerSettings { newest_only: false, strict_sni: false, http1: true, http2: false };
         let first = ServerTls::new(vec![identity(&["a.test"])], settings, None).unwrap();
         let second = ServerTls::new(vec![identity(&["a.test"])], settings, Some(&first)).unwrap();
         assert!(Arc::ptr_eq(&first.config.ticketer, &second.config.ticketer));
@@ -502,7 +522,7 @@ mod tests {
     fn a_key_never_shows() {
         let (chain, key) = pair(&["a.test"]);
         let identity = Identity::parse(chain.as_bytes(), key.as_bytes()).unwrap();
-        let settings = ServerSettings { newest_only: false, strict_sni: false };
+        let settings = ServerSettings { newest_only: false, strict_sni: false, http1: true, http2: false };
         let shown = format!("{:?}", ServerTls::new(vec![identity], settings, None).unwrap());
         assert_eq!(shown, "ServerTls { certificates: [\"a.test\"], .. }");
     }

@@ -1,4 +1,4 @@
-//! A function per requirement of RFC 9112 and RFC 9110, driven through a whole shard in the simulated world.
+//! A function per requirement of RFC 9112, RFC 9113 and RFC 9110, driven through a whole shard in the simulated world.
 
 #[path = "../sim/world/mod.rs"]
 mod world;
@@ -6,6 +6,7 @@ mod world;
 mod documented;
 mod rfc9110;
 mod rfc9112;
+mod rfc9113;
 mod smuggling;
 mod table;
 

@@ -6,6 +6,7 @@
 mod admin;
 mod bodies;
 mod drain;
+mod http2;
 mod life;
 mod limits;
 mod listeners;

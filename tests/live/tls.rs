@@ -97,6 +97,17 @@ fn curl_is_served_by_both_versions_and_gets_the_certificate_of_the_name() {
 }
 
 #[test]
+fn curl_chooses_http_2_and_is_sent_away_with_an_authority_of_another_certificate() {
+    let certificates = Certificates::new();
+    let gateway = Gateway::start(&certificates.config("", NOWHERE));
+    let told = ["--http2", "--write-out", " %{http_version} %{http_code}"];
+    let got = curl(&gateway, &certificates.chain("a"), "a.test", "/", &told);
+    assert_eq!(text(&got), "hello 2 200");
+    let other = [&told[..], &["--header", "host: b.test"]].concat();
+    assert!(text(&curl(&gateway, &certificates.chain("a"), "a.test", "/", &other)).ends_with(" 2 421"));
+}
+
+#[test]
 fn a_modern_and_strict_listener_refuses_the_old_and_the_unknown() {
     let certificates = Certificates::new();
     let gateway = Gateway::start(&certificates.config(", policy: modern, strict_sni: true", NOWHERE));

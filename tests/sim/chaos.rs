@@ -10,6 +10,10 @@ use std::time::Duration;
 use tidegate::http::RequestHead;
 use tidegate::http::h1::{HeadLimits, HeadScanner, Progress};
 
+use crate::world::http2::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM, SETTINGS,
+    WINDOW_UPDATE, block, frame, get,
+};
 use crate::world::{Fault, FaultKind, Peer, Wire, World, text};
 
 /// Enough to find what is common, few enough to be run every time.
@@ -17,13 +21,15 @@ const SEEDS: u64 = 300;
 /// Clients of one run, and requests of one client.
 const CLIENTS: usize = 4;
 const REQUESTS: usize = 4;
+/// Frames of a client that speaks HTTP/2.
+const FRAMES: usize = 20;
 
 const YAML: &str = r#"
 gateway:
   timeouts: { idle: 5s, head: 3s, exchange: 20s, total: 60s, lifetime: 30s, keep_alive: 10s }
   limits: { body: 50000B, head: 4KiB, field: 2KiB, target: 1KiB, requests_per_connection: 7, pipelined: 2 }
   forwarded: both
-listeners: { public: { bind: "127.0.0.1:8080" } }
+listeners: { public: { bind: "127.0.0.1:8080", protocols: [http1, h2], h2: { streams: 4 } } }
 upstreams:
   app: { endpoints: ["10.0.0.1:80", "10.0.0.2:80"], pool: { max_connections: 3, idle: 3s }, timeouts: { response_head: 5s } }
 routes:
@@ -179,6 +185,58 @@ async fn client(random: Random, mut peer: Peer) {
     assert!(all.is_empty() || all.starts_with(b"HTTP/1.1 "), "{:?}", text(&all));
 }
 
+/// A frame that may be sent, or may not; `stream` is the next one to open.
+fn any_frame(random: &mut fastrand::Rng, stream: &mut u32) -> Vec<u8> {
+    let post = [(":method", "POST"), (":scheme", "http"), (":path", "/x"), (":authority", "a")];
+    let more: &[(&str, &str)] = random.choice([&[][..], &[("content-length", "5")], &[("te", "trailers")]]).unwrap();
+    let known = random.u32(..*stream + 3);
+    let ends = if random.bool() { END_STREAM } else { 0 };
+    match random.u8(..14) {
+        0..=4 => {
+            let fields = if random.bool() { get(more) } else { block(&[&post[..], more].concat()) };
+            let opened = *stream;
+            *stream += 2;
+            let whole = if random.u8(..) < 230 { END_HEADERS } else { 0 };
+            frame(HEADERS, whole | ends, opened, &fields)
+        }
+        5..=6 => frame(DATA, ends, known | 1, &vec![b'x'; *random.choice([0, 5, 16_000].iter()).unwrap()]),
+        7 => frame(RST_STREAM, 0, known | 1, &[0, 0, 0, 8]),
+        8 => frame(WINDOW_UPDATE, 0, known, &random.u32(..100_000).to_be_bytes()),
+        9 => frame(SETTINGS, 0, 0, &[&[0, 4][..], &random.u32(..100_000).to_be_bytes()].concat()),
+        10 => frame(PING, 0, 0, &[0; 8]),
+        11 => frame(PRIORITY, 0, known | 1, &[0, 0, 0, 0, 1]),
+        12 => frame(HEADERS, END_HEADERS | END_STREAM, known | 1, &block(&[("x-t", "u")])),
+        _ => match random.u8(..4) {
+            0 => frame(CONTINUATION, END_HEADERS, known | 1, &block(&[("x-c", "d")])),
+            1 => frame(GOAWAY, 0, 0, &[0; 8]),
+            2 => frame(0x42, 0, 0, b"?"),
+            _ => (0..random.usize(..40)).map(|_| random.u8(..)).collect(),
+        },
+    }
+}
+
+async fn http2_client(random: Random, mut peer: Peer) {
+    if let Some(fault) = fault(&random) {
+        peer.link().fault(0, fault);
+    }
+    let mut octets = [PREFACE.as_bytes(), &frame(SETTINGS, 0, 0, b"")].concat();
+    let mut stream = 1;
+    for _ in 0..FRAMES {
+        pause(&random, &peer).await;
+        if peer.try_send(&octets).await.is_err() {
+            return;
+        }
+        octets = any_frame(&mut random.borrow_mut(), &mut stream);
+    }
+    match random.borrow_mut().u8(..5) {
+        0 => return peer.reset(),
+        1 => return,
+        2 => peer.finish(),
+        _ => {}
+    }
+    peer.rest().await;
+}
+
 fn run(seed: u64) {
     let world = World::shuffled(seed).config(YAML);
     let random: Random = Rc::new(RefCell::new(fastrand::Rng::with_seed(seed)));
@@ -195,7 +253,10 @@ fn run(seed: u64) {
     world.run(async {
         for _ in 0..CLIENTS {
             world.client_wire(wire(&random));
-            world.spawn(client(random.clone(), world.client()));
+            match random.borrow_mut().bool() {
+                true => world.spawn(client(random.clone(), world.client())),
+                false => world.spawn(http2_client(random.clone(), world.client())),
+            }
         }
         if random.borrow_mut().u8(..4) == 0 {
             world.sleep(Duration::from_millis(500)).await;
@@ -207,6 +268,7 @@ fn run(seed: u64) {
         }
         world.sleep(Duration::from_secs(600)).await;
         assert_eq!(world.open_connections(), 0, "every connection ends");
+        assert_eq!(world.metric("tidegate_http2_streams_open"), 0, "and every stream");
         check_figures(&world).await;
     });
 }

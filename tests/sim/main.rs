@@ -10,6 +10,8 @@ mod clients_leave;
 mod continue_100;
 mod errors;
 mod headers;
+mod http2;
+mod http2_floods;
 mod interim;
 mod keep_alive;
 mod lifecycle;

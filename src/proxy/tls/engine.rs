@@ -184,6 +184,11 @@ impl Engine {
         self.common().handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
+    /// What is to be spoken above, as both sides have agreed (RFC 7301).
+    pub fn protocol(&self) -> Option<&[u8]> {
+        self.common().alpn_protocol()
+    }
+
     /// The name that the client asked for, in lower case.
     pub fn asked_name(&self) -> Option<&str> {
         self.asked.as_deref()

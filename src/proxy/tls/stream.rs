@@ -1,4 +1,4 @@
-//! The halves of a stream, with TLS in between or without.
+//! The halves of a stream, with TLS in between or without, or of one that others made.
 //!
 //! ```text
 //!            ┌─ StreamReader ─ reads ciphertext ─┐
@@ -99,6 +99,7 @@ pub struct StreamReader<R, W>(ReadHalf<R, W>);
 enum ReadHalf<R, W> {
     Plain(R),
     Tls(Box<TlsReader<R, W>>),
+    Made(Box<dyn Reader>),
     /// Between the two, which nobody sees.
     Gone,
 }
@@ -109,6 +110,7 @@ pub struct StreamWriter<W>(WriteHalf<W>);
 enum WriteHalf<W> {
     Plain(W),
     Tls(Box<TlsWriter<W>>),
+    Made(Box<dyn Writer>),
     /// Between the two, which nobody sees.
     Gone,
 }
@@ -118,12 +120,22 @@ impl<R, W> StreamReader<R, W> {
     pub fn plain(inner: R) -> Self {
         Self(ReadHalf::Plain(inner))
     }
+
+    /// A half of a stream that is no socket of its own.
+    pub fn made(inner: Box<dyn Reader>) -> Self {
+        Self(ReadHalf::Made(inner))
+    }
 }
 
 impl<W> StreamWriter<W> {
     /// A half without TLS.
     pub fn plain(inner: W) -> Self {
         Self(WriteHalf::Plain(inner))
+    }
+
+    /// A half of a stream that is no socket of its own.
+    pub fn made(inner: Box<dyn Writer>) -> Self {
+        Self(WriteHalf::Made(inner))
     }
 }
 
@@ -133,6 +145,7 @@ impl<R: Reader, W: Writer> Reader for StreamReader<R, W> {
         match &mut self.0 {
             ReadHalf::Plain(inner) => inner.poll_readable(cx, deadline),
             ReadHalf::Tls(tls) => tls.poll_readable(cx, deadline),
+            ReadHalf::Made(inner) => inner.poll_readable(cx, deadline),
             ReadHalf::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
@@ -141,6 +154,7 @@ impl<R: Reader, W: Writer> Reader for StreamReader<R, W> {
         match &mut self.0 {
             ReadHalf::Plain(inner) => inner.wake(),
             ReadHalf::Tls(tls) => tls.inner.wake(),
+            ReadHalf::Made(inner) => inner.wake(),
             ReadHalf::Gone => {}
         }
     }
@@ -150,6 +164,7 @@ impl<R: Reader, W: Writer> Reader for StreamReader<R, W> {
         match &mut self.0 {
             ReadHalf::Plain(inner) => inner.begin_read(buffer, deadline),
             ReadHalf::Tls(tls) => tls.begin_read(buffer, deadline),
+            ReadHalf::Made(inner) => inner.begin_read(buffer, deadline),
             ReadHalf::Gone => {}
         }
     }
@@ -159,6 +174,7 @@ impl<R: Reader, W: Writer> Reader for StreamReader<R, W> {
         match &mut self.0 {
             ReadHalf::Plain(inner) => inner.set_read_deadline(deadline),
             ReadHalf::Tls(tls) => tls.set_read_deadline(deadline),
+            ReadHalf::Made(inner) => inner.set_read_deadline(deadline),
             ReadHalf::Gone => {}
         }
     }
@@ -168,6 +184,7 @@ impl<R: Reader, W: Writer> Reader for StreamReader<R, W> {
         match &self.0 {
             ReadHalf::Plain(inner) => inner.is_reading(),
             ReadHalf::Tls(tls) => tls.caller.is_some(),
+            ReadHalf::Made(inner) => inner.is_reading(),
             ReadHalf::Gone => false,
         }
     }
@@ -177,6 +194,7 @@ impl<R: Reader, W: Writer> Reader for StreamReader<R, W> {
         match &mut self.0 {
             ReadHalf::Plain(inner) => inner.poll_read(cx),
             ReadHalf::Tls(tls) => tls.poll_read(cx),
+            ReadHalf::Made(inner) => inner.poll_read(cx),
             ReadHalf::Gone => Poll::Ready((Err(io::ErrorKind::NotConnected.into()), Buffer::default())),
         }
     }
@@ -188,6 +206,7 @@ impl<W: Writer> Writer for StreamWriter<W> {
         match &mut self.0 {
             WriteHalf::Plain(inner) => inner.begin_write(buffer, from, patience),
             WriteHalf::Tls(tls) => tls.begin_write(buffer, from, patience),
+            WriteHalf::Made(inner) => inner.begin_write(buffer, from, patience),
             WriteHalf::Gone => {}
         }
     }
@@ -197,6 +216,7 @@ impl<W: Writer> Writer for StreamWriter<W> {
         match &self.0 {
             WriteHalf::Plain(inner) => inner.is_writing(),
             WriteHalf::Tls(tls) => tls.op.is_some(),
+            WriteHalf::Made(inner) => inner.is_writing(),
             WriteHalf::Gone => false,
         }
     }
@@ -206,6 +226,7 @@ impl<W: Writer> Writer for StreamWriter<W> {
         match &mut self.0 {
             WriteHalf::Plain(inner) => inner.poll_write(cx),
             WriteHalf::Tls(tls) => tls.poll_write(cx),
+            WriteHalf::Made(inner) => inner.poll_write(cx),
             WriteHalf::Gone => Poll::Ready((Err(io::ErrorKind::NotConnected.into()), Buffer::default())),
         }
     }
@@ -214,6 +235,7 @@ impl<W: Writer> Writer for StreamWriter<W> {
         match &mut self.0 {
             WriteHalf::Plain(inner) => inner.shutdown(),
             WriteHalf::Tls(tls) => tls.sending.borrow_mut().close(),
+            WriteHalf::Made(inner) => inner.shutdown(),
             WriteHalf::Gone => {}
         }
     }
@@ -222,6 +244,7 @@ impl<W: Writer> Writer for StreamWriter<W> {
         match &mut self.0 {
             WriteHalf::Plain(inner) => inner.abort(),
             WriteHalf::Tls(tls) => tls.sending.borrow_mut().writer.abort(),
+            WriteHalf::Made(inner) => inner.abort(),
             WriteHalf::Gone => {}
         }
     }
@@ -230,6 +253,7 @@ impl<W: Writer> Writer for StreamWriter<W> {
         match &mut self.0 {
             WriteHalf::Plain(inner) => inner.reset(),
             WriteHalf::Tls(tls) => tls.sending.borrow_mut().writer.reset(),
+            WriteHalf::Made(inner) => inner.reset(),
             WriteHalf::Gone => {}
         }
     }

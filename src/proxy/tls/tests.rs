@@ -37,7 +37,7 @@ fn pair(newest_only: bool) -> Pair {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(["a.test".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
     let identity = Identity::parse(certificate.as_bytes(), key.serialize_pem().as_bytes()).unwrap();
-    let settings = ServerSettings { newest_only, strict_sni: false };
+    let settings = ServerSettings { newest_only, strict_sni: false, http1: true, http2: false };
     let server = ServerTls::new(vec![identity], settings, None).unwrap();
     Pair { server, client: ClientTls::new(&Trust::Authorities(certificate.as_bytes())).unwrap() }
 }
@@ -397,7 +397,7 @@ fn identity_by(algorithm: &'static rcgen::SignatureAlgorithm) -> Identity {
 
 #[test]
 fn of_two_certificates_for_a_name_each_client_gets_the_first_that_it_can_read() {
-    let settings = ServerSettings { newest_only: false, strict_sni: false };
+    let settings = ServerSettings { newest_only: false, strict_sni: false, http1: true, http2: false };
     let identities = vec![identity_by(&rcgen::PKCS_ECDSA_P256_SHA256), identity_by(&rcgen::PKCS_RSA_SHA256)];
     let lengths = identities.iter().map(|identity| identity.leaf().len()).collect::<Vec<_>>();
     let server = ServerTls::new(identities, settings, None).unwrap();

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use super::{World, tls};
 use crate::base::{Address, CidrSet};
 use crate::config::{
-    self, BindAddress, Bounded, Config, Finding, Gateway, HalfClose, HeadSize, Hsts, Listener, Network, Object,
-    Spanned, Switched,
+    self, BindAddress, Bounded, Config, Finding, Gateway, HalfClose, HeadSize, Hsts, HttpVersion, Listener, Network,
+    Object, Spanned, Switched,
 };
 use crate::http::header::HeaderName;
 use crate::observe::EscapedText;
 use crate::policy::transform::HeaderEdits;
 use crate::snapshot::tls::ServerTls;
-use crate::snapshot::{ClientAddressPlan, Limits, ListenerPlan, Timeouts};
+use crate::snapshot::{ClientAddressPlan, Http2Plan, Limits, ListenerPlan, Timeouts};
 
 pub(super) fn compile_all(config: &Config, world: &World<'_>, findings: &mut Vec<Finding>) -> Vec<Arc<ListenerPlan>> {
     let default = Gateway::default();
@@ -23,7 +23,7 @@ pub(super) fn compile_all(config: &Config, world: &World<'_>, findings: &mut Vec
     let mut listeners = Vec::with_capacity(config.listeners.len());
     for object in &config.listeners {
         let Some(model) = &object.value else { continue };
-        let tls = model.tls.as_ref().map(|tls| tls::server(object, tls, world, config.read_at, findings));
+        let tls = model.tls.as_ref().map(|tls| tls::server(object, (model, tls), world, config.read_at, findings));
         // Without what was asked for there is no listener: never plain text instead.
         let Some(tls) = tls.map_or(Some(None), |tls| tls.map(Some)) else { continue };
         listeners.push(compile(object, model, gateway, world, tls));
@@ -92,6 +92,10 @@ fn compile(
         tls,
         https_port: model.redirect_to_https.map(|port| port.get() as u16),
         hsts: model.tls.as_ref().and_then(|tls| tls.hsts.as_ref()).map(hsts),
+        http1: model.speaks(HttpVersion::Http1),
+        http2: model
+            .speaks(HttpVersion::H2)
+            .then(|| http2(&model.h2.as_ref().map_or_else(config::Http2::default, |h2| h2.value))),
         limits: numbers(&limits),
         timeouts: durations(&timeouts),
         trusted: networks(model.trusted_proxies.as_deref().unwrap_or(&gateway.trusted_proxies)),
@@ -106,6 +110,15 @@ fn compile(
     match before {
         Some(before) if **before == plan => before.clone(),
         _ => Arc::new(plan),
+    }
+}
+
+fn http2(model: &config::Http2) -> Http2Plan {
+    let bytes = |size: u64| u32::try_from(size).unwrap_or(u32::MAX);
+    Http2Plan {
+        streams: model.streams.get(),
+        stream_window: bytes(model.stream_window.bytes()),
+        connection_window: bytes(model.connection_window.bytes()),
     }
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::World;
 use crate::base::UnixTime;
-use crate::config::{Certificate, Finding, Listener, ListenerTls, Object, PemFile, TlsVersion, Upstream, UpstreamTls};
+use crate::config::{
+    Certificate, Finding, HttpVersion, Listener, ListenerTls, Object, PemFile, TlsVersion, Upstream, UpstreamTls,
+};
 use crate::snapshot::tls::{ClientTls, Identity, Problem, ServerSettings, ServerTls, Trust};
 
 /// A certificate that ends sooner is worth a word.
@@ -14,19 +16,25 @@ const EXPIRY_NOTICE: Duration = Duration::from_secs(14 * 24 * 3600);
 /// How a listener speaks TLS; that of the snapshot before where nothing has changed.
 pub(super) fn server(
     object: &Object<Listener>,
-    model: &ListenerTls,
+    (listener, model): (&Listener, &ListenerTls),
     world: &World<'_>,
     now: UnixTime,
     findings: &mut Vec<Finding>,
 ) -> Option<Arc<ServerTls>> {
+    let settings = ServerSettings {
+        newest_only: model.oldest() == TlsVersion::V13,
+        strict_sni: model.strict_sni,
+        http1: listener.speaks(HttpVersion::Http1),
+        http2: listener.speaks(HttpVersion::H2),
+    };
     let before = world.previous.and_then(|previous| {
         let listener = previous.listener_named(&object.name)?;
         let model = previous.config.listeners.iter().find(|other| other.name == object.name)?;
         Some((model.value.as_ref()?.tls.as_ref()?, listener.tls.as_ref()?))
     });
     let tls = match before {
-        Some((same, tls)) if same == model => Arc::clone(tls),
-        before => Arc::new(anew(object, model, before.map(|(_, tls)| &**tls), findings)?),
+        Some((same, tls)) if same == model && tls.settings() == settings => Arc::clone(tls),
+        before => Arc::new(anew(object, model, settings, before.map(|(_, tls)| &**tls), findings)?),
     };
     for (certificate, identity) in model.certificates.iter().zip(tls.identities()) {
         findings.extend(judged(object, certificate, identity, now));
@@ -37,6 +45,7 @@ pub(super) fn server(
 fn anew(
     object: &Object<Listener>,
     model: &ListenerTls,
+    settings: ServerSettings,
     previous: Option<&ServerTls>,
     findings: &mut Vec<Finding>,
 ) -> Option<ServerTls> {
@@ -53,7 +62,6 @@ fn anew(
     for (at, identity) in identities.iter().enumerate() {
         findings.extend(unreachable(object, model, at, identity));
     }
-    let settings = ServerSettings { newest_only: model.oldest() == TlsVersion::V13, strict_sni: model.strict_sni };
     let tls = ServerTls::new(identities, settings, previous);
     tls.inspect_err(|error| {
         let problem = format!("TLS cannot be set up: {error}");

@@ -16,6 +16,7 @@
 
 pub mod count;
 mod executor;
+pub mod http2;
 mod link;
 mod message;
 mod net;

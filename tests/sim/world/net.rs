@@ -88,6 +88,10 @@ impl Net for SimNet {
         tls::secure(reader, writer, engine);
     }
 
+    fn stream(&self, reader: Box<dyn Reader>, writer: Box<dyn Writer>) -> (Self::Reader, Self::Writer) {
+        (StreamReader::made(reader), StreamWriter::made(writer))
+    }
+
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.0.executor.spawn(Kind::Shard, task);
     }

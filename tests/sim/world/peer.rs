@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::Inner;
@@ -52,41 +52,44 @@ impl Peer {
     pub async fn try_send(&self, octets: impl AsRef<[u8]>) -> io::Result<()> {
         let octets = octets.as_ref();
         let mut from = 0;
-        poll_fn(|cx| {
-            while from < octets.len() {
-                match self.link.write(self.side, self.now(), &octets[from..]) {
-                    Outcome::Done(Ok(count)) => from += count,
-                    Outcome::Done(Err(error)) => return Poll::Ready(Err(error)),
-                    Outcome::Later(at) => {
-                        self.link.watch(self.side, Half::Writing, cx.waker());
-                        link::look_at(&self.inner.executor, &self.link, self.side, Half::Writing, at);
-                        return Poll::Pending;
-                    }
-                }
+        while from < octets.len() {
+            from += poll_fn(|cx| self.poll_send(cx, &octets[from..])).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes as much of it as there is room for.
+    pub fn poll_send(&self, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        match self.link.write(self.side, self.now(), octets) {
+            Outcome::Done(result) => Poll::Ready(result),
+            Outcome::Later(at) => {
+                self.link.watch(self.side, Half::Writing, cx.waker());
+                link::look_at(&self.inner.executor, &self.link, self.side, Half::Writing, at);
+                Poll::Pending
             }
-            Poll::Ready(Ok(()))
-        })
-        .await
+        }
     }
 
     /// Reads what has arrived, at most `max` octets.
     pub async fn read_some(&mut self, max: usize) -> io::Result<Vec<u8>> {
+        poll_fn(|cx| self.poll_some(cx, max)).await
+    }
+
+    /// The same as a poll.
+    pub fn poll_some(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<io::Result<Vec<u8>>> {
         if !self.ahead.is_empty() {
             let count = max.min(self.ahead.len());
-            return Ok(self.ahead.drain(..count).collect());
+            return Poll::Ready(Ok(self.ahead.drain(..count).collect()));
         }
         let mut out = Vec::new();
-        let (link, side, executor) = (&self.link, self.side, &self.inner.executor);
-        let result = poll_fn(|cx| match link.read(side, executor.now(), max, &mut out) {
-            Outcome::Done(result) => Poll::Ready(result),
+        match self.link.read(self.side, self.now(), max, &mut out) {
+            Outcome::Done(result) => Poll::Ready(result.map(|_| out)),
             Outcome::Later(at) => {
-                link.watch(side, Half::Reading, cx.waker());
-                link::look_at(executor, link, side, Half::Reading, at);
+                self.link.watch(self.side, Half::Reading, cx.waker());
+                link::look_at(&self.inner.executor, &self.link, self.side, Half::Reading, at);
                 Poll::Pending
             }
-        })
-        .await;
-        result.map(|_| out)
+        }
     }
 
     /// Reads up to and including `needle`.

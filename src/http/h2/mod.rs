@@ -1,0 +1,11 @@
+//! HTTP/2 (RFC 9113) as the `h2` crate speaks it, in our terms: requests as the head that a client of HTTP/1.1 would
+//! have sent, heads and trailers of HTTP/1.1 as what goes back, and what a client may do to a connection.
+//!
+//! What is written here is read by the parser of HTTP/1, so that a translated request is as strict as a received one.
+
+pub mod budget;
+mod request;
+mod response;
+
+pub use request::{Content, MalformedRequest, write_request, write_trailers};
+pub use response::{head_of, trailers_of};

@@ -1,0 +1,77 @@
+//! A response head of HTTP/1.1, as the gateway writes it, in HTTP/2.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+
+use crate::http::ResponseHead;
+use crate::http::h1::Trailers;
+use crate::http::header::{Field, Fields, KnownName};
+
+/// Fields that speak of a connection of HTTP/1.1, and that HTTP/2 forbids (RFC 9113, section 8.2.2).
+const OF_CONNECTIONS: u128 = KnownName::Connection.bit()
+    | KnownName::KeepAlive.bit()
+    | KnownName::ProxyConnection.bit()
+    | KnownName::TransferEncoding.bit()
+    | KnownName::Upgrade.bit();
+
+/// The head whose table is `head`, over `bytes`, which it was parsed from.
+pub fn head_of(head: &ResponseHead, bytes: &Bytes) -> Response<()> {
+    let mut response = Response::new(());
+    // The parser takes three digits, the first of which is not zero.
+    *response.status_mut() = StatusCode::from_u16(head.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    *response.headers_mut() = map(&head.fields, bytes, OF_CONNECTIONS);
+    response
+}
+
+/// A trailer section.
+pub fn trailers_of(trailers: &Trailers) -> HeaderMap {
+    map(&trailers.fields, &Bytes::copy_from_slice(&trailers.bytes), OF_CONNECTIONS)
+}
+
+fn map(fields: &Fields, bytes: &Bytes, dropped: u128) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(fields.len());
+    let kept = fields.as_slice().iter().filter(|field| field.known.is_none_or(|known| known.bit() & dropped == 0));
+    for field in kept {
+        // Both are what our parser lets pass, which is no more than theirs does.
+        if let (Some(name), Some(value)) = (name(field, bytes), value(field, bytes)) {
+            map.append(name, value);
+        }
+    }
+    map
+}
+
+fn name(field: &Field, bytes: &[u8]) -> Option<HeaderName> {
+    static KNOWN: LazyLock<Vec<HeaderName>> =
+        LazyLock::new(|| KnownName::ALL.iter().map(|name| HeaderName::from_static(name.text())).collect());
+    match field.known {
+        Some(known) => KNOWN.get(known as usize).cloned(),
+        None => HeaderName::from_bytes(field.name.of(bytes)).ok(),
+    }
+}
+
+fn value(field: &Field, bytes: &Bytes) -> Option<HeaderValue> {
+    let range = field.value.start as usize..field.value.end as usize;
+    HeaderValue::from_maybe_shared(bytes.slice(range)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Method;
+    use crate::http::h1::{HeadLimits, HeadScanner, Progress};
+
+    #[test]
+    fn a_head_keeps_its_fields_but_those_of_a_connection() {
+        let text = "HTTP/1.1 204 \r\nServer: a\r\nx-b: c\r\nX-B: d\r\nconnection: close\r\nkeep-alive: 1\r\n\r\n";
+        let mut head = ResponseHead::default();
+        let limits = HeadLimits::default();
+        let progress = HeadScanner::default().response(text.as_bytes(), &mut head, Method::Get, &limits);
+        assert_eq!(progress, Ok(Progress::Complete));
+        let response = head_of(&head, &Bytes::from(text));
+        assert_eq!(response.status(), 204);
+        let fields: Vec<_> = response.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        assert_eq!(fields, [("server", &b"a"[..]), ("x-b", b"c"), ("x-b", b"d")]);
+    }
+}

@@ -1,0 +1,149 @@
+//! The halves of a connection as the library wants them: borrowed memory instead of owned buffers.
+//!
+//! An idle connection holds no buffer. What is received passes the follower, which counts frames; what is sent is
+//! gathered, so that the frames of many streams leave in one write.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::session::Session;
+use crate::base::{Buffer, SMALL_BUFFER_BYTES, Timestamp};
+use crate::proxy::connection::Connection;
+use crate::proxy::net::{Net, Patience, Reader, Writer};
+use crate::proxy::shard::Shard;
+
+/// One connection's octets.
+pub(super) struct Io<N: Net> {
+    shard: Rc<Shard<N>>,
+    connection: Rc<Connection<N>>,
+    session: Rc<Session>,
+    /// Received, and how much of it was taken.
+    input: Buffer,
+    taken: usize,
+    /// Whether the last read filled its buffer: then the next one is larger.
+    flows: bool,
+    /// To be sent.
+    output: Buffer,
+    /// Of a client that does not read.
+    idle: Duration,
+}
+
+impl<N: Net> Io<N> {
+    /// What the client has sent already stands in `connection`.
+    pub fn new(shard: &Rc<Shard<N>>, connection: &Rc<Connection<N>>, session: &Rc<Session>) -> Self {
+        let input = connection.ahead.borrow_mut().take().unwrap_or_default();
+        session.follower.borrow_mut().received(input.filled(), shard.net.now());
+        Self {
+            shard: Rc::clone(shard),
+            connection: Rc::clone(connection),
+            session: Rc::clone(session),
+            input,
+            taken: 0,
+            flows: false,
+            output: Buffer::default(),
+            idle: connection.listener.borrow().timeouts.idle,
+        }
+    }
+
+    /// Whether nothing more is heard, since who drives the connection ends it.
+    fn is_deaf(&self) -> bool {
+        self.session.is_driven.get() && self.session.flood().is_some()
+    }
+
+    /// Receives into `input`; false at the end of the stream.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut reader = self.connection.reader.borrow_mut();
+        if !reader.is_reading() {
+            ready!(reader.poll_readable(cx, Timestamp::NEVER))?;
+            let buffers = &self.shard.buffers;
+            let buffer = if self.flows { buffers.large() } else { buffers.small() };
+            reader.begin_read(buffer, Timestamp::NEVER);
+        }
+        let (result, buffer) = ready!(reader.poll_read(cx));
+        self.flows = buffer.room() == 0;
+        if !matches!(result, Ok(count) if count > 0) {
+            self.shard.buffers.give(buffer);
+            return Poll::Ready(result.map(|_| false));
+        }
+        self.session.follower.borrow_mut().received(buffer.filled(), self.shard.net.now());
+        self.input = buffer;
+        Poll::Ready(Ok(true))
+    }
+
+    /// Begins to send what was gathered, once what was sent before has gone.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut writer = self.connection.writer.borrow_mut();
+        if writer.is_writing() {
+            let (result, buffer) = ready!(writer.poll_write(cx));
+            self.shard.buffers.give(buffer);
+            result?;
+        }
+        if !self.output.filled().is_empty() {
+            self.session.follower.borrow_mut().sent(self.output.filled().len());
+            let patience = Patience { idle: self.idle, until: Timestamp::NEVER };
+            writer.begin_write(std::mem::take(&mut self.output), 0, patience);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<N: Net> AsyncRead for Io<N> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.is_deaf() {
+            return Poll::Pending;
+        }
+        if this.taken == this.input.filled().len() && !ready!(this.poll_receive(cx))? {
+            return Poll::Ready(Ok(()));
+        }
+        if this.is_deaf() {
+            return Poll::Pending;
+        }
+        let rest = &this.input.filled()[this.taken..];
+        let count = rest.len().min(into.remaining());
+        into.put_slice(&rest[..count]);
+        this.taken += count;
+        if this.taken == this.input.filled().len() {
+            this.taken = 0;
+            this.shard.buffers.give(std::mem::take(&mut this.input));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<N: Net> AsyncWrite for Io<N> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.output.capacity() > 0 && this.output.room() == 0 {
+            ready!(this.poll_send(cx))?;
+        }
+        if this.output.capacity() == 0 {
+            let buffers = &this.shard.buffers;
+            this.output = if octets.len() < SMALL_BUFFER_BYTES / 2 { buffers.small() } else { buffers.large() };
+        }
+        let count = octets.len().min(this.output.room());
+        this.output.vec().extend_from_slice(&octets[..count]);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            ready!(this.poll_send(cx))?;
+            if !this.connection.writer.borrow().is_writing() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().poll_flush(cx))?;
+        self.connection.writer.borrow_mut().shutdown();
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,328 @@
+//! The task of one connection: drives the library, hands its streams out, and ends it in order.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::server::{Builder, Connection as Library, SendResponse};
+use h2::{Reason as Code, RecvStream};
+use http::Request;
+
+use super::alarm::Alarm;
+use super::io::Io;
+use super::session::Session;
+use super::stream::{Answering, StreamReader, StreamWriter};
+use crate::base::Timestamp;
+use crate::http::h2::{budget, write_request};
+use crate::http::{Method, Protocol};
+use crate::observe::{Escaped, Reason, Record};
+use crate::proxy::connection::Connection;
+use crate::proxy::downstream::{Serving, linger};
+use crate::proxy::net::{Net, Writer};
+use crate::proxy::shard::Shard;
+use crate::snapshot::{Http2Plan, ListenerPlan};
+
+/// Room for a translated head beyond what the client sized.
+const HEAD_ROOM: usize = 256;
+
+/// Serves a connection on which the client speaks HTTP/2, to its end and that of its streams.
+pub(in crate::proxy) async fn serve<N: Net>(shard: Rc<Shard<N>>, connection: Rc<Connection<N>>) {
+    let listener = connection.listener.borrow().clone();
+    let Some(plan) = listener.http2 else { return };
+    let session = Rc::new(Session::default());
+    session.idle_since.set(shard.net.now());
+    shard.metrics.http2_connections_open.rise();
+    let reason = match shake(&shard, &connection, &session, &listener, &plan).await {
+        Some(library) => Driver::new(&shard, &connection, &session, library).run().await,
+        None => connection.ended.get(),
+    };
+    shard.metrics.http2_connections_open.fall();
+    if matches!(reason, Reason::Flood | Reason::ProtocolError) {
+        // The client is to read why, and not a reset.
+        linger(&shard, &connection).await;
+    }
+    poll_fn(|cx| {
+        session.watch(cx);
+        if session.is_idle() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// Exchanges prefaces; nothing if that fails or takes too long.
+async fn shake<N: Net>(
+    shard: &Rc<Shard<N>>,
+    connection: &Rc<Connection<N>>,
+    session: &Rc<Session>,
+    listener: &ListenerPlan,
+    plan: &Http2Plan,
+) -> Option<Library<Io<N>, Bytes>> {
+    let deadline = shard.net.now().plus(listener.timeouts.head);
+    let io = Io::new(shard, connection, session);
+    let mut shaking = pin!(builder(listener, plan).handshake(io));
+    let mut alarm = Alarm::new(shard);
+    let shaken = poll_fn(|cx| match shaking.as_mut().poll(cx) {
+        Poll::Ready(Err(error)) if error.is_io() => Poll::Ready(Err(Reason::ClientClosed)),
+        Poll::Ready(outcome) => Poll::Ready(outcome.map_err(|_| Reason::ProtocolError)),
+        Poll::Pending => alarm.poll(deadline, cx).map(|()| Err(Reason::KeepAliveTimeout)),
+    });
+    let shaken = shaken.await;
+    connection.ended.set(shaken.as_ref().err().copied().unwrap_or_default());
+    shaken.ok()
+}
+
+/// Every limit of the library is ours.
+fn builder(listener: &ListenerPlan, plan: &Http2Plan) -> Builder {
+    let overhead = budget::FIELD_OVERHEAD_BYTES.saturating_mul(listener.limits.fields);
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(plan.stream_window)
+        .initial_connection_window_size(plan.connection_window)
+        .max_frame_size(budget::FRAME_BYTES)
+        .max_header_list_size(listener.limits.head_bytes.saturating_add(overhead))
+        .max_concurrent_streams(plan.streams)
+        .max_concurrent_reset_streams(budget::RESET_STREAMS_REMEMBERED)
+        .reset_stream_duration(budget::PERIOD)
+        .max_local_error_reset_streams(Some(budget::STREAM_ERRORS))
+        .max_pending_accept_reset_streams(budget::RESETS_BEFORE_ACCEPT)
+        .max_send_buffer_size(budget::SEND_BUFFER_BYTES);
+    builder
+}
+
+/// A stream as it comes out of the library.
+type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
+
+/// How a connection ends.
+enum End {
+    Ended(Result<(), h2::Error>),
+    /// Nobody was left to wait for.
+    Expired,
+}
+
+/// ```text
+/// Open ──(drain, age, silence)──▶ Leaving ──▶ ended
+///   └────(flood)──▶ Calming ──────────────────▲
+/// ```
+struct Driver<N: Net> {
+    shard: Rc<Shard<N>>,
+    connection: Rc<Connection<N>>,
+    session: Rc<Session>,
+    library: Library<Io<N>, Bytes>,
+    alarm: Alarm<N>,
+    /// When it is asked to leave, however busy.
+    old_at: Timestamp,
+    /// Why it is to end, once it is.
+    leaving: Option<Reason>,
+    /// When that began.
+    left_at: Timestamp,
+    accepted: u64,
+    /// Streams that were opened and never came out of the library.
+    refused: u64,
+}
+
+impl<N: Net> Driver<N> {
+    fn new(
+        shard: &Rc<Shard<N>>,
+        connection: &Rc<Connection<N>>,
+        session: &Rc<Session>,
+        library: Library<Io<N>, Bytes>,
+    ) -> Self {
+        session.is_driven.set(true);
+        Self {
+            shard: Rc::clone(shard),
+            connection: Rc::clone(connection),
+            session: Rc::clone(session),
+            library,
+            alarm: Alarm::new(shard),
+            old_at: session.idle_since.get().plus(connection.listener.borrow().timeouts.lifetime),
+            leaving: None,
+            left_at: Timestamp::NEVER,
+            accepted: 0,
+            refused: 0,
+        }
+    }
+
+    /// Drives the connection to its end, and says why it has ended.
+    async fn run(mut self) -> Reason {
+        let result = loop {
+            match poll_fn(|cx| self.poll(cx)).await {
+                Ok((request, respond)) => self.accept(request, respond),
+                Err(End::Ended(result)) => break result,
+                Err(End::Expired) => {
+                    self.connection.writer.borrow_mut().abort();
+                    break Ok(());
+                }
+            }
+        };
+        let reason = self.reason(&result);
+        self.connection.ended.set(reason);
+        reason
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Accepted, End>> {
+        self.session.watch(cx);
+        loop {
+            if self.leaving.is_none() && self.shard.is_draining() {
+                self.leave(Reason::Draining);
+            }
+            match self.library.poll_accept(cx) {
+                Poll::Ready(Some(Ok(accepted))) => return Poll::Ready(Ok(accepted)),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(End::Ended(Err(error)))),
+                Poll::Ready(None) => return Poll::Ready(Err(End::Ended(Ok(())))),
+                Poll::Pending => {}
+            }
+            self.count_refused();
+            if let Some(flood) = self.session.flood().filter(|_| self.leaving != Some(Reason::Flood)) {
+                self.calm(flood);
+                continue;
+            }
+            ready!(self.alarm.poll(self.deadline(), cx));
+            if self.leaving.is_some() {
+                return Poll::Ready(Err(End::Expired));
+            }
+            let is_old = self.shard.net.now() >= self.old_at;
+            self.leave(if is_old { Reason::Lifetime } else { Reason::KeepAliveTimeout });
+        }
+    }
+
+    /// Takes no further request, and ends when those under way have ended.
+    fn leave(&mut self, reason: Reason) {
+        self.leaving = Some(reason);
+        self.left_at = self.shard.net.now();
+        self.library.graceful_shutdown();
+    }
+
+    /// Ends a connection that was flooded, with all its streams.
+    fn calm(&mut self, flood: budget::Flood) {
+        self.leaving = Some(Reason::Flood);
+        self.left_at = self.shard.net.now();
+        self.flooded(flood);
+        // Before the streams learn it, who say it to the log.
+        self.connection.ended.set(Reason::Flood);
+        self.library.abrupt_shutdown(Code::ENHANCE_YOUR_CALM);
+    }
+
+    /// Counts and logs what was flooded: it may belong to no exchange.
+    fn flooded(&self, flood: budget::Flood) {
+        self.shard.metrics.http2_floods.increment(flood.word());
+        let adopted = self.shard.adopted();
+        let Some(format) = adopted.snapshot.log_format.as_ref() else { return };
+        let (listener, now) = (self.connection.listener.borrow(), self.shard.net.now());
+        let record = Record {
+            time: self.shard.net.unix_time(),
+            listener: listener.label.as_escaped(),
+            client: Escaped::plain(self.connection.peer_text.as_bytes()),
+            protocol: Escaped::plain(Protocol::Http2.text()),
+            reason: Reason::Flood,
+            detail: flood.word(),
+            client_reused: self.accepted > 0,
+            transport: self.connection.secured.get().map(|secured| &secured.transport),
+            ..Record::default()
+        };
+        self.shard.log_apart(format, &record, now);
+    }
+
+    /// When the connection is looked at again, whatever happens on it.
+    fn deadline(&self) -> Timestamp {
+        let idle_since = self.session.idle_since.get();
+        let timeouts = &self.connection.listener.borrow().timeouts;
+        match self.leaving {
+            Some(Reason::Flood) => self.left_at.plus(budget::GOODBYE),
+            Some(_) if self.session.is_idle() => self.left_at.max(idle_since).plus(budget::GOODBYE),
+            Some(_) => Timestamp::NEVER,
+            None if !self.session.is_idle() => self.old_at,
+            None if self.accepted == 0 => idle_since.plus(timeouts.head).min(self.old_at),
+            None => idle_since.plus(timeouts.keep_alive).min(self.old_at),
+        }
+    }
+
+    /// Streams that were opened and never came out of the library: malformed, too large, or too many at once.
+    fn count_refused(&mut self) {
+        if self.leaving.is_some() || self.connection.writer.borrow().is_writing() {
+            return;
+        }
+        let mut follower = self.session.follower.borrow_mut();
+        let refused = follower.opened().saturating_sub(self.accepted).saturating_sub(self.refused);
+        if refused > 0 {
+            self.refused += refused;
+            self.shard.metrics.http2_streams_refused.add(refused);
+            follower.refused(u32::try_from(refused).unwrap_or(u32::MAX), self.shard.net.now());
+        }
+    }
+
+    /// Has a request served by a task of its own.
+    fn accept(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        self.accepted += 1;
+        self.shard.metrics.http2_streams.increment();
+        let adopted = self.shard.adopted();
+        let listener = self.connection.current_listener(&adopted);
+        if self.accepted >= u64::from(listener.limits.requests_per_connection) && self.leaving.is_none() {
+            self.leave(Reason::Ok);
+        }
+        let (parts, content) = request.into_parts();
+        let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+        let target = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+        let authority = parts.uri.authority().map_or(0, |authority| authority.as_str().len());
+        let needed = fields.sum::<usize>() + target + authority + parts.method.as_str().len() + HEAD_ROOM;
+        let mut buffer = self.shard.buffers.holding(needed);
+        let (scheme, any_scheme) = (self.connection.scheme(), listener.trusts(&self.connection.peer));
+        let framing = match write_request(&parts, content.is_end_stream(), scheme, any_scheme, buffer.vec()) {
+            Ok(framing) => framing,
+            Err(malformed) => {
+                self.shard.buffers.give(buffer);
+                self.shard.metrics.malformed_requests.increment(malformed.reason());
+                self.session.follower.borrow_mut().refused(1, self.shard.net.now());
+                return respond.send_reset(Code::PROTOCOL_ERROR);
+            }
+        };
+        let method = Method::of(parts.method.as_str().as_bytes());
+        let answering = Rc::new(RefCell::new(Answering::new(respond)));
+        let reader = StreamReader::new(&self.shard, content, framing, &answering);
+        let writer = StreamWriter::new(&self.shard, &self.session, method, answering);
+        let halves = self.shard.net.stream(Box::new(reader), Box::new(writer));
+        let stream = Connection::of_stream(&self.connection, halves, buffer, self.shard.net.now());
+        let serving = Serving::of_stream(Rc::clone(&self.shard), Rc::new(stream));
+        let entered = Entered::new(&self.shard, &self.session);
+        self.shard.net.spawn(async move {
+            serving.await;
+            drop(entered);
+        });
+    }
+
+    /// Why the connection has ended.
+    fn reason(&self, result: &Result<(), h2::Error>) -> Reason {
+        match (self.leaving, result) {
+            (Some(reason), _) => reason,
+            (None, Ok(())) => Reason::ClientClosed,
+            (None, Err(error)) if error.is_io() || error.is_remote() => Reason::ClientClosed,
+            (None, Err(error)) if error.reason() == Some(Code::ENHANCE_YOUR_CALM) => {
+                self.flooded(budget::Flood::Library);
+                Reason::Flood
+            }
+            (None, Err(_)) => Reason::ProtocolError,
+        }
+    }
+}
+
+/// A stream that is being served, until this is dropped.
+struct Entered<N: Net> {
+    shard: Rc<Shard<N>>,
+    session: Rc<Session>,
+}
+
+impl<N: Net> Entered<N> {
+    fn new(shard: &Rc<Shard<N>>, session: &Rc<Session>) -> Self {
+        session.enter();
+        shard.metrics.http2_streams_open.rise();
+        Self { shard: Rc::clone(shard), session: Rc::clone(session) }
+    }
+}
+
+impl<N: Net> Drop for Entered<N> {
+    fn drop(&mut self) {
+        self.shard.metrics.http2_streams_open.fall();
+        self.session.leave(self.shard.net.now());
+    }
+}
