@@ -153,13 +153,13 @@ fn openssl_resumes_on_every_shard_and_what_is_old_or_unknown_is_refused() {
     for (more, word) in [
         (&["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"][..], "alert handshake failure"),
         (&["-tls1_2", "-cipher", "AES128-SHA"], "alert handshake failure"),
-        (&["-alpn", "h2"], "alert no application protocol"),
+        (&["-alpn", "spdy/3"], "alert no application protocol"),
     ] {
         let refused = openssl(&gateway, CLOSE, more);
         assert!(refused.contains(word) && !refused.contains("hello"), "{more:?} {refused}");
     }
-    let both = openssl(&gateway, CLOSE, &["-alpn", "h2,http/1.1"]);
-    assert!(both.contains("ALPN protocol: http/1.1"), "{both}");
+    let older = openssl(&gateway, CLOSE, &["-alpn", "spdy/3,http/1.1"]);
+    assert!(older.contains("ALPN protocol: http/1.1"), "{older}");
     let metrics = gateway.metrics();
     assert_eq!(metrics["tidegate_tls_handshake_failures_total{detail=\"incompatible\"}"], 2.0);
     assert_eq!(metrics["tidegate_tls_handshake_failures_total{detail=\"no-common-protocol\"}"], 1.0);
