@@ -4,8 +4,10 @@
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
-/// How much the calling thread yields to those of normal priority; the least weight is 19.
-const NICENESS: libc::c_int = 5;
+/// How much the calling thread yields to those of normal priority; the least weight is 19. One step: with five, a third of
+/// the weight, a reload of 10,000 routes took 1.4 to 2.3 s beside saturated shards and clients on the same CPUs, with none
+/// 0.7 s, and the requests served meanwhile did not tell them apart.
+const NICENESS: libc::c_int = 1;
 
 /// Owns descriptors that this process was started with. Each number must be named once in the life of the process.
 pub fn own_descriptors(numbers: impl IntoIterator<Item = RawFd>) -> io::Result<Vec<OwnedFd>> {
