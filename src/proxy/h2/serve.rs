@@ -1,4 +1,4 @@
-//! The task of one connection: drives the library, hands its streams out, and ends it in order.
+//! The task of one connection: drives it, hands its streams out, and ends it in order.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::server::{Builder, Connection as Library, SendResponse};
+use h2::server::{Builder, Connection as Http2, SendResponse};
 use h2::{Reason as Code, RecvStream};
 use http::Request;
 
@@ -36,7 +36,7 @@ pub(in crate::proxy) async fn serve<N: Net>(shard: Rc<Shard<N>>, connection: Rc<
     session.idle_since.set(shard.net.now());
     shard.metrics.http2_connections_open.rise();
     let reason = match shake(&shard, &connection, &session, &listener, &plan).await {
-        Some(library) => Driver::new(&shard, &connection, &session, library).run().await,
+        Some(h2) => Driver::new(&shard, &connection, &session, h2).run().await,
         None => connection.ended.get(),
     };
     shard.metrics.http2_connections_open.fall();
@@ -58,7 +58,7 @@ async fn shake<N: Net>(
     session: &Rc<Session>,
     listener: &ListenerPlan,
     plan: &Http2Plan,
-) -> Option<Library<Io<N>, Bytes>> {
+) -> Option<Http2<Io<N>, Bytes>> {
     let deadline = shard.net.now().plus(listener.timeouts.head);
     let io = Io::new(shard, connection, session);
     let mut shaking = pin!(builder(listener, plan).handshake(io));
@@ -73,7 +73,7 @@ async fn shake<N: Net>(
     shaken.ok()
 }
 
-/// Every limit of the library is ours.
+/// Every limit is ours, and none the default of the `h2` crate.
 fn builder(listener: &ListenerPlan, plan: &Http2Plan) -> Builder {
     let overhead = budget::FIELD_OVERHEAD_BYTES.saturating_mul(listener.limits.fields);
     let mut builder = Builder::new();
@@ -91,7 +91,7 @@ fn builder(listener: &ListenerPlan, plan: &Http2Plan) -> Builder {
     builder
 }
 
-/// A stream as it comes out of the library.
+/// A stream as it comes out of `h2`.
 type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
 
 /// How a connection ends.
@@ -109,7 +109,7 @@ struct Driver<N: Net> {
     shard: Rc<Shard<N>>,
     connection: Rc<Connection<N>>,
     session: Rc<Session>,
-    library: Library<Io<N>, Bytes>,
+    h2: Http2<Io<N>, Bytes>,
     alarm: Alarm<N>,
     /// When it is asked to leave, however busy.
     old_at: Timestamp,
@@ -118,7 +118,7 @@ struct Driver<N: Net> {
     /// When that began.
     left_at: Timestamp,
     accepted: u64,
-    /// Streams that were opened and never came out of the library.
+    /// Streams that were opened and never came out of `h2`.
     refused: u64,
 }
 
@@ -127,14 +127,14 @@ impl<N: Net> Driver<N> {
         shard: &Rc<Shard<N>>,
         connection: &Rc<Connection<N>>,
         session: &Rc<Session>,
-        library: Library<Io<N>, Bytes>,
+        h2: Http2<Io<N>, Bytes>,
     ) -> Self {
         session.is_driven.set(true);
         Self {
             shard: Rc::clone(shard),
             connection: Rc::clone(connection),
             session: Rc::clone(session),
-            library,
+            h2,
             alarm: Alarm::new(shard),
             old_at: session.idle_since.get().plus(connection.listener.borrow().timeouts.lifetime),
             leaving: None,
@@ -167,7 +167,7 @@ impl<N: Net> Driver<N> {
             if self.leaving.is_none() && self.shard.is_draining() {
                 self.leave(Reason::Draining);
             }
-            match self.library.poll_accept(cx) {
+            match self.h2.poll_accept(cx) {
                 Poll::Ready(Some(Ok(accepted))) => return Poll::Ready(Ok(accepted)),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(End::Ended(Err(error)))),
                 Poll::Ready(None) => return Poll::Ready(Err(End::Ended(Ok(())))),
@@ -191,7 +191,7 @@ impl<N: Net> Driver<N> {
     fn leave(&mut self, reason: Reason) {
         self.leaving = Some(reason);
         self.left_at = self.shard.net.now();
-        self.library.graceful_shutdown();
+        self.h2.graceful_shutdown();
     }
 
     /// Ends a connection that was flooded, with all its streams.
@@ -201,7 +201,7 @@ impl<N: Net> Driver<N> {
         self.flooded(flood);
         // Before the streams learn it, who say it to the log.
         self.connection.ended.set(Reason::Flood);
-        self.library.abrupt_shutdown(Code::ENHANCE_YOUR_CALM);
+        self.h2.abrupt_shutdown(Code::ENHANCE_YOUR_CALM);
     }
 
     /// Counts and logs what was flooded: it may belong to no exchange.
@@ -238,7 +238,7 @@ impl<N: Net> Driver<N> {
         }
     }
 
-    /// Streams that were opened and never came out of the library: malformed, too large, or too many at once.
+    /// Streams that were opened and never came out of `h2`: malformed, too large, or too many at once.
     fn count_refused(&mut self) {
         if self.leaving.is_some() || self.connection.writer.borrow().is_writing() {
             return;
