@@ -7,9 +7,9 @@ use h2::Reason;
 
 use crate::OK;
 use crate::world::http2::{
-    DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, WINDOW_UPDATE, answer, block, get, request,
+    ACK, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, WINDOW_UPDATE, answer, block, get, request,
 };
-use crate::world::{PLAIN, World};
+use crate::world::{PLAIN, Wire, World};
 
 /// One upstream behind a listener that speaks both versions.
 pub const BOTH: &str = r#"
@@ -597,5 +597,31 @@ fn a_window_that_opens_lets_content_through() {
         client.send(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 9]).await;
         let last = client.of_kind(DATA).await.unwrap();
         assert_eq!((last.payload.as_slice(), last.flags), (&b"k"[..], END_STREAM));
+    });
+}
+
+#[test]
+fn the_last_answer_of_a_connection_is_read_whole_while_its_client_writes_on() {
+    let yaml = BOTH.replace("protocols", "limits: { requests_per_connection: 1 }, protocols");
+    let world = World::new(1).config(&yaml);
+    let body = "b".repeat(50_000);
+    world.answers("10.0.0.1:80", format!("HTTP/1.1 200 OK\r\ncontent-length: 50000\r\n\r\n{body}"));
+    world.client_wire(Wire { latency: Duration::from_millis(50), room: 1000, ..Wire::default() });
+    world.run(async {
+        let mut client = world.frames().await;
+        client.send(HEADERS, END_HEADERS | END_STREAM, 1, &get(&[])).await;
+        let mut received = 0;
+        while let Some(frame) = client.next().await {
+            match frame.kind {
+                PING => client.send(PING, ACK, 0, &frame.payload).await,
+                DATA => {
+                    received += frame.payload.len();
+                    client.send(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]).await;
+                    world.sleep(Duration::from_millis(300)).await;
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(received, 50_000);
     });
 }

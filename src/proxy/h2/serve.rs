@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection as Http2, SendResponse};
@@ -40,8 +41,9 @@ pub(in crate::proxy) async fn serve<N: Net>(shard: Rc<Shard<N>>, connection: Rc<
         None => connection.ended.get(),
     };
     shard.metrics.http2_connections_open.fall();
-    if matches!(reason, Reason::Flood | Reason::ProtocolError) {
-        // The client is to read why, and not a reset.
+    if reason != Reason::ClientClosed {
+        // The client is to read its last answers, and why there are no more: closing before it has stopped to send, if only
+        // updates of windows, would reset both away.
         linger(&shard, &connection).await;
     }
     poll_fn(|cx| {
@@ -230,12 +232,23 @@ impl<N: Net> Driver<N> {
         let timeouts = &self.connection.listener.borrow().timeouts;
         match self.leaving {
             Some(Reason::Flood) => self.left_at.plus(budget::GOODBYE),
-            Some(_) if self.session.is_idle() => self.left_at.max(idle_since).plus(budget::GOODBYE),
+            Some(_) if self.session.is_idle() => {
+                self.left_at.max(self.sent_until(timeouts.exchange)).plus(budget::GOODBYE)
+            }
             Some(_) => Timestamp::NEVER,
             None if !self.session.is_idle() => self.old_at,
             None if self.accepted == 0 => idle_since.plus(timeouts.head).min(self.old_at),
             None => idle_since.plus(timeouts.keep_alive).min(self.old_at),
         }
+    }
+
+    /// Until when the last answers were on their way: a stream ends with what it has handed on, and that leaves as the
+    /// client reads it. For no longer than `exchange`, since other frames pass for answers here.
+    fn sent_until(&self, exchange: Duration) -> Timestamp {
+        let idle_since = self.session.idle_since.get();
+        let is_writing = self.connection.writer.borrow().is_writing();
+        let sent_at = if is_writing { Timestamp::NEVER } else { self.session.sent_at.get() };
+        idle_since.max(sent_at.min(self.left_at.max(idle_since).plus(exchange)))
     }
 
     /// Streams that were opened and never came out of `h2`: malformed, too large, or too many at once.
