@@ -625,3 +625,32 @@ fn the_last_answer_of_a_connection_is_read_whole_while_its_client_writes_on() {
         assert_eq!(received, 50_000);
     });
 }
+
+#[test]
+fn a_client_that_is_asked_to_leave_and_stays_gets_no_further_request() {
+    let yaml = BOTH.replace("protocols", "limits: { requests_per_connection: 2 }, protocols");
+    let world = World::new(1).config(&yaml);
+    let note = world.note();
+    world.origin("10.0.0.1:80", move |mut peer| {
+        let note = note.clone();
+        async move {
+            while let Some(request) = peer.request().await {
+                note(request);
+                peer.sleep(Duration::from_secs(1)).await;
+                peer.send(OK).await;
+            }
+        }
+    });
+    world.run(async {
+        // It never answers the ping that goes with the announcement, and is never idle.
+        let client = world.frames().await;
+        for stream in 0..40 {
+            client.send(HEADERS, END_HEADERS | END_STREAM, 2 * stream + 1, &get(&[])).await;
+            world.sleep(Duration::from_millis(500)).await;
+        }
+        assert!(world.requests().len() < 10, "{} requests were served", world.requests().len());
+        assert!(world.metric("tidegate_http2_streams_refused_total") > 0);
+        world.sleep(Duration::from_secs(5)).await;
+        assert_eq!(world.open_connections(), 0);
+    });
+}

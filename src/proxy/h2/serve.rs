@@ -265,9 +265,20 @@ impl<N: Net> Driver<N> {
         }
     }
 
+    /// Whether the client was asked to leave so long ago that it has heard it. The announcement ends with its answer to a
+    /// ping, and until then `h2` takes every request: who does not answer must not stay for it.
+    fn is_overdue(&self) -> bool {
+        self.leaving.is_some() && self.shard.net.now() >= self.left_at.plus(budget::GOODBYE)
+    }
+
     /// Has a request served by a task of its own.
     fn accept(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         self.accepted += 1;
+        if self.is_overdue() {
+            self.shard.metrics.http2_streams_refused.increment();
+            self.session.follower.borrow_mut().refused(1, self.shard.net.now());
+            return respond.send_reset(Code::REFUSED_STREAM);
+        }
         self.shard.metrics.http2_streams.increment();
         let adopted = self.shard.adopted();
         let listener = self.connection.current_listener(&adopted);
