@@ -654,3 +654,17 @@ fn a_client_that_is_asked_to_leave_and_stays_gets_no_further_request() {
         assert_eq!(world.open_connections(), 0);
     });
 }
+
+#[test]
+fn a_silent_connection_does_not_hold_up_a_drain() {
+    let world = World::new(1).config(BOTH);
+    world.run(async {
+        use tidegate::proxy::shell::Shard as _;
+        let (_silent, begun) = (world.client(), world.client());
+        begun.send("PRI * HTTP").await;
+        world.sleep(Duration::from_millis(100)).await;
+        world.shard().drain();
+        world.sleep(Duration::from_secs(3)).await;
+        assert_eq!(world.open_connections(), 0);
+    });
+}

@@ -21,7 +21,7 @@ use crate::http::h2::{budget, write_request};
 use crate::http::{Method, Protocol};
 use crate::observe::{Escaped, Reason, Record};
 use crate::proxy::connection::Connection;
-use crate::proxy::downstream::{Serving, linger};
+use crate::proxy::downstream::{Serving, idle_deadline, linger};
 use crate::proxy::net::{Net, Writer};
 use crate::proxy::shard::Shard;
 use crate::snapshot::{Http2Plan, ListenerPlan};
@@ -61,14 +61,13 @@ async fn shake<N: Net>(
     listener: &ListenerPlan,
     plan: &Http2Plan,
 ) -> Option<Http2<Io<N>, Bytes>> {
-    let deadline = shard.net.now().plus(listener.timeouts.head);
     let io = Io::new(shard, connection, session);
     let mut shaking = pin!(builder(listener, plan).handshake(io));
     let mut alarm = Alarm::new(shard);
     let shaken = poll_fn(|cx| match shaking.as_mut().poll(cx) {
         Poll::Ready(Err(error)) if error.is_io() => Poll::Ready(Err(Reason::ClientClosed)),
         Poll::Ready(outcome) => Poll::Ready(outcome.map_err(|_| Reason::ProtocolError)),
-        Poll::Pending => alarm.poll(deadline, cx).map(|()| Err(Reason::KeepAliveTimeout)),
+        Poll::Pending => alarm.poll(idle_deadline(shard, connection), cx).map(|()| Err(Reason::KeepAliveTimeout)),
     });
     let shaken = shaken.await;
     connection.ended.set(shaken.as_ref().err().copied().unwrap_or_default());
