@@ -668,3 +668,16 @@ fn a_silent_connection_does_not_hold_up_a_drain() {
         assert_eq!(world.open_connections(), 0);
     });
 }
+
+#[test]
+fn an_answer_before_the_end_of_the_request_frees_its_stream_at_once() {
+    let world = World::new(1).config(&BOTH.replace("to: app", "respond: { status: 403, body: no }"));
+    world.run(async {
+        let mut client = world.frames().await;
+        let head = block(&[(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "a")]);
+        let begun = world.now();
+        client.send(HEADERS, END_HEADERS, 1, &head).await;
+        assert_eq!(client.reset_of(1).await, Reason::NO_ERROR);
+        assert!(world.since(begun) < Duration::from_millis(100), "{:?}", world.since(begun));
+    });
+}
