@@ -681,3 +681,30 @@ fn an_answer_before_the_end_of_the_request_frees_its_stream_at_once() {
         assert!(world.since(begun) < Duration::from_millis(100), "{:?}", world.since(begun));
     });
 }
+
+#[test]
+fn a_client_that_resets_its_upload_amid_the_answer_cancels_the_request_upstream() {
+    let world = World::new(1).config(BOTH);
+    let clock = world.clone();
+    world.origin("10.0.0.1:80", move |mut peer| {
+        let clock = clock.clone();
+        async move {
+            peer.request_head().await;
+            peer.send("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhel").await;
+            let begun = clock.now();
+            peer.rest().await;
+            assert!(clock.since(begun) < Duration::from_secs(2), "the connection ends at once");
+        }
+    });
+    world.run(async {
+        let mut client = world.http2().await;
+        let (response, mut content) = client.send(request("POST", "/", &[]), true).await;
+        content.send_data(Bytes::from("abc"), false).unwrap();
+        let response = response.await.unwrap();
+        world.sleep(Duration::from_secs(1)).await;
+        content.send_reset(Reason::CANCEL);
+        drop(response);
+        world.sleep(Duration::from_secs(2)).await;
+        assert_eq!(world.line().await.reason(), "client-closed");
+    });
+}
