@@ -708,3 +708,19 @@ fn a_client_that_resets_its_upload_amid_the_answer_cancels_the_request_upstream(
         assert_eq!(world.line().await.reason(), "client-closed");
     });
 }
+
+#[test]
+fn a_head_that_arrives_in_pieces_is_no_refused_one() {
+    let world = World::new(1).config(BOTH);
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let mut client = world.frames().await;
+        let octets = crate::world::http2::frame(HEADERS, END_HEADERS | END_STREAM, 1, &get(&[]));
+        for piece in octets.chunks(10) {
+            client.peer.send(piece).await;
+            world.sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(client.of_kind(DATA).await.unwrap().payload, b"ok");
+        assert_eq!(world.metric("tidegate_http2_streams_refused_total"), 0);
+    });
+}
