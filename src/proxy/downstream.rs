@@ -162,8 +162,9 @@ fn poll_idle<N: Net>(shard: &Shard<N>, connection: &Connection<N>, cx: &mut Cont
     Poll::Ready(false)
 }
 
-/// A fresh connection has the time of a head for its first octet, a kept one that of keep-alive.
-fn idle_deadline<N: Net>(shard: &Shard<N>, connection: &Connection<N>) -> Timestamp {
+/// A fresh connection has the time of a head for its first octet, a kept one that of keep-alive. A drain cuts it short, and
+/// wakes whoever waits for the connection to be readable: to be asked for at every poll.
+pub(super) fn idle_deadline<N: Net>(shard: &Shard<N>, connection: &Connection<N>) -> Timestamp {
     let timeouts = &connection.listener.borrow().timeouts;
     let patience = if connection.requests.get() == 0 { timeouts.head } else { timeouts.keep_alive };
     let patience = if shard.is_draining() { patience.min(DRAIN_IDLE_MAX) } else { patience };

@@ -56,9 +56,11 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
             if let Poll::Ready(result) = download.poll(cx) {
                 return Poll::Ready(Event::Relayed(result));
             }
-            // A failed upload shows in what the upstream answers; here it only ends.
-            if let Poll::Ready(Ok(())) = upload.poll(cx) {
-                x.watch_client();
+            match upload.poll(cx) {
+                Poll::Ready(Ok(())) => x.watch_client(),
+                Poll::Ready(Err(error)) if is_lost(&error) => return Poll::Ready(Event::ClientGone),
+                // Another failed upload shows in what the upstream answers; here it only ends.
+                Poll::Ready(Err(_)) | Poll::Pending => {}
             }
             x.poll_client(cx).map(|_| Event::ClientGone)
         })
@@ -73,6 +75,11 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
             Err(Failed::for_good(Failure::client_closed()))
         }
     }
+}
+
+/// Whether an upload has failed since the client was lost.
+fn is_lost(error: &BodyError) -> bool {
+    matches!(error, BodyError::Source(error) if error.kind() != io::ErrorKind::TimedOut)
 }
 
 enum Event {

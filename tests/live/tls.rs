@@ -108,6 +108,23 @@ fn curl_chooses_http_2_and_is_sent_away_with_an_authority_of_another_certificate
 }
 
 #[test]
+fn curl_is_told_by_http_2_to_come_by_tls_alone_with_every_answer() {
+    let (certificates, nginx) = (Certificates::new(), Nginx::start());
+    let upstream = format!("endpoints: {:?}", nginx.address);
+    let gateway = Gateway::start(&certificates.config(", hsts: 365d", &upstream));
+    // By the gateway itself, by its upstream, by an error of its own, and to another authority.
+    for (path, more, status) in
+        [("/", "a: b", "200"), ("/files/none", "a: b", "404"), ("/%zz", "a: b", "400"), ("/", "host: b.test", "421")]
+    {
+        let told = ["--http2", "--header", more, "--output", "/dev/null", "--dump-header", "-"];
+        let head = text(&curl(&gateway, &certificates.chain("a"), "a.test", path, &told));
+        assert!(head.starts_with(&format!("HTTP/2 {status}")), "{head}");
+        let said: Vec<_> = head.lines().filter(|line| line.starts_with("strict-transport")).collect();
+        assert_eq!(said, ["strict-transport-security: max-age=31536000"], "{head}");
+    }
+}
+
+#[test]
 fn a_modern_and_strict_listener_refuses_the_old_and_the_unknown() {
     let certificates = Certificates::new();
     let gateway = Gateway::start(&certificates.config(", policy: modern, strict_sni: true", NOWHERE));

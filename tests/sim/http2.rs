@@ -7,9 +7,9 @@ use h2::Reason;
 
 use crate::OK;
 use crate::world::http2::{
-    DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, WINDOW_UPDATE, answer, block, get, request,
+    ACK, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, WINDOW_UPDATE, answer, block, get, request,
 };
-use crate::world::{PLAIN, World};
+use crate::world::{PLAIN, Wire, World};
 
 /// One upstream behind a listener that speaks both versions.
 pub const BOTH: &str = r#"
@@ -597,5 +597,295 @@ fn a_window_that_opens_lets_content_through() {
         client.send(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 9]).await;
         let last = client.of_kind(DATA).await.unwrap();
         assert_eq!((last.payload.as_slice(), last.flags), (&b"k"[..], END_STREAM));
+    });
+}
+
+#[test]
+fn a_client_that_is_asked_to_leave_and_stays_gets_no_further_request() {
+    let yaml = BOTH.replace("protocols", "limits: { requests_per_connection: 2 }, protocols");
+    let world = World::new(1).config(&yaml);
+    let note = world.note();
+    world.origin("10.0.0.1:80", move |mut peer| {
+        let note = note.clone();
+        async move {
+            while let Some(request) = peer.request().await {
+                note(request);
+                peer.sleep(Duration::from_secs(1)).await;
+                peer.send(OK).await;
+            }
+        }
+    });
+    world.run(async {
+        // It never answers the ping that goes with the announcement, and is never idle.
+        let client = world.frames().await;
+        for stream in 0..40 {
+            client.send(HEADERS, END_HEADERS | END_STREAM, 2 * stream + 1, &get(&[])).await;
+            world.sleep(Duration::from_millis(500)).await;
+        }
+        assert!(world.requests().len() < 10, "{} requests were served", world.requests().len());
+        assert!(world.metric("tidegate_http2_streams_refused_total") > 0);
+        world.sleep(Duration::from_secs(5)).await;
+        assert_eq!(world.open_connections(), 0);
+    });
+}
+
+#[test]
+fn the_last_answer_of_a_connection_is_read_whole_while_its_client_writes_on() {
+    let yaml = BOTH.replace("protocols", "limits: { requests_per_connection: 1 }, protocols");
+    let world = World::new(1).config(&yaml);
+    let body = "b".repeat(50_000);
+    world.answers("10.0.0.1:80", format!("HTTP/1.1 200 OK\r\ncontent-length: 50000\r\n\r\n{body}"));
+    world.client_wire(Wire { latency: Duration::from_millis(50), room: 1000, ..Wire::default() });
+    world.run(async {
+        let mut client = world.frames().await;
+        client.send(HEADERS, END_HEADERS | END_STREAM, 1, &get(&[])).await;
+        let mut received = 0;
+        while let Some(frame) = client.next().await {
+            match frame.kind {
+                PING => client.send(PING, ACK, 0, &frame.payload).await,
+                DATA => {
+                    received += frame.payload.len();
+                    client.send(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]).await;
+                    world.sleep(Duration::from_millis(300)).await;
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(received, 50_000);
+    });
+}
+
+#[test]
+fn a_head_that_arrives_in_pieces_is_no_refused_one() {
+    let world = World::new(1).config(BOTH);
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let mut client = world.frames().await;
+        let octets = crate::world::http2::frame(HEADERS, END_HEADERS | END_STREAM, 1, &get(&[]));
+        for piece in octets.chunks(10) {
+            client.peer.send(piece).await;
+            world.sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(client.of_kind(DATA).await.unwrap().payload, b"ok");
+        assert_eq!(world.metric("tidegate_http2_streams_refused_total"), 0);
+    });
+}
+
+#[test]
+fn an_answer_before_the_end_of_the_request_frees_its_stream_at_once() {
+    let world = World::new(1).config(&BOTH.replace("to: app", "respond: { status: 403, body: no }"));
+    world.run(async {
+        let mut client = world.frames().await;
+        let head = block(&[(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "a")]);
+        let begun = world.now();
+        client.send(HEADERS, END_HEADERS, 1, &head).await;
+        assert_eq!(client.reset_of(1).await, Reason::NO_ERROR);
+        assert!(world.since(begun) < Duration::from_millis(100), "{:?}", world.since(begun));
+    });
+}
+
+#[test]
+fn a_client_that_resets_its_upload_amid_the_answer_cancels_the_request_upstream() {
+    let world = World::new(1).config(BOTH);
+    let clock = world.clone();
+    world.origin("10.0.0.1:80", move |mut peer| {
+        let clock = clock.clone();
+        async move {
+            peer.request_head().await;
+            peer.send("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhel").await;
+            let begun = clock.now();
+            peer.rest().await;
+            assert!(clock.since(begun) < Duration::from_secs(2), "the connection ends at once");
+        }
+    });
+    world.run(async {
+        let mut client = world.http2().await;
+        let (response, mut content) = client.send(request("POST", "/", &[]), true).await;
+        content.send_data(Bytes::from("abc"), false).unwrap();
+        let response = response.await.unwrap();
+        world.sleep(Duration::from_secs(1)).await;
+        content.send_reset(Reason::CANCEL);
+        drop(response);
+        world.sleep(Duration::from_secs(2)).await;
+        assert_eq!(world.line().await.reason(), "client-closed");
+    });
+}
+
+#[test]
+fn a_silent_connection_does_not_hold_up_a_drain() {
+    let world = World::new(1).config(BOTH);
+    world.run(async {
+        use tidegate::proxy::shell::Shard as _;
+        let (_silent, begun) = (world.client(), world.client());
+        begun.send("PRI * HTTP").await;
+        world.sleep(Duration::from_millis(100)).await;
+        world.shard().drain();
+        world.sleep(Duration::from_secs(3)).await;
+        assert_eq!(world.open_connections(), 0);
+    });
+}
+
+#[test]
+fn what_would_be_another_request_in_http_1_1_reaches_no_upstream() {
+    let world = World::new(1).config(BOTH);
+    world.answers("10.0.0.1:80", OK);
+    let plain = [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "a")];
+    let with = |name: &'static str, value: &'static str| {
+        plain.into_iter().map(|field| if field.0 == name { (name, value) } else { field }).collect::<Vec<_>>()
+    };
+    let and = |more: &[(&'static str, &'static str)]| [&plain[..], more].concat();
+    let cases = [
+        and(&[("content-length", "0"), ("content-length", "5")]),
+        and(&[("content-length", "5"), ("content-length", "0")]),
+        and(&[("content-length", "2, 2")]),
+        and(&[("content-length", "+2")]),
+        and(&[("content-length", "")]),
+        and(&[("host", "b"), ("host", "a")]),
+        with(":authority", "u@a"),
+        with(":authority", "a,b"),
+        with(":authority", ""),
+        with(":path", "/a b"),
+        with(":path", "/a\u{7f}"),
+        with(":path", "/\u{fc}"),
+        with(":path", "/ HTTP/1.1\r\nx: y"),
+        with(":path", "?a"),
+        with(":method", ""),
+        with(":method", "CONNECT"),
+        with(":method", "GET /x HTTP/1.1\r\nx:"),
+        vec![(":method", "CONNECT"), (":authority", "a:80")],
+    ];
+    world.run(async {
+        for case in cases {
+            let client = world.frames().await;
+            client.send(HEADERS, END_HEADERS | END_STREAM, 1, &block(&case)).await;
+            client.send(HEADERS, END_HEADERS, 3, &block(&case)).await;
+            client.send(DATA, END_STREAM, 3, b"GE").await;
+            world.sleep(Duration::from_secs(1)).await;
+            assert_eq!(world.requests().len(), 0, "{case:?}: {:?}", world.requests());
+        }
+    });
+}
+
+#[test]
+fn a_listener_sends_every_request_to_the_same_url_by_https() {
+    let world = World::new(1).config(&BOTH.replace("protocols", "redirect_to_https: 8443, protocols"));
+    world.run(async {
+        let mut client = world.http2().await;
+        for (method, path) in [("GET", "/b?c=d"), ("HEAD", "/b?c=d"), ("POST", "/b?c=d")] {
+            let (response, mut content) = client.send(request(method, path, &[]), method == "POST").await;
+            if method == "POST" {
+                content.send_data(Bytes::from("abc"), true).unwrap();
+            }
+            let answer = answer(response).await.unwrap();
+            assert_eq!((answer.status, answer.field("location")), (308, Some("https://a:8443/b?c=d")), "{method}");
+            assert_eq!((answer.body.len(), answer.field("strict-transport-security")), (0, None));
+        }
+        assert_eq!((world.connects().len(), world.metric("tidegate_http2_streams_open")), (0, 0));
+    });
+}
+
+#[test]
+fn an_upload_larger_than_its_window_arrives_whole() {
+    let world = World::new(1).config(BOTH);
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let mut client = world.http2().await;
+        let body: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+        let (response, mut content) = client.send(request("POST", "/", &[]), true).await;
+        let mut sent = 0;
+        while sent < body.len() {
+            content.reserve_capacity(body.len() - sent);
+            let capacity = std::future::poll_fn(|cx| content.poll_capacity(cx));
+            let capacity = crate::world::http2::within(&world, Duration::from_secs(5), capacity).await;
+            let capacity = capacity.expect("the window opens again").unwrap().unwrap();
+            content.send_data(Bytes::copy_from_slice(&body[sent..sent + capacity]), false).unwrap();
+            sent += capacity;
+        }
+        content.send_data(Bytes::new(), true).unwrap();
+        assert_eq!(answer(response).await.unwrap().status, 200);
+        assert!(world.request().content == body);
+    });
+}
+
+#[test]
+fn the_windows_are_those_of_the_listener() {
+    let world = World::new(1).config(&BOTH.replace("protocols", "h2: { stream_window: 17KiB, streams: 7 }, protocols"));
+    world.run(async {
+        let settings = world.frames().await.of_kind(crate::world::http2::SETTINGS).await.unwrap().payload;
+        let settings: Vec<_> = settings.chunks(6).map(|entry| (entry[1], entry[4..].to_vec())).collect();
+        assert!(settings.contains(&(4, (17_u16 * 1024).to_be_bytes().to_vec())), "{settings:?}");
+        assert!(settings.contains(&(3, vec![0, 7])), "{settings:?}");
+    });
+}
+
+#[test]
+fn a_reader_that_takes_a_little_within_every_idle_time_keeps_its_stream() {
+    let world = World::new(1).config(&BOTH.replace("protocols", "timeouts: { idle: 10s }, protocols"));
+    world.answers("10.0.0.1:80", "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nabcd");
+    world.run(async {
+        let mut client = world.frames().await;
+        client.send(crate::world::http2::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]).await;
+        client.send(HEADERS, END_HEADERS | END_STREAM, 1, &get(&[])).await;
+        for octet in [b"a", b"b", b"c", b"d"] {
+            world.sleep(Duration::from_secs(6)).await;
+            client.send(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]).await;
+            assert_eq!(client.of_kind(DATA).await.unwrap().payload, octet);
+        }
+    });
+}
+
+#[test]
+fn a_client_that_reads_nothing_has_little_held_for_it_whatever_its_window() {
+    let world = World::new(1).config(BOTH);
+    let sent = std::rc::Rc::new(std::cell::Cell::new(0_usize));
+    let count = sent.clone();
+    world.origin("10.0.0.1:80", move |mut peer| {
+        let count = count.clone();
+        async move {
+            peer.request_head().await;
+            peer.send("HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n").await;
+            while peer.try_send([0; 10_000]).await.is_ok() {
+                count.set(count.get() + 10_000);
+            }
+        }
+    });
+    world.client_wire(Wire { room: 10_000, ..Wire::default() });
+    world.run(async {
+        let client = world.frames().await;
+        client.send(crate::world::http2::SETTINGS, 0, 0, &[0, 4, 0x40, 0, 0, 0]).await;
+        client.send(WINDOW_UPDATE, 0, 0, &[0x40, 0, 0, 0]).await;
+        client.send(HEADERS, END_HEADERS | END_STREAM, 1, &get(&[])).await;
+        world.sleep(Duration::from_secs(20)).await;
+        assert!(sent.get() < 500_000, "{} octets were read from the upstream", sent.get());
+    });
+}
+
+#[test]
+fn a_trusted_proxy_may_name_the_scheme_that_its_client_spoke() {
+    let world = World::new(1).config(&BOTH.replace("protocols", "trusted_proxies: [\"192.0.2.0/24\"], protocols"));
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let mut client = world.frames().await;
+        let fields = [(":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", "a")];
+        client.send(HEADERS, END_HEADERS | END_STREAM, 1, &block(&fields)).await;
+        assert_eq!(client.of_kind(DATA).await.unwrap().payload, b"ok");
+    });
+}
+
+#[test]
+fn a_connection_that_is_old_is_asked_to_leave_while_a_request_is_under_way() {
+    let world = World::new(1).config(&BOTH.replace("protocols", "timeouts: { lifetime: 10s }, protocols"));
+    world.origin("10.0.0.1:80", |mut peer| async move {
+        while peer.request().await.is_some() {
+            peer.sleep(Duration::from_secs(20)).await;
+            peer.send(OK).await;
+        }
+    });
+    world.run(async {
+        let mut client = world.http2().await;
+        let (response, _) = client.send(request("GET", "/", &[]), false).await;
+        world.sleep(Duration::from_secs(11)).await;
+        assert!(!client.is_open().await);
+        assert_eq!(answer(response).await.unwrap().status, 200);
     });
 }

@@ -10,6 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
+use crate::world::http2::{END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, block, frame};
 use crate::world::{Ended, Peer, Wire, World, text};
 use crate::{GET, OK};
 
@@ -68,13 +69,19 @@ struct Secure<S> {
 
 impl Secure<ClientConnection> {
     fn client(peer: Peer, name: &str) -> Self {
+        Self::client_offering(peer, name, &[])
+    }
+
+    fn client_offering(peer: Peer, name: &str, protocols: &[&str]) -> Self {
         let mut roots = RootCertStore::empty();
         for pair in [&*A, &*B] {
             roots.add(CertificateDer::from_pem_slice(pair.chain.as_bytes()).unwrap()).unwrap();
         }
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
-        let config = Arc::new(builder.with_root_certificates(roots).with_no_client_auth());
-        let mut session = ClientConnection::new(config, ServerName::try_from(name.to_owned()).unwrap()).unwrap();
+        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let mut session =
+            ClientConnection::new(Arc::new(config), ServerName::try_from(name.to_owned()).unwrap()).unwrap();
         session.set_buffer_limit(None);
         Self { peer, session, opened: Vec::new() }
     }
@@ -161,6 +168,39 @@ fn a_request_over_tls_is_forwarded_as_https_and_logged_with_its_name() {
         assert_eq!([line.text("tls_version"), line.text("sni")], ["TLSv1.3", "www.b.test"]);
         assert_eq!(line.text("tls_cipher"), "TLS_AES_256_GCM_SHA384");
         assert_eq!(world.metric("tidegate_tls_handshakes_total{version=\"TLSv1.3\"}"), 1);
+    });
+}
+
+#[test]
+fn a_request_over_http_2_is_forwarded_as_https_and_logged_with_its_name() {
+    let world = world(1, &DOWN.replace("[reason, status,", "[reason, status, protocol,"));
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let mut client = Secure::client_offering(world.client(), "www.b.test", &["h2"]);
+        let fields = [(":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", "www.b.test")];
+        let head = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&fields));
+        client.send([PREFACE.as_bytes(), &frame(SETTINGS, 0, 0, b""), &head].concat()).await;
+        client.until("ok").await;
+        let request = world.request();
+        assert_eq!((request.field("x-forwarded-proto"), request.field("host")), (Some("https"), Some("www.b.test")));
+        let line = world.line().await;
+        assert_eq!([line.text("tls_version"), line.text("sni")], ["TLSv1.3", "www.b.test"]);
+        assert_eq!([line.text("tls_cipher"), line.text("protocol")], ["TLS_AES_256_GCM_SHA384", "HTTP/2.0"]);
+    });
+}
+
+#[test]
+fn a_client_that_chooses_http_2_and_sends_nothing_is_let_go() {
+    let world = world(1, &DOWN.replace("tls:", "timeouts: { head: 5s }\n    tls:"));
+    world.run(async {
+        let mut client = Secure::client_offering(world.client(), "a", &["h2"]);
+        while client.session.is_handshaking() {
+            client.flush().await;
+            assert!(client.receive().await);
+        }
+        client.flush().await;
+        world.sleep(Duration::from_secs(8)).await;
+        assert_eq!((world.open_connections(), world.metric("tidegate_http2_connections_open")), (0, 0));
     });
 }
 

@@ -145,6 +145,8 @@ pub struct Follower {
     newest: u32,
     /// Whether the block that is being read opens a stream.
     opening: bool,
+    /// Whether it ends with the payload that is passed over.
+    ending: bool,
     /// Streams opened whose header blocks were complete.
     opened: u64,
     flood: Option<Flood>,
@@ -161,6 +163,7 @@ impl Default for Follower {
             sent: 0,
             newest: 0,
             opening: false,
+            ending: false,
             opened: 0,
             flood: None,
         }
@@ -175,6 +178,7 @@ impl Follower {
             let skipped = self.skip.min(octets.len());
             self.skip -= skipped;
             octets = &octets[skipped..];
+            self.passed();
             let taken = (FRAME_HEAD_BYTES - self.head_bytes).min(octets.len());
             self.head[self.head_bytes..self.head_bytes + taken].copy_from_slice(&octets[..taken]);
             self.head_bytes += taken;
@@ -182,6 +186,7 @@ impl Follower {
             if self.head_bytes == FRAME_HEAD_BYTES {
                 self.head_bytes = 0;
                 self.frame();
+                self.passed();
             }
         }
     }
@@ -244,9 +249,13 @@ impl Follower {
     }
 
     fn block(&mut self, flags: u8) {
-        if flags & END_HEADERS != 0 {
-            self.opened += u64::from(self.opening);
-            self.opening = false;
+        self.ending = flags & END_HEADERS != 0;
+    }
+
+    /// Takes note of a block that is complete with the last octet of its last frame.
+    fn passed(&mut self) {
+        if self.skip == 0 && std::mem::take(&mut self.ending) {
+            self.opened += u64::from(std::mem::take(&mut self.opening));
         }
     }
 

@@ -81,6 +81,7 @@ impl<N: Net> Io<N> {
         if writer.is_writing() {
             let (result, buffer) = ready!(writer.poll_write(cx));
             self.shard.buffers.give(buffer);
+            self.session.sent_at.set(self.shard.net.now());
             result?;
         }
         if !self.output.filled().is_empty() {

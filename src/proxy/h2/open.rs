@@ -1,6 +1,7 @@
 //! What is spoken on a fresh connection: as ALPN says over TLS (RFC 7301), else as the first octets say, where the
 //! listener takes HTTP/2 by prior knowledge (RFC 9113, section 3.3).
 
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 
@@ -9,7 +10,8 @@ use crate::base::Buffer;
 use crate::http::h2::budget::PREFACE;
 use crate::observe::Reason;
 use crate::proxy::connection::Connection;
-use crate::proxy::net::{self, Net, Writer};
+use crate::proxy::downstream::idle_deadline;
+use crate::proxy::net::{self, Net, Reader, Writer};
 use crate::proxy::secured;
 use crate::proxy::shard::Shard;
 use crate::snapshot::ListenerPlan;
@@ -36,9 +38,8 @@ pub(in crate::proxy) async fn open<N: Net>(shard: Rc<Shard<N>>, connection: Rc<C
 
 /// Whether the client speaks HTTP/2; nothing where it says nothing that is understood.
 async fn protocol<N: Net>(shard: &Rc<Shard<N>>, connection: &Rc<Connection<N>>) -> Option<bool> {
-    let listener = connection.listener.borrow().clone();
     if !connection.speaks_tls() {
-        return peek(shard, connection, &listener).await;
+        return peek(shard, connection).await;
     }
     let accepted = secured::accept(Rc::clone(shard), Rc::clone(connection)).await;
     accepted.then(|| connection.secured.get().is_some_and(|secured| secured.speaks_http2))
@@ -46,14 +47,15 @@ async fn protocol<N: Net>(shard: &Rc<Shard<N>>, connection: &Rc<Connection<N>>) 
 
 /// Reads the first octets, which stay with the connection: whether they are the preface of HTTP/2, or nothing where none
 /// come.
-async fn peek<N: Net>(shard: &Shard<N>, connection: &Connection<N>, listener: &ListenerPlan) -> Option<bool> {
-    let deadline = shard.net.now().plus(listener.timeouts.head);
+async fn peek<N: Net>(shard: &Shard<N>, connection: &Connection<N>) -> Option<bool> {
     let mut buffer = Buffer::default();
     loop {
-        let mut result = net::readable(&connection.reader, deadline).await.map(|()| 1);
+        let deadline = || idle_deadline(shard, connection);
+        let readable = poll_fn(|cx| connection.reader.borrow_mut().poll_readable(cx, deadline()));
+        let mut result = readable.await.map(|()| 1);
         if result.is_ok() {
             let room = if buffer.capacity() == 0 { shard.buffers.small() } else { std::mem::take(&mut buffer) };
-            (result, buffer) = net::read(&connection.reader, room, deadline).await;
+            (result, buffer) = net::read(&connection.reader, room, deadline()).await;
         }
         if !matches!(result, Ok(count) if count > 0) {
             shard.buffers.give(buffer);

@@ -1,13 +1,14 @@
-//! The task of one connection: drives the library, hands its streams out, and ends it in order.
+//! The task of one connection: drives it, hands its streams out, and ends it in order.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
-use h2::server::{Builder, Connection as Library, SendResponse};
+use h2::server::{Builder, Connection as Http2, SendResponse};
 use h2::{Reason as Code, RecvStream};
 use http::Request;
 
@@ -20,7 +21,7 @@ use crate::http::h2::{budget, write_request};
 use crate::http::{Method, Protocol};
 use crate::observe::{Escaped, Reason, Record};
 use crate::proxy::connection::Connection;
-use crate::proxy::downstream::{Serving, linger};
+use crate::proxy::downstream::{Serving, idle_deadline, linger};
 use crate::proxy::net::{Net, Writer};
 use crate::proxy::shard::Shard;
 use crate::snapshot::{Http2Plan, ListenerPlan};
@@ -36,12 +37,13 @@ pub(in crate::proxy) async fn serve<N: Net>(shard: Rc<Shard<N>>, connection: Rc<
     session.idle_since.set(shard.net.now());
     shard.metrics.http2_connections_open.rise();
     let reason = match shake(&shard, &connection, &session, &listener, &plan).await {
-        Some(library) => Driver::new(&shard, &connection, &session, library).run().await,
+        Some(h2) => Driver::new(&shard, &connection, &session, h2).run().await,
         None => connection.ended.get(),
     };
     shard.metrics.http2_connections_open.fall();
-    if matches!(reason, Reason::Flood | Reason::ProtocolError) {
-        // The client is to read why, and not a reset.
+    if reason != Reason::ClientClosed {
+        // The client is to read its last answers, and why there are no more: closing before it has stopped to send, if only
+        // updates of windows, would reset both away.
         linger(&shard, &connection).await;
     }
     poll_fn(|cx| {
@@ -58,22 +60,21 @@ async fn shake<N: Net>(
     session: &Rc<Session>,
     listener: &ListenerPlan,
     plan: &Http2Plan,
-) -> Option<Library<Io<N>, Bytes>> {
-    let deadline = shard.net.now().plus(listener.timeouts.head);
+) -> Option<Http2<Io<N>, Bytes>> {
     let io = Io::new(shard, connection, session);
     let mut shaking = pin!(builder(listener, plan).handshake(io));
     let mut alarm = Alarm::new(shard);
     let shaken = poll_fn(|cx| match shaking.as_mut().poll(cx) {
         Poll::Ready(Err(error)) if error.is_io() => Poll::Ready(Err(Reason::ClientClosed)),
         Poll::Ready(outcome) => Poll::Ready(outcome.map_err(|_| Reason::ProtocolError)),
-        Poll::Pending => alarm.poll(deadline, cx).map(|()| Err(Reason::KeepAliveTimeout)),
+        Poll::Pending => alarm.poll(idle_deadline(shard, connection), cx).map(|()| Err(Reason::KeepAliveTimeout)),
     });
     let shaken = shaken.await;
     connection.ended.set(shaken.as_ref().err().copied().unwrap_or_default());
     shaken.ok()
 }
 
-/// Every limit of the library is ours.
+/// Every limit is ours, and none the default of the `h2` crate.
 fn builder(listener: &ListenerPlan, plan: &Http2Plan) -> Builder {
     let overhead = budget::FIELD_OVERHEAD_BYTES.saturating_mul(listener.limits.fields);
     let mut builder = Builder::new();
@@ -91,7 +92,7 @@ fn builder(listener: &ListenerPlan, plan: &Http2Plan) -> Builder {
     builder
 }
 
-/// A stream as it comes out of the library.
+/// A stream as it comes out of `h2`.
 type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
 
 /// How a connection ends.
@@ -109,7 +110,7 @@ struct Driver<N: Net> {
     shard: Rc<Shard<N>>,
     connection: Rc<Connection<N>>,
     session: Rc<Session>,
-    library: Library<Io<N>, Bytes>,
+    h2: Http2<Io<N>, Bytes>,
     alarm: Alarm<N>,
     /// When it is asked to leave, however busy.
     old_at: Timestamp,
@@ -118,7 +119,7 @@ struct Driver<N: Net> {
     /// When that began.
     left_at: Timestamp,
     accepted: u64,
-    /// Streams that were opened and never came out of the library.
+    /// Streams that were opened and never came out of `h2`.
     refused: u64,
 }
 
@@ -127,14 +128,14 @@ impl<N: Net> Driver<N> {
         shard: &Rc<Shard<N>>,
         connection: &Rc<Connection<N>>,
         session: &Rc<Session>,
-        library: Library<Io<N>, Bytes>,
+        h2: Http2<Io<N>, Bytes>,
     ) -> Self {
         session.is_driven.set(true);
         Self {
             shard: Rc::clone(shard),
             connection: Rc::clone(connection),
             session: Rc::clone(session),
-            library,
+            h2,
             alarm: Alarm::new(shard),
             old_at: session.idle_since.get().plus(connection.listener.borrow().timeouts.lifetime),
             leaving: None,
@@ -167,7 +168,7 @@ impl<N: Net> Driver<N> {
             if self.leaving.is_none() && self.shard.is_draining() {
                 self.leave(Reason::Draining);
             }
-            match self.library.poll_accept(cx) {
+            match self.h2.poll_accept(cx) {
                 Poll::Ready(Some(Ok(accepted))) => return Poll::Ready(Ok(accepted)),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(End::Ended(Err(error)))),
                 Poll::Ready(None) => return Poll::Ready(Err(End::Ended(Ok(())))),
@@ -191,7 +192,7 @@ impl<N: Net> Driver<N> {
     fn leave(&mut self, reason: Reason) {
         self.leaving = Some(reason);
         self.left_at = self.shard.net.now();
-        self.library.graceful_shutdown();
+        self.h2.graceful_shutdown();
     }
 
     /// Ends a connection that was flooded, with all its streams.
@@ -201,7 +202,7 @@ impl<N: Net> Driver<N> {
         self.flooded(flood);
         // Before the streams learn it, who say it to the log.
         self.connection.ended.set(Reason::Flood);
-        self.library.abrupt_shutdown(Code::ENHANCE_YOUR_CALM);
+        self.h2.abrupt_shutdown(Code::ENHANCE_YOUR_CALM);
     }
 
     /// Counts and logs what was flooded: it may belong to no exchange.
@@ -230,7 +231,9 @@ impl<N: Net> Driver<N> {
         let timeouts = &self.connection.listener.borrow().timeouts;
         match self.leaving {
             Some(Reason::Flood) => self.left_at.plus(budget::GOODBYE),
-            Some(_) if self.session.is_idle() => self.left_at.max(idle_since).plus(budget::GOODBYE),
+            Some(_) if self.session.is_idle() => {
+                self.left_at.max(self.sent_until(timeouts.exchange)).plus(budget::GOODBYE)
+            }
             Some(_) => Timestamp::NEVER,
             None if !self.session.is_idle() => self.old_at,
             None if self.accepted == 0 => idle_since.plus(timeouts.head).min(self.old_at),
@@ -238,7 +241,16 @@ impl<N: Net> Driver<N> {
         }
     }
 
-    /// Streams that were opened and never came out of the library: malformed, too large, or too many at once.
+    /// Until when the last answers were on their way: a stream ends with what it has handed on, and that leaves as the
+    /// client reads it. For no longer than `exchange`, since other frames pass for answers here.
+    fn sent_until(&self, exchange: Duration) -> Timestamp {
+        let idle_since = self.session.idle_since.get();
+        let is_writing = self.connection.writer.borrow().is_writing();
+        let sent_at = if is_writing { Timestamp::NEVER } else { self.session.sent_at.get() };
+        idle_since.max(sent_at.min(self.left_at.max(idle_since).plus(exchange)))
+    }
+
+    /// Streams that were opened and never came out of `h2`: malformed, too large, or too many at once.
     fn count_refused(&mut self) {
         if self.leaving.is_some() || self.connection.writer.borrow().is_writing() {
             return;
@@ -252,9 +264,20 @@ impl<N: Net> Driver<N> {
         }
     }
 
+    /// Whether the client was asked to leave so long ago that it has heard it. The announcement ends with its answer to a
+    /// ping, and until then `h2` takes every request: who does not answer must not stay for it.
+    fn is_overdue(&self) -> bool {
+        self.leaving.is_some() && self.shard.net.now() >= self.left_at.plus(budget::GOODBYE)
+    }
+
     /// Has a request served by a task of its own.
     fn accept(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         self.accepted += 1;
+        if self.is_overdue() {
+            self.shard.metrics.http2_streams_refused.increment();
+            self.session.follower.borrow_mut().refused(1, self.shard.net.now());
+            return respond.send_reset(Code::REFUSED_STREAM);
+        }
         self.shard.metrics.http2_streams.increment();
         let adopted = self.shard.adopted();
         let listener = self.connection.current_listener(&adopted);

@@ -14,6 +14,8 @@ pub(super) struct Session {
     streams: Cell<u32>,
     /// When the last of them ended, or the connection began.
     pub idle_since: Cell<Timestamp>,
+    /// When a write last ended.
+    pub sent_at: Cell<Timestamp>,
     /// Whether somebody looks for floods, and ends the connection.
     pub is_driven: Cell<bool>,
     heads_too_large: Cell<u32>,

@@ -131,6 +131,10 @@ impl<N: Net> StreamReader<N> {
     /// Whether there is something to read; false at the end.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         self.release();
+        if self.answering.borrow().is_closed {
+            // HTTP/2 needs no lingering: letting go of the stream tells the client to stop, and harms no answer.
+            return Poll::Ready(Ok(false));
+        }
         loop {
             if !self.chunk.is_empty() || !self.framing.is_empty() {
                 return Poll::Ready(Ok(true));
@@ -150,11 +154,7 @@ impl<N: Net> StreamReader<N> {
                     }
                 }
                 ReadStage::Done => {
-                    let mut answering = self.answering.borrow_mut();
-                    if answering.is_closed {
-                        return Poll::Ready(Ok(false));
-                    }
-                    ready!(answering.poll_reset(cx));
+                    ready!(self.answering.borrow_mut().poll_reset(cx));
                     return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
                 }
             }
