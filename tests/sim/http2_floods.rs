@@ -286,6 +286,24 @@ fn streams_that_stall_again_and_again() {
 }
 
 #[test]
+fn streams_whose_time_is_over_are_no_stalls() {
+    let timeouts = "gateway: { timeouts: { exchange: 2s, total: 5s } }\nlisteners:";
+    let world = World::new(1).config(&BOTH.replacen("listeners:", timeouts, 1));
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let client = world.frames().await;
+        client.send(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]).await;
+        for stream in (1..24).step_by(2) {
+            client.send(HEADERS, END_HEADERS | END_STREAM, stream, &get(&[])).await;
+        }
+        world.sleep(Duration::from_secs(10)).await;
+        assert_eq!(world.metric("tidegate_http2_streams_open"), 0);
+        assert_eq!(world.metric("tidegate_http2_connections_open"), 1);
+        assert_eq!(world.log().await.len(), 12);
+    });
+}
+
+#[test]
 fn an_exchange_that_a_flood_breaks_off_says_so() {
     let world = World::new(1).config(BOTH);
     world.origin("10.0.0.1:80", |mut peer| async move {

@@ -35,12 +35,12 @@ pub(in crate::proxy) async fn serve<N: Net>(shard: Rc<Shard<N>>, connection: Rc<
     let Some(plan) = listener.http2 else { return };
     let session = Rc::new(Session::default());
     session.idle_since.set(shard.net.now());
-    shard.metrics.http2_connections_open.rise();
+    let open = shard.metrics.http2_connections_open.raised();
     let reason = match shake(&shard, &connection, &session, &listener, &plan).await {
         Some(h2) => Driver::new(&shard, &connection, &session, h2).run().await,
         None => connection.ended.get(),
     };
-    shard.metrics.http2_connections_open.fall();
+    drop(open);
     if reason != Reason::ClientClosed {
         // The client is to read its last answers, and why there are no more: closing before it has stopped to send, if only
         // updates of windows, would reset both away.

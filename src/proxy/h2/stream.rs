@@ -353,8 +353,12 @@ impl<N: Net> StreamWriter<N> {
     /// Ready when the client has taken nothing for too long, or time is over.
     fn poll_patience(&mut self, writing: &mut Writing, cx: &mut Context<'_>) -> Poll<()> {
         let since = *writing.since.get_or_insert_with(|| self.shard.net.now());
-        ready!(self.alarm.poll(since.plus(writing.patience.idle).min(writing.patience.until), cx));
-        self.session.stalled();
+        let stalled_at = since.plus(writing.patience.idle);
+        ready!(self.alarm.poll(stalled_at.min(writing.patience.until), cx));
+        // The end of its time may meet a client that reads, only slowly.
+        if stalled_at <= writing.patience.until {
+            self.session.stalled();
+        }
         Poll::Ready(())
     }
 }
