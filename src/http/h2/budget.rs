@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::strict::Strict;
 use crate::base::Timestamp;
 
 /// Octets of a response that wait on one stream for the connection to take them.
@@ -150,6 +151,7 @@ pub struct Follower {
     /// Streams opened whose header blocks were complete.
     opened: u64,
     flood: Option<Flood>,
+    strict: Strict,
 }
 
 impl Default for Follower {
@@ -166,6 +168,7 @@ impl Default for Follower {
             ending: false,
             opened: 0,
             flood: None,
+            strict: Strict::default(),
         }
     }
 }
@@ -177,6 +180,7 @@ impl Follower {
         while !octets.is_empty() {
             let skipped = self.skip.min(octets.len());
             self.skip -= skipped;
+            self.strict.payload(&octets[..skipped]);
             octets = &octets[skipped..];
             self.passed();
             let taken = (FRAME_HEAD_BYTES - self.head_bytes).min(octets.len());
@@ -212,6 +216,16 @@ impl Follower {
         self.flood
     }
 
+    /// Whether the client has sent content on a stream that it had ended.
+    pub fn wrote_after_end(&self) -> bool {
+        self.strict.wrote_after_end()
+    }
+
+    /// Whether the trailers of a stream, which have arrived, hold pseudo-header fields.
+    pub fn has_malformed_trailers(&self, stream: u32) -> bool {
+        self.strict.has_malformed_trailers(stream)
+    }
+
     fn turn(&mut self, now: Timestamp) {
         if now >= self.period_end {
             self.counts = [0; KINDS.len()];
@@ -225,6 +239,7 @@ impl Follower {
         let length = u32::from_be_bytes([0, a, b, c]) as usize;
         let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
         self.skip = length;
+        self.strict.frame(kind, flags, stream, length, stream > self.newest);
         match kind {
             DATA if flags & END_STREAM != 0 => {}
             DATA if length == 0 => self.count(Flood::EmptyData, 1),

@@ -6,6 +6,7 @@
 pub mod budget;
 mod request;
 mod response;
+mod strict;
 
 pub use request::{Content, MalformedRequest, write_request, write_trailers};
 pub use response::{head_of, trailers_of};

@@ -52,7 +52,7 @@ impl<N: Net> Io<N> {
 
     /// Whether nothing more is heard, since who drives the connection ends it.
     fn is_deaf(&self) -> bool {
-        self.session.is_driven.get() && self.session.flood().is_some()
+        self.session.is_driven.get() && self.session.is_condemned()
     }
 
     /// Receives into `input`; false at the end of the stream.

@@ -104,7 +104,7 @@ enum End {
 
 /// ```text
 /// Open ──(drain, age, silence)──▶ Leaving ──▶ ended
-///   └────(flood)──▶ Calming ──────────────────▲
+///   └────(flood, violation)──▶ Ending ───────▲
 /// ```
 struct Driver<N: Net> {
     shard: Rc<Shard<N>>,
@@ -175,8 +175,13 @@ impl<N: Net> Driver<N> {
                 Poll::Pending => {}
             }
             self.count_refused();
-            if let Some(flood) = self.session.flood().filter(|_| self.leaving != Some(Reason::Flood)) {
-                self.calm(flood);
+            if let Some(flood) = self.session.flood().filter(|_| !self.is_ending()) {
+                self.flooded(flood);
+                self.end(Reason::Flood, Code::ENHANCE_YOUR_CALM);
+                continue;
+            }
+            if self.session.follower.borrow().wrote_after_end() && !self.is_ending() {
+                self.end(Reason::ProtocolError, Code::STREAM_CLOSED);
                 continue;
             }
             ready!(self.alarm.poll(self.deadline(), cx));
@@ -195,14 +200,18 @@ impl<N: Net> Driver<N> {
         self.h2.graceful_shutdown();
     }
 
-    /// Ends a connection that was flooded, with all its streams.
-    fn calm(&mut self, flood: budget::Flood) {
-        self.leaving = Some(Reason::Flood);
+    /// Whether the connection ends at once, with all its streams.
+    fn is_ending(&self) -> bool {
+        matches!(self.leaving, Some(Reason::Flood | Reason::ProtocolError))
+    }
+
+    /// Ends the connection at once, with all its streams.
+    fn end(&mut self, reason: Reason, code: Code) {
+        self.leaving = Some(reason);
         self.left_at = self.shard.net.now();
-        self.flooded(flood);
         // Before the streams learn it, who say it to the log.
-        self.connection.ended.set(Reason::Flood);
-        self.h2.abrupt_shutdown(Code::ENHANCE_YOUR_CALM);
+        self.connection.ended.set(reason);
+        self.h2.abrupt_shutdown(code);
     }
 
     /// Counts and logs what was flooded: it may belong to no exchange.
@@ -230,7 +239,7 @@ impl<N: Net> Driver<N> {
         let idle_since = self.session.idle_since.get();
         let timeouts = &self.connection.listener.borrow().timeouts;
         match self.leaving {
-            Some(Reason::Flood) => self.left_at.plus(budget::GOODBYE),
+            Some(_) if self.is_ending() => self.left_at.plus(budget::GOODBYE),
             Some(_) if self.session.is_idle() => {
                 self.left_at.max(self.sent_until(timeouts.exchange)).plus(budget::GOODBYE)
             }
@@ -302,7 +311,7 @@ impl<N: Net> Driver<N> {
         };
         let method = Method::of(parts.method.as_str().as_bytes());
         let answering = Rc::new(RefCell::new(Answering::new(respond)));
-        let reader = StreamReader::new(&self.shard, content, framing, &answering);
+        let reader = StreamReader::new(&self.shard, &self.session, content, framing, &answering);
         let writer = StreamWriter::new(&self.shard, &self.session, method, answering);
         let halves = self.shard.net.stream(Box::new(reader), Box::new(writer));
         let stream = Connection::of_stream(&self.connection, halves, buffer, self.shard.net.now());

@@ -27,6 +27,9 @@ use crate::proxy::shard::Shard;
 /// What a chunk takes beside its content.
 const CHUNK_FRAMING_BYTES: usize = CHUNK_HEADER_BYTES + 2;
 
+/// How malformed trailers are counted.
+const PSEUDO_TRAILERS: &str = "pseudo-header-in-trailers";
+
 /// What bounds a head that we have written ourselves: nothing that matters.
 const OWN_HEAD: HeadLimits = HeadLimits {
     head_bytes_max: 1 << 30,
@@ -61,20 +64,22 @@ impl Answering {
     }
 
     /// Ends the stream, unless the response was complete: a cut one never looks so.
-    fn cut(&mut self) {
+    fn cut(&mut self, code: Reason) {
         self.is_closed = true;
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
         match &mut self.content {
-            Some(content) => content.send_reset(Reason::INTERNAL_ERROR),
-            None => self.respond.send_reset(Reason::INTERNAL_ERROR),
+            Some(content) => content.send_reset(code),
+            None => self.respond.send_reset(code),
         }
     }
 }
 
 /// The request's content.
 pub(super) struct StreamReader<N: Net> {
+    shard: Rc<Shard<N>>,
+    session: Rc<Session>,
     content: RecvStream,
     is_chunked: bool,
     stage: ReadStage,
@@ -103,11 +108,14 @@ enum ReadStage {
 impl<N: Net> StreamReader<N> {
     pub fn new(
         shard: &Rc<Shard<N>>,
+        session: &Rc<Session>,
         content: RecvStream,
         framing: Content,
         answering: &Rc<RefCell<Answering>>,
     ) -> Self {
         Self {
+            shard: Rc::clone(shard),
+            session: Rc::clone(session),
             content,
             is_chunked: framing == Content::Chunked,
             stage: if framing == Content::Empty { ReadStage::Done } else { ReadStage::Content },
@@ -149,6 +157,12 @@ impl<N: Net> StreamReader<N> {
                     let trailers =
                         ready!(self.content.poll_trailers(cx)).map_err(|_| io::ErrorKind::ConnectionReset)?;
                     self.stage = ReadStage::Done;
+                    let stream = self.content.stream_id().as_u32();
+                    if self.session.follower.borrow().has_malformed_trailers(stream) {
+                        self.shard.metrics.malformed_requests.increment(PSEUDO_TRAILERS);
+                        self.answering.borrow_mut().cut(Reason::PROTOCOL_ERROR);
+                        return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+                    }
                     if self.is_chunked {
                         write_trailers(trailers.as_ref(), &mut self.framing);
                     }
@@ -450,10 +464,10 @@ impl<N: Net> Writer for StreamWriter<N> {
 
     /// The response has ended before; if not, it was cut.
     fn shutdown(&mut self) {
-        self.answering.borrow_mut().cut();
+        self.answering.borrow_mut().cut(Reason::INTERNAL_ERROR);
     }
 
     fn abort(&mut self) {
-        self.answering.borrow_mut().cut();
+        self.answering.borrow_mut().cut(Reason::INTERNAL_ERROR);
     }
 }
