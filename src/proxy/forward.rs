@@ -97,7 +97,9 @@ async fn attempt<N: Net>(
 ) -> Result<bool, Failed> {
     let mut body = BodyReader::new();
     body.expect(x.memory.request.body, x.terms.body_bytes(), &x.terms);
-    body.forwards_trailers = halves.takes_trailers || x.adopted.upstream(plan.upstream).plan().forwards_trailers;
+    if x.memory.request.body == Body::Chunked {
+        body.forwards_trailers = halves.takes_trailers || x.adopted.upstream(plan.upstream).plan().forwards_trailers;
+    }
     let out = first_write(x, route, plan, upgrade, &mut body).map_err(Failed::for_good)?;
     let at_hand = body.content;
     let progress = Progress::default();
