@@ -17,7 +17,7 @@ pub use address::Address;
 pub use buffer::{Buffer, BufferPool, LARGE_BUFFER_BYTES, SMALL_BUFFER_BYTES};
 pub use cidr::CidrSet;
 pub use id::{EndpointId, ListenerId, RouteId, UpstreamId};
-pub use join::join;
+pub use join::try_join;
 pub use shelf::Shelf;
 pub use slot::Slot;
 pub use time::{Timestamp, UnixTime};

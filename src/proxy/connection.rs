@@ -16,6 +16,7 @@ use super::net::Net;
 use super::secured::Secured;
 use super::tunnel::Stop;
 use crate::base::{Address, Buffer, Timestamp};
+use crate::http::h2::Connect;
 use crate::http::target::Scheme;
 use crate::observe::Reason;
 use crate::snapshot::ListenerPlan;
@@ -46,6 +47,8 @@ pub(super) struct Connection<N: Net> {
     pub secured: OnceCell<Rc<Secured>>,
     /// The connection that this one is a stream of.
     pub carrier: Option<Rc<Self>>,
+    /// What the client of a stream waits for instead of a response, if anything: then only a 101 may become a success.
+    pub connect: Option<Connect>,
     /// The generation that `listener` was looked up in.
     generation: Cell<u64>,
     /// Requests begun.
@@ -75,6 +78,7 @@ impl<N: Net> Connection<N> {
             listener: RefCell::new(listener),
             secured: OnceCell::new(),
             carrier: None,
+            connect: None,
             generation: Cell::new(0),
             requests: Cell::new(0),
             responding: Cell::new(false),
@@ -87,7 +91,13 @@ impl<N: Net> Connection<N> {
     }
 
     /// A stream of `carrier`, and the head of the one request that it brings.
-    pub fn of_stream(carrier: &Rc<Self>, halves: (N::Reader, N::Writer), head: Buffer, now: Timestamp) -> Self {
+    pub fn of_stream(
+        carrier: &Rc<Self>,
+        halves: (N::Reader, N::Writer),
+        head: Buffer,
+        connect: Option<Connect>,
+        now: Timestamp,
+    ) -> Self {
         carrier.requests.set(carrier.requests.get().saturating_add(1));
         Self {
             reader: RefCell::new(halves.0),
@@ -97,6 +107,7 @@ impl<N: Net> Connection<N> {
             listener: carrier.listener.clone(),
             secured: carrier.secured.clone(),
             carrier: Some(Rc::clone(carrier)),
+            connect,
             generation: carrier.generation.clone(),
             // This one will be counted.
             requests: Cell::new(carrier.requests.get() - 1),
@@ -120,11 +131,22 @@ impl<N: Net> Connection<N> {
         if self.secured.get().is_some() { Scheme::Https } else { Scheme::Http }
     }
 
-    /// Notes that it becomes a tunnel, which ends by what is returned.
+    /// Notes that it becomes a tunnel, or may carry some, which end by what is returned.
     pub fn become_tunnel(&self) -> Rc<Stop> {
         let stop = Rc::<Stop>::default();
+        if let Some(carrier) = &self.carrier
+            && let Some(whole) = carrier.tunnel.take()
+        {
+            whole.add_part(&stop);
+            carrier.tunnel.set(Some(whole));
+        }
         self.tunnel.set(Some(Rc::clone(&stop)));
         stop
+    }
+
+    /// Notes that there is no tunnel to be told any more.
+    pub fn forget_tunnel(&self) {
+        self.tunnel.set(None);
     }
 
     /// Has the tunnel end by itself, if it has become one.

@@ -121,12 +121,11 @@ async fn attempt<N: Net>(
         let mut upload = Transfer::new(&relay, &progress, rest.as_mut());
         let continue_at = waits.then(|| shard.net.now().plus(CONTINUE_WAIT));
         let mut waiting = Waiting { gate: &gate, deadline, head_deadline: Timestamp::NEVER, continue_at };
-        let outcome = match response_head(x, &halves.reader, &mut upload, &mut waiting, upgrade.is_some()).await {
-            // Nobody can have agreed to a request that has not arrived.
-            Ok(received) if x.memory.response.status == 101 && !upload.was_sent() => {
-                shard.buffers.give(received);
-                Err(Failed::for_good(malformed_response(x, "early-101")))
-            }
+        let mut answer = response_head(x, &halves.reader, &mut upload, &mut waiting, upgrade.is_some()).await;
+        if upgrade.is_some() {
+            answer = answer.and_then(|received| upgrade::judge(x, received, upload.was_sent()));
+        }
+        let outcome = match answer {
             Ok(received) if x.memory.response.status == 101 => {
                 // Boxed: rare, and larger than all the rest.
                 Box::pin(upgrade::tunnel(x, route, halves, received)).await.map(|()| false)

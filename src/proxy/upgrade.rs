@@ -1,13 +1,15 @@
 //! Changing the protocol of a connection (RFC 9110, section 7.8): only where the route names the protocol, only for a
 //! GET without content, and only by a 101 that confirms exactly that protocol.
 
+use std::io;
+
 use super::exchange::{Exchange, Next};
 use super::failure::Failure;
 use super::forward::{Failed, malformed_response};
 use super::lease::Halves;
 use super::net::{self, Net, Patience};
-use super::relay;
-use super::tunnel::{Side, Tunnel, Websocket};
+use super::tunnel::{Peer, Side, Tunnel, Websocket};
+use super::{relay, respond};
 use crate::base::Buffer;
 use crate::http::h1::Hop;
 use crate::http::header::KnownName;
@@ -20,9 +22,27 @@ use crate::snapshot::{Forward, RoutePlan};
 const WEBSOCKET: &str = "websocket";
 
 /// The protocol the request is to be upgraded to: none if it does not ask, or its route does not name it.
+#[inline]
 pub(super) fn wanted<'p, N: Net>(x: &Exchange<'_, N>, plan: &'p Forward) -> Result<Option<&'p str>, Failure> {
+    if !x.hop.upgrade {
+        return Ok(None);
+    }
+    match offered(x, plan) {
+        // It may be ignored (RFC 9110, section 7.8), but not by a success where the client waits for nothing else.
+        Ok(None) if x.connection.connect.is_some() => Err(not_offered("not-offered")),
+        outcome => outcome,
+    }
+}
+
+/// A protocol that is not spoken, here or at all.
+pub(super) fn not_offered(word: &'static str) -> Failure {
+    Failure { status: 501, ..Failure::of(Reason::UpgradeRefused).detail(word) }
+}
+
+#[cold]
+fn offered<'p, N: Net>(x: &Exchange<'_, N>, plan: &'p Forward) -> Result<Option<&'p str>, Failure> {
     let head = &x.memory.request;
-    if !x.hop.upgrade || plan.upgrade.is_empty() || head.method != Method::Get || head.body != Body::Empty {
+    if plan.upgrade.is_empty() || head.method != Method::Get || head.body != Body::Empty {
         return Ok(None);
     }
     let Some(asked) = x.field(KnownName::Upgrade) else { return Ok(None) };
@@ -44,6 +64,18 @@ fn websocket_key<N: Net>(x: &Exchange<'_, N>) -> Result<websocket::Key, websocke
     let fields = &x.memory.request.fields;
     let values = |name| fields.all(name).map(|field| field.value.of(bytes));
     websocket::Key::of_request(values(KnownName::SecWebsocketVersion), values(KnownName::SecWebsocketKey))
+}
+
+/// What the upstream's final answer to an upgrade means: a 101 needs a request that was sent whole, since nobody can have
+/// agreed to one that has not arrived; and a client that waits for a tunnel would take any success for one.
+pub(super) fn judge<N: Net>(x: &Exchange<'_, N>, received: Buffer, was_sent: bool) -> Result<Buffer, Failed> {
+    let failure = match x.memory.response.status {
+        101 if !was_sent => malformed_response(x, "early-101"),
+        200..=299 if x.connection.connect.is_some() => Failure::of(Reason::UpgradeFailed).detail("not-switched"),
+        _ => return Ok(received),
+    };
+    x.shard.buffers.give(received);
+    Err(Failed::for_good(failure))
 }
 
 /// Relays the 101 and then bytes, until either side ends it.
@@ -94,17 +126,19 @@ pub(super) async fn tunnel<N: Net>(
     drop(open);
     x.tally.bytes_in += end.bytes_up;
     x.tally.bytes_out += end.bytes_down;
-    if end.error.is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut) {
-        let over = x.shard.net.now() >= until;
-        x.tally.reason = match tunnel.stop.is_told() {
-            true => Reason::Draining,
-            false if over => Reason::Lifetime,
-            false => Reason::TunnelIdle,
-        };
-        if websocket.is_some() && x.tally.reason != Reason::TunnelIdle {
-            // The client is to read our close frame, and not a reset.
-            x.next = Next::Linger;
-        }
+    x.tally.reason = match &end.error {
+        None => Reason::Ok,
+        Some(error) if error.kind() != io::ErrorKind::TimedOut => match end.peer {
+            Some(Peer::Server) => Reason::UpstreamReset,
+            _ => respond::lost_with_its_carrier(x, Reason::ClientClosed).unwrap_or(Reason::ClientClosed),
+        },
+        Some(_) if tunnel.stop.is_told() => Reason::Draining,
+        Some(_) if x.shard.net.now() >= until => Reason::Lifetime,
+        Some(_) => Reason::TunnelIdle,
+    };
+    if websocket.is_some() && end.error.is_some() && end.peer.is_none() {
+        // The client is to read our close frame, and not a reset.
+        x.next = Next::Linger;
     }
     Ok(())
 }

@@ -25,6 +25,13 @@ pub fn head_of(head: &ResponseHead, bytes: &Bytes) -> Response<()> {
     response
 }
 
+/// Makes of a 101 what says the same to an extended CONNECT (RFC 8441, section 5): a 200, without the proof, for which
+/// there is no key here.
+pub fn switched(response: &mut Response<()>) {
+    *response.status_mut() = StatusCode::OK;
+    response.headers_mut().remove(http::header::SEC_WEBSOCKET_ACCEPT);
+}
+
 /// A trailer section.
 pub fn trailers_of(trailers: &Trailers) -> HeaderMap {
     map(&trailers.fields, &Bytes::copy_from_slice(&trailers.bytes), OF_CONNECTIONS)

@@ -11,19 +11,22 @@ use bytes::Bytes;
 use h2::server::{Builder, Connection as Http2, SendResponse};
 use h2::{Reason as Code, RecvStream};
 use http::Request;
+use http::request::Parts;
 
 use super::alarm::Alarm;
 use super::io::Io;
 use super::session::Session;
 use super::stream::{Answering, StreamReader, StreamWriter};
-use crate::base::Timestamp;
-use crate::http::h2::{budget, write_request};
+use crate::base::{Buffer, Timestamp};
+use crate::http::h2::{Connect, Content, MalformedRequest, budget, write_request, write_websocket};
+use crate::http::websocket::Key;
 use crate::http::{Method, Protocol};
 use crate::observe::{Escaped, Reason, Record};
 use crate::proxy::connection::Connection;
 use crate::proxy::downstream::{Serving, idle_deadline, linger};
 use crate::proxy::net::{Net, Writer};
 use crate::proxy::shard::Shard;
+use crate::proxy::tunnel::Stop;
 use crate::snapshot::{Http2Plan, ListenerPlan};
 
 /// Room for a translated head beyond what the client sized.
@@ -88,7 +91,10 @@ fn builder(listener: &ListenerPlan, plan: &Http2Plan) -> Builder {
         .reset_stream_duration(budget::PERIOD)
         .max_local_error_reset_streams(Some(budget::STREAM_ERRORS))
         .max_pending_accept_reset_streams(budget::RESETS_BEFORE_ACCEPT)
-        .max_send_buffer_size(budget::SEND_BUFFER_BYTES);
+        .max_send_buffer_size(budget::SEND_BUFFER_BYTES)
+        // Whatever the routes say now: others may come by a reload, and what was announced cannot be taken back
+        // (RFC 8441, section 3).
+        .enable_connect_protocol();
     builder
 }
 
@@ -106,12 +112,17 @@ enum End {
 /// Open ──(drain, age, silence)──▶ Leaving ──▶ ended
 ///   └────(flood, violation)──▶ Ending ───────▲
 /// ```
+///
+/// Told to stop, it ends at once, or as soon as its tunnels have said so to their clients.
 struct Driver<N: Net> {
     shard: Rc<Shard<N>>,
     connection: Rc<Connection<N>>,
     session: Rc<Session>,
     h2: Http2<Io<N>, Bytes>,
     alarm: Alarm<N>,
+    /// Told when all connections are ended.
+    stop: Rc<Stop>,
+    stopped_at: Option<Timestamp>,
     /// When it is asked to leave, however busy.
     old_at: Timestamp,
     /// Why it is to end, once it is.
@@ -137,6 +148,8 @@ impl<N: Net> Driver<N> {
             session: Rc::clone(session),
             h2,
             alarm: Alarm::new(shard),
+            stop: connection.become_tunnel(),
+            stopped_at: None,
             old_at: session.idle_since.get().plus(connection.listener.borrow().timeouts.lifetime),
             leaving: None,
             left_at: Timestamp::NEVER,
@@ -157,6 +170,7 @@ impl<N: Net> Driver<N> {
                 }
             }
         };
+        self.connection.forget_tunnel();
         let reason = self.reason(&result);
         self.connection.ended.set(reason);
         reason
@@ -167,6 +181,9 @@ impl<N: Net> Driver<N> {
         loop {
             if self.leaving.is_none() && self.shard.is_draining() {
                 self.leave(Reason::Draining);
+            }
+            if self.stop.poll_told(cx) && self.stopped_at.is_none() {
+                self.stopped_at = Some(self.shard.net.now());
             }
             match self.h2.poll_accept(cx) {
                 Poll::Ready(Some(Ok(accepted))) => return Poll::Ready(Ok(accepted)),
@@ -185,7 +202,7 @@ impl<N: Net> Driver<N> {
                 continue;
             }
             ready!(self.alarm.poll(self.deadline(), cx));
-            if self.leaving.is_some() {
+            if self.leaving.is_some() || self.stopped_at.is_some() {
                 return Poll::Ready(Err(End::Expired));
             }
             let is_old = self.shard.net.now() >= self.old_at;
@@ -238,6 +255,9 @@ impl<N: Net> Driver<N> {
     fn deadline(&self) -> Timestamp {
         let idle_since = self.session.idle_since.get();
         let timeouts = &self.connection.listener.borrow().timeouts;
+        if let Some(stopped_at) = self.stopped_at {
+            return if self.stop.has_parts() { stopped_at.plus(budget::GOODBYE) } else { stopped_at };
+        }
         match self.leaving {
             Some(_) if self.is_ending() => self.left_at.plus(budget::GOODBYE),
             Some(_) if self.session.is_idle() => {
@@ -294,13 +314,10 @@ impl<N: Net> Driver<N> {
             self.leave(Reason::Ok);
         }
         let (parts, content) = request.into_parts();
-        let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-        let target = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
-        let authority = parts.uri.authority().map_or(0, |authority| authority.as_str().len());
-        let needed = fields.sum::<usize>() + target + authority + parts.method.as_str().len() + HEAD_ROOM;
-        let mut buffer = self.shard.buffers.holding(needed);
-        let (scheme, any_scheme) = (self.connection.scheme(), listener.trusts(&self.connection.peer));
-        let framing = match write_request(&parts, content.is_end_stream(), scheme, any_scheme, buffer.vec()) {
+        let connect = Connect::of(&parts);
+        let mut buffer = self.shard.buffers.holding(bytes_of(&parts) + HEAD_ROOM);
+        let any_scheme = listener.trusts(&self.connection.peer);
+        let framing = match self.translate(&parts, connect, content.is_end_stream(), any_scheme, &mut buffer) {
             Ok(framing) => framing,
             Err(malformed) => {
                 self.shard.buffers.give(buffer);
@@ -312,15 +329,32 @@ impl<N: Net> Driver<N> {
         let method = Method::of(parts.method.as_str().as_bytes());
         let answering = Rc::new(RefCell::new(Answering::new(respond)));
         let reader = StreamReader::new(&self.shard, &self.session, content, framing, &answering);
-        let writer = StreamWriter::new(&self.shard, &self.session, method, answering);
+        let writer = StreamWriter::new(&self.shard, &self.session, method, framing, answering);
         let halves = self.shard.net.stream(Box::new(reader), Box::new(writer));
-        let stream = Connection::of_stream(&self.connection, halves, buffer, self.shard.net.now());
+        let stream = Connection::of_stream(&self.connection, halves, buffer, connect, self.shard.net.now());
         let serving = Serving::of_stream(Rc::clone(&self.shard), Rc::new(stream));
         let entered = Entered::new(&self.shard, &self.session);
         self.shard.net.spawn(async move {
             serving.await;
             drop(entered);
         });
+    }
+
+    /// Writes the head into `out`: that of an upgrade where a tunnel is asked for that we know.
+    fn translate(
+        &self,
+        parts: &Parts,
+        connect: Option<Connect>,
+        ends: bool,
+        any_scheme: bool,
+        out: &mut Buffer,
+    ) -> Result<Content, MalformedRequest> {
+        let scheme = self.connection.scheme();
+        if connect != Some(Connect::Websocket) {
+            return write_request(parts, ends, scheme, any_scheme, out.vec());
+        }
+        let key = Key::of_random(self.shard.random.borrow_mut().u128(..).to_be_bytes());
+        write_websocket(parts, &key, scheme, any_scheme, out.vec()).map(|()| Content::Tunnel)
     }
 
     /// Why the connection has ended.
@@ -336,6 +370,14 @@ impl<N: Net> Driver<N> {
             (None, Err(_)) => Reason::ProtocolError,
         }
     }
+}
+
+/// About as many octets as the head has in HTTP/1.1.
+fn bytes_of(parts: &Parts) -> usize {
+    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    let target = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let authority = parts.uri.authority().map_or(0, |authority| authority.as_str().len());
+    fields.sum::<usize>() + target + authority + parts.method.as_str().len()
 }
 
 /// A stream that is being served, until this is dropped.

@@ -92,6 +92,11 @@ impl Http2 {
         self.ask(request("GET", path, &[])).await
     }
 
+    /// Whether the server takes an extended CONNECT.
+    pub fn may_connect(&self) -> bool {
+        self.requests.is_extended_connect_protocol_enabled()
+    }
+
     /// Whether the connection still takes requests.
     pub async fn is_open(&mut self) -> bool {
         std::future::poll_fn(|cx| self.requests.poll_ready(cx)).await.is_ok()
