@@ -179,7 +179,7 @@ pub enum Balance {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pool {
-    /// Idle connections that each core keeps per endpoint; `0` keeps none. Default: `64`.
+    /// Idle connections that each core keeps per endpoint; `0` keeps none. Default: `256`.
     pub max_idle: Count<0, 65_535>,
     /// How long a connection may stay idle; choose less than the server's own keep-alive. Default: `60s`.
     pub idle: Period,
@@ -192,7 +192,7 @@ pub struct Pool {
 impl Default for Pool {
     fn default() -> Self {
         Self {
-            max_idle: Count::new(64),
+            max_idle: Count::new(256),
             idle: Period::from_secs(60),
             max_age: Bounded::AtMost(Period::from_secs(3600)),
             max_connections: Bounded::AtMost(Count::new(4096)),
