@@ -4,6 +4,7 @@ pub mod accept;
 pub mod authority;
 pub mod date;
 pub mod forwarded;
+pub mod grpc;
 pub mod h1;
 pub mod h2;
 pub mod header;
