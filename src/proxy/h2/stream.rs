@@ -72,7 +72,7 @@ impl Answering {
             return;
         }
         // What is a reset of TCP elsewhere is a cancellation here.
-        let code = if self.is_tunnel { Reason::CANCEL } else { Reason::INTERNAL_ERROR };
+        let code = if self.is_tunnel { Reason::CANCEL } else { code };
         match &mut self.content {
             Some(content) => content.send_reset(code),
             None => self.respond.send_reset(code),
