@@ -13,6 +13,28 @@ const TLS_VERSIONS: &[&str] = &["TLSv1.2", "TLSv1.3"];
 /// Labels of [`status_class`].
 const STATUS_CLASSES: &[&str] = &["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
+/// Codes of gRPC by their numbers.
+const GRPC_CODES: &[&str] =
+    &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16"];
+
+/// Calls of gRPC by what they ended with. Only who serves calls has room for them.
+#[derive(Debug, Default)]
+pub struct Calls(OnceLock<Box<[Counter; GRPC_CODES.len()]>>);
+
+impl Calls {
+    /// Counts a call that ended with the code of this number.
+    pub fn count(&self, number: u8) {
+        let counters = self.0.get_or_init(Box::default);
+        if let Some(counter) = counters.get(usize::from(number)) {
+            counter.increment();
+        }
+    }
+
+    fn value(&self, at: usize) -> u64 {
+        self.0.get().map_or(0, |counters| counters[at].value())
+    }
+}
+
 /// The place of a status in [`STATUS_CLASSES`]; no status at all is 0.
 #[inline]
 fn status_class(status: u16) -> usize {
@@ -313,6 +335,7 @@ pub struct RouteBlock {
     duration: Histogram,
     bytes_in: Counter,
     bytes_out: Counter,
+    pub calls: Calls,
 }
 
 impl RouteBlock {
@@ -352,6 +375,11 @@ pub(super) static ROUTE: &[Spec<RouteBlock>] = &[
         help: "Bytes sent to clients for exchanges of the route.",
         read: Read::Counter(|b| b.bytes_out.value()),
     },
+    Spec {
+        name: "tidegate_grpc_calls_total",
+        help: "Calls of gRPC, refused ones included, by the status they ended with.",
+        read: Read::Counted { label: "grpc_status", words: GRPC_CODES, of: |b, at| b.calls.value(at) },
+    },
 ];
 
 /// What one shard counts for one upstream.
@@ -374,6 +402,7 @@ pub struct UpstreamBlock {
     pub retries: Counter,
     /// Immediate further attempts of requests that were provably not processed.
     pub replays: Counter,
+    pub calls: Calls,
 }
 
 impl UpstreamBlock {
@@ -434,6 +463,11 @@ pub(super) static UPSTREAM: &[Spec<UpstreamBlock>] = &[
         name: "tidegate_upstream_replays_total",
         help: "Immediate further attempts of requests that were not processed.",
         read: Read::Counter(|b| b.replays.value()),
+    },
+    Spec {
+        name: "tidegate_upstream_grpc_calls_total",
+        help: "Calls of gRPC that were sent to it, by the status they ended with.",
+        read: Read::Counted { label: "grpc_status", words: GRPC_CODES, of: |b, at| b.calls.value(at) },
     },
 ];
 

@@ -163,7 +163,9 @@ mod tests {
 
     #[test]
     fn what_is_cut_or_no_message_is_refused() {
-        for message in [&[8][..], &[8, 0x80], &[0x1a, 5, 1], &[0x21, 0], &[0x0b], &[0, 1], &[8, 255, 255, 255, 255, 255]] {
+        for message in
+            [&[8][..], &[8, 0x80], &[0x1a, 5, 1], &[0x21, 0], &[0x0b], &[0, 1], &[8, 255, 255, 255, 255, 255]]
+        {
             assert_eq!(answer(message), Err(InvalidAnswer::Message), "{message:?}");
         }
         let long = [&[8][..], &[0xff; 9], &[2]].concat();

@@ -70,7 +70,8 @@ mod tests {
         assert_eq!(family("application/grpc; charset=utf-8"), Some(Family::Grpc));
         assert_eq!(family("application/grpc-web+json"), Some(Family::Web));
         assert_eq!(family("application/grpc-web-text+proto"), Some(Family::WebText));
-        for other in ["application/grp", "application/grpcx", "application/grpc-web-texts", "application/grpc-webx", ""] {
+        for other in ["application/grp", "application/grpcx", "application/grpc-web-texts", "application/grpc-webx", ""]
+        {
             assert_eq!(family(other), None, "{other}");
         }
     }
