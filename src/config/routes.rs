@@ -46,6 +46,9 @@ pub struct Route {
     /// Protocols that a client may upgrade to on this route, such as `[websocket]`. Default: none.
     #[serde(default)]
     pub upgrade: OneOrMany<Protocol>,
+    /// Whether requests of gRPC-Web, which browsers send, are bridged to gRPC. Default: `false`.
+    #[serde(default)]
+    pub grpc_web: bool,
     /// Trying again after a failed attempt. Default: only the one replay that is always safe.
     #[serde(default)]
     pub retry: Option<Retry>,
@@ -422,6 +425,7 @@ impl Route {
         let span = self.upgrade.iter().next().map_or(report.span, |upgrade| upgrade.span);
         let vain = [
             ("upgrade", span, !self.upgrade.is_empty()),
+            ("grpc_web", report.span, self.grpc_web),
             ("retry", report.span, self.retry.is_some()),
             ("request", report.span, self.request != Edits::default()),
         ];

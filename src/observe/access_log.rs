@@ -7,7 +7,7 @@ use super::stamp::Stamp;
 use super::{Escaped, Record, Recorded, Transport};
 
 // A piece, and the mark of a cut or a number behind it.
-const _: () = assert!(Field::ALL.len() <= u32::BITS as usize, "a set of fields is one word");
+const _: () = assert!(Field::ALL.len() <= u64::BITS as usize, "a set of fields is one word");
 const _: () = assert!(Field::ALL.len() * (PIECE_BYTES_MAX + 24) < FRAME_BYTES_MAX, "all fields must fit the line");
 const _: () = assert!(longest_word() + 7 < PIECE_BYTES_MAX, "a name and its marks must fit a piece");
 
@@ -117,12 +117,15 @@ fields! {
     TlsCipher = "tls_cipher";
     /// The name that the client asked for in its TLS handshake.
     Sni = "sni";
+    /// What a call of gRPC has ended with, as a number; null for any other exchange.
+    GrpcStatus = "grpc_status";
 }
 
 impl Field {
     /// Whether its value stands in quotes.
     const fn is_text(self) -> bool {
         let count = matches!(self, Self::Status | Self::Attempts | Self::BytesIn | Self::BytesOut | Self::TotalMicros);
+        let count = count || matches!(self, Self::GrpcStatus);
         let flag = matches!(self, Self::ClientReused | Self::UpstreamReused);
         let part = matches!(self, Self::ParseMicros | Self::RouteMicros | Self::ConnectMicros | Self::FirstByteMicros);
         !(count | flag | part)
@@ -225,7 +228,7 @@ pub struct LineFormat {
     steps: Box<[Step]>,
     last: Piece,
     /// One bit for each of the fields.
-    set: u32,
+    set: u64,
     /// Whether the fields are those of [`DEFAULT_FIELDS`].
     is_default: bool,
 }
@@ -245,7 +248,7 @@ impl Default for LineFormat {
 
 impl LineFormat {
     fn of(fields: &[Field]) -> Self {
-        let set = fields.iter().fold(0, |set, field| set | 1 << *field as u32);
+        let set = fields.iter().fold(0, |set, field| set | 1_u64 << *field as u32);
         let steps = fields.iter().map(|field| Step { piece: piece_of(fields, *field), field: *field }).collect();
         Self { steps, last: last_piece(fields), set, is_default: fields == DEFAULT_FIELDS }
     }
@@ -335,6 +338,7 @@ fn value<'a>(field: Field, record: &Record<'a>, stamp: &'a mut Stamp) -> Value<'
         Field::UpstreamReused => flag(record.upstream_reused),
         Field::TlsVersion => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::version)),
         Field::TlsCipher => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::cipher)),
+        Field::GrpcStatus => maybe(record.grpc_status.map(u64::from)),
         Field::Sni => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::name)),
     }
 }

@@ -56,6 +56,12 @@ pub(super) enum Read<B: 'static> {
         words: &'static [&'static str],
         of: fn(&B, usize) -> u64,
     },
+    /// The same as a counter, and only what was counted.
+    Counted {
+        label: &'static str,
+        words: &'static [&'static str],
+        of: fn(&B, usize) -> u64,
+    },
     /// A counter for each reason that is `shown`.
     Reasons {
         of: fn(&B) -> &ByReason,
@@ -69,7 +75,7 @@ pub(super) enum Read<B: 'static> {
 impl<B> Spec<B> {
     pub fn kind(&self) -> Kind {
         match self.read {
-            Read::Counter(_) | Read::Reasons { .. } | Read::Words(_) => Kind::Counter,
+            Read::Counter(_) | Read::Counted { .. } | Read::Reasons { .. } | Read::Words(_) => Kind::Counter,
             Read::Gauge(_) | Read::Lowest(_) | Read::Info { .. } => Kind::Gauge,
             Read::Labelled { kind, .. } | Read::Nanos { kind, .. } => kind,
             Read::Histogram(_) => Kind::Histogram,
@@ -79,7 +85,7 @@ impl<B> Spec<B> {
     /// The label that the metric adds to those of its blocks.
     pub fn label(&self) -> Option<&'static str> {
         match self.read {
-            Read::Labelled { label, .. } | Read::Info { label, .. } => Some(label),
+            Read::Labelled { label, .. } | Read::Counted { label, .. } | Read::Info { label, .. } => Some(label),
             Read::Reasons { .. } => Some("reason"),
             Read::Words(_) => Some("detail"),
             Read::Histogram(_) => Some("le"),
@@ -161,6 +167,14 @@ fn render_series<B>(spec: &Spec<B>, series: &Series<'_, B>, zeros: Zeros, out: &
             for (at, word) in words.iter().enumerate() {
                 let total = series.total(|block| of(block, at));
                 sample(name, "", series.labels, Some((label, word)), total, out);
+            }
+        }
+        Read::Counted { label, words, of } => {
+            for (at, word) in words.iter().enumerate() {
+                let total = series.total(|block| of(block, at));
+                if total > 0 {
+                    sample(name, "", series.labels, Some((label, word)), total, out);
+                }
             }
         }
         Read::Reasons { of, shown } => {

@@ -13,6 +13,28 @@ const TLS_VERSIONS: &[&str] = &["TLSv1.2", "TLSv1.3"];
 /// Labels of [`status_class`].
 const STATUS_CLASSES: &[&str] = &["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
+/// Codes of gRPC by their numbers.
+const GRPC_CODES: &[&str] =
+    &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16"];
+
+/// Calls of gRPC by what they ended with. Only who serves calls has room for them.
+#[derive(Debug, Default)]
+pub struct Calls(OnceLock<Box<[Counter; GRPC_CODES.len()]>>);
+
+impl Calls {
+    /// Counts a call that ended with the code of this number.
+    pub fn count(&self, number: u8) {
+        let counters = self.0.get_or_init(Box::default);
+        if let Some(counter) = counters.get(usize::from(number)) {
+            counter.increment();
+        }
+    }
+
+    fn value(&self, at: usize) -> u64 {
+        self.0.get().map_or(0, |counters| counters[at].value())
+    }
+}
+
 /// The place of a status in [`STATUS_CLASSES`]; no status at all is 0.
 #[inline]
 fn status_class(status: u16) -> usize {
@@ -313,6 +335,7 @@ pub struct RouteBlock {
     duration: Histogram,
     bytes_in: Counter,
     bytes_out: Counter,
+    pub calls: Calls,
 }
 
 impl RouteBlock {
@@ -352,6 +375,11 @@ pub(super) static ROUTE: &[Spec<RouteBlock>] = &[
         help: "Bytes sent to clients for exchanges of the route.",
         read: Read::Counter(|b| b.bytes_out.value()),
     },
+    Spec {
+        name: "tidegate_grpc_calls_total",
+        help: "Calls of gRPC, refused ones included, by the status they ended with.",
+        read: Read::Counted { label: "grpc_status", words: GRPC_CODES, of: |b, at| b.calls.value(at) },
+    },
 ];
 
 /// What one shard counts for one upstream.
@@ -385,6 +413,7 @@ pub struct UpstreamBlock {
     /// Connections given up since they no longer answered.
     pub http2_silent: Counter,
     pub http2_floods: Words,
+    pub calls: Calls,
 }
 
 impl UpstreamBlock {
@@ -480,6 +509,11 @@ pub(super) static UPSTREAM: &[Spec<UpstreamBlock>] = &[
         name: "tidegate_upstream_http2_floods_total",
         help: "Connections of HTTP/2 ended over budget, by what the upstream has flooded.",
         read: Read::Words(|b| &b.http2_floods),
+    },
+    Spec {
+        name: "tidegate_upstream_grpc_calls_total",
+        help: "Calls of gRPC that were sent to it, by the status they ended with.",
+        read: Read::Counted { label: "grpc_status", words: GRPC_CODES, of: |b, at| b.calls.value(at) },
     },
 ];
 

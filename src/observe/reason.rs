@@ -75,6 +75,8 @@ reasons! {
     ProtocolError = "protocol-error", 0, Client, "HTTP/2 was broken";
     /// The request head was not complete in time.
     HeadTimeout = "head-timeout", 408, Client, "Request head took too long";
+    /// The time that a caller of gRPC waits, its `grpc-timeout`, was over.
+    CallerTimeout = "caller-timeout", 504, Client, "Deadline exceeded";
     /// The request body stalled, or came slower than the minimum rate.
     BodyTimeout = "body-timeout", 408, Client, "Request body took too long";
     /// A keep-alive connection brought no further request in time; it is closed without an answer.

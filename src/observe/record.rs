@@ -44,6 +44,8 @@ pub struct Record<'a> {
     pub client_reused: bool,
     /// Whether the upstream connection came from the pool.
     pub upstream_reused: bool,
+    /// What a call of gRPC has ended with.
+    pub grpc_status: Option<u8>,
     /// What the client's connection is secured by, where it is.
     pub transport: Option<&'a Transport>,
 }

@@ -9,10 +9,12 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use super::bridge::Codec;
 use super::net::{self, Net, Patience, Writer};
 use super::terms::Terms;
 use crate::base::{Buffer, BufferPool, LARGE_BUFFER_BYTES, SMALL_BUFFER_BYTES, Timestamp};
 use crate::http::Body;
+use crate::http::grpc::InvalidBase64;
 use crate::http::h1::{
     ChunkError, ChunkedDecoder, HeadLimits, LAST_CHUNK, NOT_IN_TRAILERS, Step, Trailers, write_chunk, write_trailers,
 };
@@ -43,6 +45,8 @@ pub(super) enum BodyError {
     Truncated,
     /// The sender's chunked framing is broken.
     Malformed(ChunkError),
+    /// The sender's text stands for nothing.
+    Text(InvalidBase64),
     /// The message is longer than allowed.
     TooLarge,
     /// The receiver's stream failed or timed out.
@@ -60,6 +64,8 @@ pub(super) struct BodyReader {
     content_max: u64,
     /// Whether the receiver reads trailers.
     pub forwards_trailers: bool,
+    /// What the content is passed through, to a sink of chunks.
+    pub codec: Option<Box<Codec>>,
 }
 
 #[expect(
@@ -89,6 +95,7 @@ impl BodyReader {
             content: 0,
             content_max: u64::MAX,
             forwards_trailers: false,
+            codec: None,
         }
     }
 
@@ -132,13 +139,17 @@ impl BodyReader {
             used += next;
         }
         if self.is_done() && used > 0 {
-            self.append_end(sink, out);
+            self.append_end(sink, out)?;
         }
         Ok(used)
     }
 
     /// Appends what ends the message for `sink`.
-    fn append_end(&self, sink: SinkFraming, out: &mut Vec<u8>) {
+    fn append_end(&mut self, sink: SinkFraming, out: &mut Vec<u8>) -> Result<(), BodyError> {
+        if let Some(codec) = &mut self.codec {
+            let trailers = if let Remaining::Chunked(chunks) = &self.remaining { Some(&chunks.trailers) } else { None };
+            return codec.end(trailers, out).map_err(BodyError::Text);
+        }
         match (sink, &self.remaining) {
             (SinkFraming::Plain, _) => {}
             (SinkFraming::Chunked, Remaining::Chunked(chunks)) if self.forwards_trailers => {
@@ -148,6 +159,12 @@ impl BodyReader {
             }
             (SinkFraming::Chunked, _) => out.extend_from_slice(LAST_CHUNK),
         }
+        Ok(())
+    }
+
+    /// Ends for its sink a message that has no content, where a codec is to end it.
+    pub fn end_empty(&mut self, sink: SinkFraming, out: &mut Vec<u8>) -> Result<(), BodyError> {
+        if self.codec.is_some() { self.append_end(sink, out) } else { Ok(()) }
     }
 
     /// The next piece of content in `input` as a range, and where to go on.
@@ -179,7 +196,10 @@ impl BodyReader {
         match sink {
             SinkFraming::Plain => out.extend_from_slice(content),
             SinkFraming::Chunked if content.is_empty() => {}
-            SinkFraming::Chunked => write_chunk(out, content),
+            SinkFraming::Chunked => match &mut self.codec {
+                None => write_chunk(out, content),
+                Some(codec) => codec.content(content, out).map_err(BodyError::Text)?,
+            },
         }
         Ok(())
     }
@@ -191,8 +211,7 @@ impl BodyReader {
             return Err(BodyError::Truncated);
         }
         self.is_done = true;
-        self.append_end(sink, out);
-        Ok(())
+        self.append_end(sink, out)
     }
 
     /// Whether received octets go on as they are.
@@ -371,7 +390,11 @@ impl<N: Net> Relay<'_, N> {
             reader.take_in_place(&mut input, beyond)?;
             return Ok(input);
         }
-        let mut out = if input.capacity() == SMALL_BUFFER_BYTES { self.buffers.small() } else { self.buffers.large() };
+        let mut out = match &reader.codec {
+            Some(codec) => self.buffers.holding(input.filled().len() + codec.growth_bytes(input.filled().len())),
+            None if input.capacity() == SMALL_BUFFER_BYTES => self.buffers.small(),
+            None => self.buffers.large(),
+        };
         let received = &input.filled()[FRAMING_BYTES..];
         let taken = reader.take(received, self.framing, out.vec());
         if let Ok(used) = taken {

@@ -3,10 +3,12 @@
 
 use std::net::IpAddr;
 
+use super::call::CallParts;
 use crate::base::CidrSet;
 use crate::context::RequestContext;
 use crate::http::date::IMF_FIXDATE_BYTES;
 use crate::http::forwarded::{self, Chain, Family};
+use crate::http::grpc;
 use crate::http::h1::{
     Hop, copy_fields_without, write_chunked, write_connection_close, write_content_length, write_date, write_field,
     write_status_line,
@@ -115,6 +117,8 @@ pub struct RequestParts<'a> {
     pub span: u64,
     /// The protocol the request is to be upgraded to.
     pub upgrade: Option<&'a str>,
+    /// What is said of a call of gRPC.
+    pub call: Option<CallParts<'a>>,
     /// The host that stands in for a missing one.
     pub default_host: Option<&'a str>,
 }
@@ -140,8 +144,9 @@ pub fn request(parts: &RequestParts<'_>, out: &mut Vec<u8>) -> Result<(), Render
     out.extend_from_slice(b"\r\n");
     let edits = parts.policies.request_headers.as_ref();
     let request_id = parts.gateway.request_id.as_ref();
-    let dropped = REQUEST_OWNED | parts.hop.strip() | known_bits(request_id, edits);
-    let any_drops = names_unknown(parts.hop, request_id, edits);
+    let of_call = parts.call.as_ref().map_or(0, CallParts::drops_known);
+    let dropped = REQUEST_OWNED | parts.hop.strip() | known_bits(request_id, edits) | of_call;
+    let any_drops = names_unknown(parts.hop, request_id, edits) || parts.call.is_some();
     copy_fields_without(out, bytes, &parts.head.fields, dropped, |field| {
         (any_drops || is_suspect(field, bytes)) && drops_unknown_field(field, parts, request_id, edits)
     });
@@ -230,6 +235,9 @@ fn drops_unknown_field(
         return true;
     }
     if matches!(request_id, Some(HeaderName::Other(own)) if name.eq_ignore_ascii_case(own.as_bytes())) {
+        return true;
+    }
+    if parts.call.as_ref().is_some_and(|call| call.drops(name)) {
         return true;
     }
     if speaks_for_a_proxy(name) {
@@ -437,10 +445,14 @@ pub(super) fn max_forwards(head: &RequestHead, bytes: &[u8]) -> Option<u64> {
 }
 
 fn request_framing(parts: &RequestParts<'_>, out: &mut Vec<u8>) {
-    match parts.head.body {
+    let body = parts.call.as_ref().map_or(parts.head.body, |call| call.framing(parts.head.body));
+    match body {
         Body::Chunked => write_chunked(out),
         Body::Length(length) => write_content_length(out, length),
         Body::Empty | Body::UntilClose => {}
+    }
+    if let Some(call) = &parts.call {
+        call.append(out);
     }
     if parts.head.version == Version::Http11 && parts.head.fields.has(KnownName::Expect) {
         out.extend_from_slice(b"expect: 100-continue\r\n");
@@ -448,7 +460,7 @@ fn request_framing(parts: &RequestParts<'_>, out: &mut Vec<u8>) {
     if let Some(protocol) = parts.upgrade {
         write_field(out, b"upgrade", protocol.as_bytes());
         out.extend_from_slice(b"connection: upgrade\r\n");
-    } else if parts.hop.te_trailers {
+    } else if parts.hop.te_trailers || parts.call.is_some() {
         // RFC 9110, section 10.1.4: TE is for one hop, and says so.
         out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
     }
@@ -468,6 +480,8 @@ pub struct ResponseParts<'a> {
     /// The `Date` to add, where the upstream sent none (RFC 9110, section 6.6.1).
     pub date: Option<[u8; IMF_FIXDATE_BYTES]>,
     pub framing: ResponseFraming,
+    /// The type to name instead: of an answer to a call, for a browser.
+    pub media: Option<(grpc::Media<'a>, grpc::Family)>,
     /// What `Connection` says to the client.
     pub connection: ConnectionOption,
 }
@@ -503,6 +517,7 @@ pub fn response(parts: &ResponseParts<'_>, out: &mut Vec<u8>) {
     let drops_server = !matches!(parts.gateway.server, ServerField::Pass);
     let request_id = parts.gateway.request_id.as_ref();
     let server = if drops_server { KnownName::Server.bit() } else { 0 };
+    let server = parts.media.map_or(server, |_| server | KnownName::ContentType.bit());
     let dropped = RESPONSE_OWNED | parts.hop.strip() | server | known_bits(request_id, edits);
     let any_drops = names_unknown(parts.hop, request_id, edits);
     copy_fields_without(out, bytes, &head.fields, dropped, |field| {
@@ -518,6 +533,11 @@ pub fn response(parts: &ResponseParts<'_>, out: &mut Vec<u8>) {
         && head.status >= 200
     {
         hsts.apply(start, out);
+    }
+    if let Some((media, family)) = parts.media {
+        out.extend_from_slice(b"content-type: ");
+        media.write_as(family, out);
+        out.extend_from_slice(b"\r\n");
     }
     response_framing(parts, out);
     out.extend_from_slice(b"\r\n");

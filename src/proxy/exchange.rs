@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::adopted::Adopted;
+use super::call::{self, Call};
 use super::connection::{Connection, IpText};
 use super::failure::Failure;
 use super::net::Net;
@@ -13,6 +14,7 @@ use super::watch::Watch;
 use super::{admit, forward, identify, respond};
 use crate::base::{Buffer, EndpointId, Timestamp, UnixTime, UpstreamId};
 use crate::context::RequestContext;
+use crate::http::grpc::Code;
 use crate::http::h1::{HeadScanner, Hop};
 use crate::http::header::KnownName;
 use crate::http::target::Scheme;
@@ -35,6 +37,9 @@ pub(super) enum Next {
 
 /// Answers the request whose head stands in `x`, or says why not.
 pub(super) async fn answer<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
+    if x.memory.request.fields.has(KnownName::ContentType) {
+        call::recognise(x);
+    }
     identify::identify(x)?;
     if identify::ends_here(x) {
         return respond::options(x).await;
@@ -43,6 +48,9 @@ pub(super) async fn answer<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failur
         return respond::to_https(x).await;
     }
     let route = x.route()?;
+    if let Some(call) = x.call {
+        call::begin(x, call, route)?;
+    }
     admit::admit(x, route)?;
     match &route.action {
         Action::Forward(plan) => forward::send(x, route, plan).await,
@@ -99,6 +107,8 @@ pub(super) struct Tally {
     pub upstream_reused: bool,
     pub bytes_in: u64,
     pub bytes_out: u64,
+    /// What a call of gRPC has ended with.
+    pub grpc: Option<Code>,
 }
 
 /// One exchange under way.
@@ -115,6 +125,8 @@ pub(super) struct Exchange<'a, N: Net> {
     pub cx: &'a mut RequestContext,
     pub hop: Hop,
     pub tally: &'a mut Tally,
+    /// What there is of a call of gRPC, if it is one.
+    pub call: Option<Call>,
     pub watch: Watch,
     /// Octets of the buffer that belong to this request.
     pub consumed: usize,
@@ -167,6 +179,7 @@ impl<'a, N: Net> Exchange<'a, N> {
             hop: Hop::default(),
             watch: Watch::Off,
             tally,
+            call: None,
             body_gone: false,
             close_delimited: false,
             persistent: !is_refused,
@@ -205,10 +218,16 @@ impl<'a, N: Net> Exchange<'a, N> {
             && self.connection.requests.get() < self.terms.requests_per_connection()
     }
 
+    /// Whether the request came by a stream of HTTP/2.
+    #[inline]
+    pub fn is_stream(&self) -> bool {
+        self.connection.carrier.is_some()
+    }
+
     /// What the client speaks.
     #[inline]
     pub fn protocol(&self) -> Protocol {
-        if self.connection.carrier.is_some() { Protocol::Http2 } else { self.memory.request.version.into() }
+        if self.is_stream() { Protocol::Http2 } else { self.memory.request.version.into() }
     }
 
     /// How long an attempt may wait for its response head.
@@ -260,10 +279,24 @@ impl<'a, N: Net> Exchange<'a, N> {
         if let (Some(id), Some(micros)) = (tally.upstream, times.first_byte) {
             snapshot.upstreams[id.index()].metrics.at(shard.number).first_byte(micros);
         }
+        if let Some(code) = tally.grpc {
+            self.record_call(code);
+        }
         let Some(format) = snapshot.log_format.as_deref() else { return };
         let other_client = self.other_client();
         let client = other_client.as_ref().unwrap_or(&self.connection.peer_text).as_bytes();
         shard.log(format, &Finished { x: self, format, times, now, client }, now);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn record_call(&self, code: Code) {
+        if let Some(route) = self.cx.route {
+            self.adopted.route_block(route, self.shard.number).calls.count(code.number());
+        }
+        if let Some(upstream) = self.tally.upstream {
+            self.adopted.upstream_block(upstream, self.shard.number).calls.count(code.number());
+        }
     }
 
     /// The text of the client's address where the client may be another than the peer.
@@ -317,6 +350,7 @@ impl<N: Net> Recorded for Finished<'_, N> {
             referer: logged(Field::Referer, KnownName::Referer),
             client_reused: x.connection.requests.get() > 1,
             upstream_reused: tally.upstream_reused,
+            grpc_status: tally.grpc.map(Code::number),
             transport: x.connection.secured.get().map(|secured| &secured.transport),
         }
     }

@@ -216,6 +216,7 @@ impl Asked {
                     trusted: &listener.trusted,
                     span: 0,
                     upgrade: None,
+                    call: None,
                     default_host: listener.default_host.as_deref(),
                 };
                 encode::request(&parts, &mut out).map_err(|_| (400, "rewrite"))?;

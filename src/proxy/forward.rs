@@ -16,7 +16,7 @@ use super::h2::Broken;
 use super::lease::{self, Found, Halves};
 use super::net::{Net, Patience, Reader};
 use super::transfer::Transfer;
-use super::{head, relay, upgrade};
+use super::{call, head, relay, upgrade};
 use crate::base::{Buffer, Timestamp};
 use crate::http::h1::{HeadScanner, Progress as HeadProgress};
 use crate::http::header::KnownName;
@@ -34,7 +34,7 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 pub(super) async fn send<N: Net>(x: &mut Exchange<'_, N>, route: &RoutePlan, plan: &Forward) -> Result<(), Failure> {
     let upgrade = upgrade::wanted(x, plan)?;
     let mut repeatable = Repeatable::of(x.memory.request.method, x.memory.request.body);
-    let deadline = x.cx.started.plus(x.terms.exchange());
+    let deadline = x.cx.started.plus(x.terms.exchange()).min(x.caller_waits_until());
     let mut tries = Tries::default();
     let mut choice = lease::Choice::new(x, plan);
     let mut now = x.tally.timing.routed.unwrap_or(x.cx.started);
@@ -62,7 +62,7 @@ pub(super) async fn send<N: Net>(x: &mut Exchange<'_, N>, route: &RoutePlan, pla
         now = x.shard.net.now();
         let again = tries.again(failed.attempt, repeatable, plan.retry.as_ref(), now, deadline);
         if again.is_err() || !choice.another(x, tries.is_replay(), now) {
-            return Err(failed.failure);
+            return Err(call::judged(x, failed.failure));
         }
     }
 }
@@ -100,6 +100,9 @@ async fn attempt<N: Net>(
     if x.memory.request.body == Body::Chunked {
         body.forwards_trailers = halves.takes_trailers || x.adopted.upstream(plan.upstream).plan().forwards_trailers;
     }
+    if let Some(call) = &x.call {
+        body.codec = call.request_codec();
+    }
     let out = first_write(x, route, plan, upgrade, &mut body).map_err(Failed::for_good)?;
     let at_hand = body.content;
     let progress = Progress::default();
@@ -112,7 +115,7 @@ async fn attempt<N: Net>(
             buffers: &shard.buffers,
             source: &connection.reader,
             sink: &halves.writer,
-            framing: sink_framing(x.memory.request.body),
+            framing: sink_framing(x),
             pace: upload_pace(x),
         };
         relay.begin(out, &body, &progress);
@@ -120,7 +123,12 @@ async fn attempt<N: Net>(
         let mut rest = pin!((!body.is_done()).then(|| relay.rest(&mut body, &progress, &gate, beyond)));
         let mut upload = Transfer::new(&relay, &progress, rest.as_mut());
         let continue_at = waits.then(|| shard.net.now().plus(CONTINUE_WAIT));
-        let mut waiting = Waiting { gate: &gate, deadline, head_deadline: Timestamp::NEVER, continue_at };
+        let caller_waits_until = x.caller_waits_until();
+        let mut waiting =
+            Waiting { gate: &gate, deadline, head_deadline: Timestamp::NEVER, caller_waits_until, continue_at };
+        if caller_waits_until != Timestamp::NEVER {
+            halves.reader.borrow_mut().set_read_deadline(caller_waits_until);
+        }
         let mut answer = response_head(x, &halves.reader, &mut upload, &mut waiting, upgrade.is_some()).await;
         if upgrade.is_some() {
             answer = answer.and_then(|received| upgrade::judge(x, received, upload.was_sent()));
@@ -158,14 +166,18 @@ fn first_write<N: Net>(
     let received = x.buffer.filled().len();
     let needed = received + OWN_FIELDS_BYTES + route.policies.request_bytes();
     let mut out = x.shard.buffers.holding(needed);
-    if encode::request(&request_parts(x, route, plan, upgrade), out.vec()).is_err() {
+    let written = call::parts(x).and_then(|call| {
+        let parts = request_parts(x, route, plan, upgrade, call);
+        encode::request(&parts, out.vec()).map_err(|_| Failure::of(Reason::TargetRefused).detail("rendered-target"))
+    });
+    if let Err(failure) = written {
         x.shard.buffers.give(out);
-        return Err(Failure::of(Reason::TargetRefused).detail("rendered-target"));
+        return Err(failure);
     }
     let length = x.memory.request.length;
     if !body.is_done() {
         let arrived = &x.buffer.filled()[length..];
-        let used = body.take(arrived, sink_framing(x.memory.request.body), out.vec());
+        let used = body.take(arrived, sink_framing(x), out.vec());
         match used {
             Ok(used) => x.consumed = length + used,
             Err(error) => {
@@ -182,6 +194,7 @@ fn request_parts<'p, N: Net>(
     route: &'p RoutePlan,
     plan: &'p Forward,
     upgrade: Option<&'p str>,
+    call: Option<call::CallParts<'p>>,
 ) -> RequestParts<'p> {
     RequestParts {
         head: &x.memory.request,
@@ -199,21 +212,20 @@ fn request_parts<'p, N: Net>(
         trusted: &x.listener.trusted,
         span: x.shard.random.borrow_mut().u64(..),
         upgrade,
+        call,
         default_host: x.listener.default_host.as_deref(),
     }
 }
 
-fn sink_framing(body: Body) -> SinkFraming {
-    if body == Body::Chunked { SinkFraming::Chunked } else { SinkFraming::Plain }
+fn sink_framing<N: Net>(x: &Exchange<'_, N>) -> SinkFraming {
+    let is_recoded = x.call.as_ref().is_some_and(call::Call::is_recoded);
+    if is_recoded || x.memory.request.body == Body::Chunked { SinkFraming::Chunked } else { SinkFraming::Plain }
 }
 
 fn upload_pace<N: Net>(x: &Exchange<'_, N>) -> Pace {
-    Pace {
-        idle: x.terms.idle(),
-        until: x.cx.started.plus(x.terms.total()),
-        rate_min: x.terms.body_rate_min(),
-        grace: x.terms.body_grace(),
-    }
+    // A caller may have nothing to say for as long as its call lives.
+    let rate_min = if x.call.is_some() { 0 } else { x.terms.body_rate_min() };
+    Pace { idle: x.terms.idle(), until: x.ends_by(), rate_min, grace: x.terms.body_grace() }
 }
 
 /// Whether the client asked for a 100 before it sends its body, and has not begun to send it.
@@ -231,6 +243,7 @@ fn upload_failure(error: &BodyError) -> Failure {
         BodyError::Source(error) if error.kind() == io::ErrorKind::TimedOut => Failure::of(Reason::BodyTimeout),
         BodyError::Source(_) | BodyError::Truncated => Failure::client_closed(),
         BodyError::Malformed(error) => Failure::malformed(error.status(), error.reason()),
+        BodyError::Text(error) => Failure::malformed(400, error.reason()),
         BodyError::TooLarge => Failure::of(Reason::BodyTooLarge).detail("counted"),
         BodyError::Sink(error) if error.kind() == io::ErrorKind::TimedOut => Failure::of(Reason::IdleTimeout),
         BodyError::Sink(_) => Failure::of(Reason::UpstreamReset),
@@ -245,6 +258,8 @@ struct Waiting<'w> {
     deadline: Timestamp,
     /// Of this attempt; it begins when the request was sent.
     head_deadline: Timestamp,
+    /// When the caller of gRPC stops to wait, whatever is on its way.
+    caller_waits_until: Timestamp,
     /// When the body is sent without the upstream's 100.
     continue_at: Option<Timestamp>,
 }
@@ -252,7 +267,11 @@ struct Waiting<'w> {
 impl Waiting<'_> {
     /// None while the request is on its way: until then the upload's own limits hold.
     fn read_deadline(&self) -> Timestamp {
-        if self.head_deadline == Timestamp::NEVER { Timestamp::NEVER } else { self.head_deadline.min(self.deadline) }
+        if self.head_deadline == Timestamp::NEVER {
+            self.caller_waits_until
+        } else {
+            self.head_deadline.min(self.deadline)
+        }
     }
 }
 
@@ -337,7 +356,7 @@ fn uploaded<N: Net>(
         Ok(()) => {
             // The time of a request with content runs from its last octet: until then its own limits hold.
             if x.memory.request.body != Body::Empty {
-                waiting.deadline = now.plus(x.terms.exchange());
+                waiting.deadline = now.plus(x.terms.exchange()).min(waiting.caller_waits_until);
             }
             waiting.head_deadline = now.plus(x.response_head_timeout());
             reader.set_read_deadline(waiting.read_deadline());
@@ -366,10 +385,11 @@ fn received<N: Net>(
     let reason = match result {
         Ok(count) if count > 0 => return Ok(buffer),
         Ok(_) => Reason::UpstreamClosed,
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            let late = x.shard.net.now() >= waiting.deadline;
-            if late { Reason::ExchangeTimeout } else { Reason::ResponseTimeout }
-        }
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => match x.shard.net.now() {
+            now if now >= waiting.caller_waits_until => Reason::CallerTimeout,
+            now if now >= waiting.deadline => Reason::ExchangeTimeout,
+            _ => Reason::ResponseTimeout,
+        },
         Err(error) => {
             x.shard.buffers.give(buffer);
             return Err(broken(x, &error, begun));

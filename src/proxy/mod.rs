@@ -8,6 +8,8 @@ pub mod tls;
 mod admit;
 mod adopted;
 mod body;
+mod bridge;
+mod call;
 mod connection;
 mod downstream;
 pub mod encode;

@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use super::body::{BodyError, BodyReader, Pace, Progress, Relay, SinkFraming};
+use super::call;
 use super::encode::{self, ConnectionOption, OWN_FIELDS_BYTES, ResponseFraming, ResponseParts};
 use super::exchange::{Exchange, Next};
 use super::failure::Failure;
@@ -69,7 +70,12 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
     };
     x.tally.bytes_out += progress.written.get();
     match event {
-        Event::Relayed(Ok(())) => Ok(begun.reusable && !beyond.get()),
+        Event::Relayed(Ok(())) => {
+            if let Some(codec) = &body.codec {
+                call::ended(x, codec);
+            }
+            Ok(begun.reusable && !beyond.get())
+        }
         Event::Relayed(Err(error)) => Err(Failed::for_good(cut(x, &error, begun.pace.until))),
         Event::ClientGone => {
             x.next = Next::Close;
@@ -108,10 +114,12 @@ fn begin<N: Net>(
     uploaded: bool,
 ) -> Result<Begun, Failed> {
     x.tally.timing.first_byte = Some(x.shard.net.now());
-    let head = &x.memory.response;
     let mut hop = Hop::default();
-    hop.read_response(received.filled(), head).map_err(|error| refused(x, error.reason()))?;
-    let framing = client_framing(x);
+    hop.read_response(received.filled(), &x.memory.response).map_err(|error| refused(x, error.reason()))?;
+    if x.call.is_some() {
+        body.codec = call::answer(x, received);
+    }
+    let framing = if body.codec.is_some() { ResponseFraming::Chunked } else { client_framing(x) };
     let sink = if framing == ResponseFraming::Chunked { SinkFraming::Chunked } else { SinkFraming::Plain };
     // An answer before the end of the request's content ends the connection too: what is left of that will not be
     // waited for.
@@ -120,9 +128,13 @@ fn begin<N: Net>(
         x.close_delimited = true;
     }
     body.forwards_trailers = x.hop.te_trailers;
+    let head = &x.memory.response;
     let mut out = room_for(x, route, received.filled().len());
     encode::response(&response_parts(x, &route.policies, &hop, framing, received), out.vec());
     let arrived = &received.filled()[head.length..];
+    if body.is_done() {
+        body.end_empty(sink, out.vec()).map_err(|error| refused(x, word_of(&error)))?;
+    }
     let used = body.take(arrived, sink, out.vec()).map_err(|error| refused(x, word_of(&error)))?;
     let reusable = used == arrived.len() && hop.persistent && head.body != Body::UntilClose;
     let pace = pace_of(x, received, body.is_done());
@@ -137,6 +149,7 @@ fn refused<N: Net>(x: &Exchange<'_, N>, word: &'static str) -> Failed {
 fn word_of(error: &BodyError) -> &'static str {
     match error {
         BodyError::Malformed(error) => error.reason(),
+        BodyError::Text(error) => error.reason(),
         _ => "truncated",
     }
 }
@@ -180,6 +193,7 @@ fn response_parts<'p, N: Net>(
         request_id: x.cx.request_id.as_bytes(),
         date: (!x.memory.response.fields.has(KnownName::Date)).then(|| x.shard.date()),
         framing,
+        media: if x.call.is_some() { call::answer_media(x, received) } else { None },
         connection,
     }
 }
@@ -207,8 +221,8 @@ fn pace_of<N: Net>(x: &Exchange<'_, N>, received: &Buffer, whole: bool) -> Pace 
         && content_type().is_some_and(|value| {
             value.get(..EVENT_STREAM.len()).is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM))
         });
-    let bound = if streams { x.terms.lifetime() } else { x.terms.total() };
-    Pace { idle: x.terms.idle(), until: x.cx.started.plus(bound), rate_min: 0, grace: x.terms.idle() }
+    let until = if streams { x.cx.started.plus(x.terms.lifetime()) } else { x.ends_by() };
+    Pace { idle: x.terms.idle(), until, rate_min: 0, grace: x.terms.idle() }
 }
 
 const EVENT_STREAM: &[u8] = b"text/event-stream";
@@ -220,6 +234,9 @@ fn cut<N: Net>(x: &mut Exchange<'_, N>, error: &BodyError, until: Timestamp) -> 
     let late = x.shard.net.now() >= until;
     match error {
         BodyError::Source(error) | BodyError::Sink(error) if timed_out(error) && late => {
+            if until == x.caller_waits_until() {
+                return Failure::of(Reason::CallerTimeout);
+            }
             let total = x.cx.started.plus(x.terms.total());
             Failure::of(if until == total { Reason::TotalTimeout } else { Reason::Lifetime })
         }
@@ -232,7 +249,7 @@ fn cut<N: Net>(x: &mut Exchange<'_, N>, error: &BodyError, until: Timestamp) -> 
             malformed_response(x, Broken::word_of(error))
         }
         BodyError::Source(error) => Failure::of(Reason::UpstreamReset).detail(Broken::word_of(error)),
-        BodyError::Truncated | BodyError::TooLarge => Failure::of(Reason::UpstreamTruncated),
+        BodyError::Truncated | BodyError::TooLarge | BodyError::Text(_) => Failure::of(Reason::UpstreamTruncated),
         BodyError::Malformed(error) => malformed_response(x, error.reason()),
         BodyError::Sink(error) if timed_out(error) => Failure::of(Reason::ClientStalled),
         BodyError::Sink(_) => Failure::client_closed(),

@@ -4,6 +4,7 @@ use std::io;
 use std::rc::Rc;
 
 use super::body::{BodyReader, SinkFraming};
+use super::call::{self, Call};
 use super::connection::Connection;
 use super::downstream::write_all;
 use super::encode::{self, LocationParts};
@@ -43,6 +44,13 @@ pub(super) async fn fail<N: Net>(x: &mut Exchange<'_, N>, failure: Failure) {
     x.tally.reason = lost_with_its_carrier(x, failure.reason).unwrap_or(failure.reason);
     x.tally.detail = failure.detail;
     count(x, &failure);
+    let is_call = x.call.as_ref().is_some_and(Call::is_spoken);
+    if is_call {
+        x.tally.grpc = Some(call::code_seen(x, &failure));
+        if let Some(out) = call::last_words(x, &failure) {
+            return end_begun(x, out).await;
+        }
+    }
     if failure.status == 0 || x.connection.responding.get() {
         x.next = Next::Close;
         // A response that ends with its connection would look complete.
@@ -52,6 +60,9 @@ pub(super) async fn fail<N: Net>(x: &mut Exchange<'_, N>, failure: Failure) {
             x.connection.writer.borrow_mut().abort();
         }
         return;
+    }
+    if is_call {
+        return refuse_call(x, &failure).await;
     }
     let mut out = x.shard.buffers.small();
     let (mut body, content_type) = error_body(x, &failure);
@@ -66,6 +77,24 @@ pub(super) async fn fail<N: Net>(x: &mut Exchange<'_, N>, failure: Failure) {
     body.clear();
     x.shard.buffers.give(body);
     send(x, failure.status, out).await;
+}
+
+/// Answers a call: to its caller a refusal is a status of gRPC, whatever it is to others.
+#[cold]
+async fn refuse_call<N: Net>(x: &mut Exchange<'_, N>, failure: &Failure) {
+    settle_persistence(x);
+    let mut out = x.shard.buffers.holding(x.memory.request.length + HEAD_ROOM);
+    head(x, 200, 0, |out| call::append_refusal(x, failure, out), out.vec());
+    send(x, 200, out).await;
+}
+
+/// Sends the end of an answer that was begun.
+#[cold]
+async fn end_begun<N: Net>(x: &mut Exchange<'_, N>, out: Buffer) {
+    x.stop_watching().await;
+    x.tally.bytes_out += out.filled().len() as u64;
+    let sent = write_all(x.shard, x.connection, out, x.terms.idle()).await;
+    x.next = if sent.is_ok() { Next::Linger } else { Next::Close };
 }
 
 /// Why a stream's client has gone, where its connection knows better.

@@ -23,6 +23,8 @@ pub struct RoutePlan {
     pub timeouts: RouteTimeouts,
     /// Whether `%2F` in the path is kept encoded; refused otherwise.
     pub encoded_slash: bool,
+    /// Whether gRPC-Web is bridged to gRPC.
+    pub grpc_web: bool,
     /// Bodies of local replies, before the gateway's.
     pub errors: ErrorBodies,
     /// What is counted for it.

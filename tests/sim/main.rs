@@ -9,6 +9,8 @@ mod chaos;
 mod clients_leave;
 mod continue_100;
 mod errors;
+mod grpc;
+mod grpc_web;
 mod headers;
 mod http2;
 mod http2_floods;

@@ -118,6 +118,7 @@ pub(super) fn plan(
         },
         limits: limits(&model.limits),
         timeouts: timeouts(&model.timeouts),
+        grpc_web: model.grpc_web,
         encoded_slash: model.encoded_slash == EncodedSlash::Keep,
         errors: gateway::errors(&model.errors),
         metrics: registration.route(&object.name),
