@@ -119,6 +119,12 @@ fields! {
     Sni = "sni";
     /// What a call of gRPC has ended with, as a number; null for any other exchange.
     GrpcStatus = "grpc_status";
+    /// The subject of the certificate that the client has shown (RFC 4514); empty where there is none.
+    ClientCertSubject = "client_cert_subject";
+    /// The serial number of that certificate, in hexadecimal.
+    ClientCertSerial = "client_cert_serial";
+    /// SHA-256 over that certificate, in hexadecimal.
+    ClientCertFingerprint = "client_cert_sha256";
 }
 
 impl Field {
@@ -340,6 +346,11 @@ fn value<'a>(field: Field, record: &Record<'a>, stamp: &'a mut Stamp) -> Value<'
         Field::TlsCipher => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::cipher)),
         Field::GrpcStatus => maybe(record.grpc_status.map(u64::from)),
         Field::Sni => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::name)),
+        Field::ClientCertSubject => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::subject)),
+        Field::ClientCertSerial => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::serial)),
+        Field::ClientCertFingerprint => {
+            Value::Escaped(record.transport.map_or(Escaped::default(), Transport::fingerprint))
+        }
     }
 }
 
