@@ -33,6 +33,7 @@ mod tree;
 mod typing;
 mod upstreams;
 mod value;
+mod websocket;
 
 pub use access_log::{AccessLog, LogFormat, LogTarget};
 pub use address::{BindAddress, EndpointAddress, Network};
@@ -61,6 +62,7 @@ pub use timeouts::{
 pub use tls::{Certificate, Hsts, HstsAge, ListenerTls, PemFile, TlsPolicy, TlsVersion, UpstreamTls};
 pub use upstreams::{Balance, Dns, Endpoint, MarkDown, Pool, Trailers, Upstream};
 pub use value::{Bounded, Count, Period, Rate, Size, Switched};
+pub use websocket::{Origin, Websocket};
 
 #[cfg(test)]
 mod tests;

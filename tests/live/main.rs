@@ -20,3 +20,4 @@ mod systemd;
 mod tls;
 mod tunnel;
 mod upstreams;
+mod websocket;
