@@ -26,7 +26,7 @@ SIZES = [0, 1, 125, 126, 127, 65535, 65536, 1_000_000]
 async def echo(websocket):
     async for message in websocket:
         if message == "close":
-            await websocket.close(4321, "as asked")
+            return await websocket.close(4321, "as asked")
         await websocket.send(message)
 
 
@@ -90,9 +90,9 @@ class Http2:
         self.h2.initiate_connection()
         self.events = []
         self.flush()
-        while h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL not in self.h2.remote_settings:
+        # Nobody may ask before it was announced (RFC 8441, section 3).
+        while self.h2.remote_settings.enable_connect_protocol != 1:
             self.receive()
-        assert self.h2.remote_settings[h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL] == 1
 
     def flush(self):
         self.socket.sendall(self.h2.data_to_send())
@@ -199,6 +199,8 @@ def http2(address, authority=None):
         tunnel.look()
     second.send(Frame(Opcode.TEXT, b"still").serialize(mask=True))
     assert second.frame() == (0x81, b"still")
+    second.send(Frame(Opcode.CLOSE, (1000).to_bytes(2, "big")).serialize(mask=True), end=True)
+    assert second.frame() == (0x88, (1000).to_bytes(2, "big"))
 
 
 def main(what, *arguments):
