@@ -33,6 +33,7 @@ mod tree;
 mod typing;
 mod upstreams;
 mod value;
+mod websocket;
 
 pub use access_log::{AccessLog, LogFormat, LogTarget};
 pub use address::{BindAddress, EndpointAddress, Network};
@@ -64,6 +65,7 @@ pub use tls::{
 };
 pub use upstreams::{Balance, Dns, Endpoint, MarkDown, Pool, Trailers, Upstream, UpstreamHttp2, UpstreamProtocol};
 pub use value::{Bounded, Count, Period, Rate, Size, Switched};
+pub use websocket::{Origin, Websocket};
 
 #[cfg(test)]
 mod tests;

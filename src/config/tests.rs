@@ -121,6 +121,7 @@ routes:
     request: { headers: { set: { x-from: edge }, add: { x-n: ["1", "2"] }, remove: [cookie] } }
     response: { headers: { remove: server } }
     upgrade: [websocket]
+    websocket: { idle_timeout: unlimited, lifetime: 1h, origins: ["https://*.example.com"] }
     retry: { attempts: 3 }
     timeouts: { exchange: 5s }
     limits: { body: 1MiB }
@@ -133,6 +134,29 @@ routes:
 admin: { bind: "127.0.0.1:9901", token: "${SECRET}", hosts: [admin.internal] }
 access_log: { to: { file: access.log }, format: json, fields: [status, route] }
 "#;
+
+#[test]
+fn limits_of_websockets_need_them_to_be_offered_and_fit_together() {
+    let route = |rest: &str| {
+        let upstream = "upstreams: { a: { endpoints: \"10.0.0.1:1\" } }\n";
+        findings(&format!("{upstream}routes:\n  - match: {{ path: /a }}\n{rest}"))
+    };
+    assert_eq!(route("    to: a\n    websocket: { idle_timeout: 1s }\n"), ["5:16 no-effect routes[0].websocket"]);
+    assert_eq!(
+        route("    to: a\n    upgrade: chat\n    websocket: { lifetime: 1s }\n"),
+        ["6:16 no-effect routes[0].websocket"]
+    );
+    assert_eq!(
+        route("    respond: { status: 204 }\n    websocket: { lifetime: 1s }\n"),
+        ["5:16 no-effect routes[0].websocket"]
+    );
+    assert!(route("    to: a\n    upgrade: [chat, websocket]\n    websocket: { lifetime: 1s }\n").is_empty());
+    let vain = "    to: a\n    upgrade: websocket\n    websocket: { lifetime: 1s, idle_timeout: 1s }\n";
+    assert_eq!(route(vain), ["6:16 without-effect routes[0].websocket.idle_timeout"]);
+    let wrong = "    to: a\n    upgrade: websocket\n    websocket: { origins: [https://a, https://a/b, wss://a] }\n";
+    let paths: Vec<_> = route(wrong).iter().map(|found| found.split(' ').next_back().unwrap().to_owned()).collect();
+    assert_eq!(paths, ["routes[0].websocket.origins[1]", "routes[0].websocket.origins[2]"]);
+}
 
 #[test]
 fn every_key_is_read() {

@@ -107,6 +107,8 @@ reasons! {
     CodingUnsupported = "coding-unsupported", 501, Client, "Transfer coding not implemented";
     /// The asked-for upgrade is not one the gateway can make, such as an unknown WebSocket version.
     UpgradeRefused = "upgrade-refused", 426, Client, "Upgrade refused";
+    /// The page that asks for a WebSocket comes from an origin that the route does not list.
+    OriginRefused = "origin-refused", 403, Client, "Origin refused";
     /// The authority is not served on this connection.
     Misdirected = "misdirected", 421, Client, "Misdirected request";
     /// The request has passed through this gateway before.
@@ -200,6 +202,12 @@ impl Reason {
     /// Whether a time limit ended it.
     pub fn is_timeout(self) -> bool {
         self.word().ends_with("-timeout") || matches!(self, Self::ClientStalled | Self::TunnelIdle | Self::Lifetime)
+    }
+
+    /// Whether an open tunnel may end with it.
+    pub fn may_end_a_tunnel(self) -> bool {
+        use Reason::{ClientClosed, Draining, Flood, Lifetime, Ok, ProtocolError, TunnelIdle, UpstreamReset};
+        matches!(self, Ok | ClientClosed | UpstreamReset | TunnelIdle | Lifetime | Draining | Flood | ProtocolError)
     }
 
     /// Its number, for tables of [`Self::COUNT`] entries.

@@ -138,7 +138,7 @@ async fn attempt<N: Net>(
         let outcome = match answer {
             Ok(received) if x.memory.response.status == 101 => {
                 // Boxed: rare, and larger than all the rest.
-                Box::pin(upgrade::tunnel(x, route, halves, received)).await.map(|()| false)
+                Box::pin(upgrade::tunnel(x, route, plan, halves, received)).await.map(|()| false)
             }
             Ok(received) => relay::response(x, route, halves, received, &mut upload).await,
             Err(failed) => Err(failed),

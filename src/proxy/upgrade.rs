@@ -8,14 +8,14 @@ use super::failure::Failure;
 use super::forward::{Failed, malformed_response};
 use super::lease::Halves;
 use super::net::{self, Net, Patience};
-use super::tunnel::{Peer, Side, Tunnel, Websocket};
+use super::tunnel::{Peer, Side, Tunnel, TunnelEnd, Websocket};
 use super::{relay, respond};
 use crate::base::Buffer;
 use crate::http::h1::Hop;
 use crate::http::header::KnownName;
 use crate::http::websocket::frames::Frames;
-use crate::http::{Body, Method, websocket};
-use crate::observe::Reason;
+use crate::http::{Body, Method, Protocol, websocket};
+use crate::observe::{Raised, Reason};
 use crate::snapshot::{Forward, RoutePlan};
 
 /// The name of the WebSocket protocol in `Upgrade`.
@@ -54,6 +54,10 @@ fn offered<'p, N: Net>(x: &Exchange<'_, N>, plan: &'p Forward) -> Result<Option<
             status: error.status(),
             ..Failure::of(Reason::UpgradeRefused).detail(error.reason())
         })?;
+        let origins = head.fields.all(KnownName::Origin).map(|field| field.value.of(x.buffer.filled()));
+        if !plan.websocket.origins.allow(origins) {
+            return Err(Failure::of(Reason::OriginRefused));
+        }
     }
     Ok(Some(protocol))
 }
@@ -82,6 +86,7 @@ pub(super) fn judge<N: Net>(x: &Exchange<'_, N>, received: Buffer, was_sent: boo
 pub(super) async fn tunnel<N: Net>(
     x: &mut Exchange<'_, N>,
     route: &RoutePlan,
+    plan: &Forward,
     upstream: &Halves<N>,
     received: Buffer,
 ) -> Result<(), Failed> {
@@ -102,7 +107,12 @@ pub(super) async fn tunnel<N: Net>(
         websocket.upward.pass(ahead.filled());
     }
     x.next = Next::Close;
-    let until = x.shard.net.now().plus(x.terms.lifetime());
+    let (idle, lifetime) = match websocket {
+        Some(_) => (plan.websocket.idle, plan.websocket.lifetime.unwrap_or(x.terms.lifetime())),
+        None => (x.terms.idle(), x.terms.lifetime()),
+    };
+    let until = x.shard.net.now().plus(lifetime);
+    // The handshake is not over before both have what came with it.
     let patience = Patience { idle: x.terms.idle(), until };
     x.tally.bytes_out += out.filled().len() as u64;
     let (down, up) = ((&x.connection.writer, out), (&upstream.writer, ahead));
@@ -118,29 +128,59 @@ pub(super) async fn tunnel<N: Net>(
         websocket,
         client: Side { reader: &x.connection.reader, writer: &x.connection.writer },
         server: Side { reader: &upstream.reader, writer: &upstream.writer },
-        idle: x.terms.idle(),
+        idle,
         until,
     };
-    let open = x.shard.metrics.tunnels_open.raised();
+    let open = Open::new(x, websocket.is_some());
     let end = tunnel.run().await;
     drop(open);
     x.tally.bytes_in += end.bytes_up;
     x.tally.bytes_out += end.bytes_down;
-    x.tally.reason = match &end.error {
+    x.tally.reason = reason(x, &end, &tunnel);
+    if websocket.is_some() {
+        x.shard.metrics.websockets_closed.increment(x.tally.reason);
+        if end.error.is_some() && end.peer.is_none() {
+            // The client is to read our close frame, and not a reset.
+            x.next = Next::Linger;
+        }
+    }
+    Ok(())
+}
+
+/// Why a tunnel has ended.
+fn reason<N: Net>(x: &Exchange<'_, N>, end: &TunnelEnd, tunnel: &Tunnel<'_, N>) -> Reason {
+    match &end.error {
         None => Reason::Ok,
         Some(error) if error.kind() != io::ErrorKind::TimedOut => match end.peer {
             Some(Peer::Server) => Reason::UpstreamReset,
             _ => respond::lost_with_its_carrier(x, Reason::ClientClosed).unwrap_or(Reason::ClientClosed),
         },
         Some(_) if tunnel.stop.is_told() => Reason::Draining,
-        Some(_) if x.shard.net.now() >= until => Reason::Lifetime,
+        Some(_) if x.shard.net.now() >= tunnel.until => Reason::Lifetime,
         Some(_) => Reason::TunnelIdle,
-    };
-    if websocket.is_some() && end.error.is_some() && end.peer.is_none() {
-        // The client is to read our close frame, and not a reset.
-        x.next = Next::Linger;
     }
-    Ok(())
+}
+
+/// A tunnel that counts as open until this is dropped.
+struct Open<'a> {
+    _tunnel: Raised<'a>,
+    _websocket: Option<Raised<'a>>,
+    _of_route: Option<Raised<'a>>,
+}
+
+impl<'a> Open<'a> {
+    fn new<N: Net>(x: &Exchange<'a, N>, is_websocket: bool) -> Self {
+        let (metrics, adopted) = (&x.shard.metrics, x.adopted);
+        if is_websocket {
+            metrics.websocket_opened(x.protocol() == Protocol::Http2);
+        }
+        let route = x.cx.route.filter(|_| is_websocket).map(|id| adopted.route_block(id, x.shard.number));
+        Self {
+            _tunnel: metrics.tunnels_open.raised(),
+            _websocket: is_websocket.then(|| metrics.websockets_open.raised()),
+            _of_route: route.map(|block| block.websockets_open.raised()),
+        }
+    }
 }
 
 /// What is followed of a WebSocket; `behind` is what the server sent behind its 101.

@@ -1,11 +1,13 @@
 //! What happens to a request that a route matched.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{ErrorBodies, RouteLimits, RouteTimeouts};
 use crate::base::UpstreamId;
 use crate::config::CertificateForward;
 use crate::http::header::HeaderName;
+use crate::http::websocket::origins::Origins;
 use crate::observe::{EscapedText, RouteMetrics};
 use crate::policy::Policies;
 use crate::route::Template;
@@ -54,6 +56,19 @@ pub struct Forward {
     pub retry: Option<RetryPlan>,
     /// Protocols that may be upgraded to, in lower case.
     pub upgrade: Vec<Box<str>>,
+    /// What holds for its WebSockets.
+    pub websocket: WebsocketPlan,
+}
+
+/// What holds for the WebSockets of a route.
+#[derive(Debug, Clone)]
+pub struct WebsocketPlan {
+    /// Without an octet in either direction.
+    pub idle: Duration,
+    /// However busy; none leaves it to the route's timeouts.
+    pub lifetime: Option<Duration>,
+    /// Whose pages may open one.
+    pub origins: Origins,
 }
 
 /// Sends the client elsewhere.

@@ -21,3 +21,4 @@ mod systemd;
 mod tls;
 mod tunnel;
 mod upstreams;
+mod websocket;

@@ -7,6 +7,7 @@ use super::{Names, gateway, listener};
 use crate::base::RouteId;
 use crate::config::{self, Bounded, EncodedSlash, Finding, Object, PathMatch, Route, Spanned, Text, ValueMatch};
 use crate::http::header::HeaderName;
+use crate::http::websocket::origins::Origins;
 use crate::observe::{EscapedText, Registration};
 use crate::policy::Policies;
 use crate::policy::transform::HeaderEdits;
@@ -14,7 +15,9 @@ use crate::route::{
     FieldPredicate, FullRegex, HostPattern, Matcher, PathPattern, PatternError, QueryPredicate, RouteSpec, Template,
     parse_method,
 };
-use crate::snapshot::{Action, FixedResponse, Forward, Location, Redirect, RouteLimits, RoutePlan, RouteTimeouts};
+use crate::snapshot::{
+    Action, FixedResponse, Forward, Location, Redirect, RouteLimits, RoutePlan, RouteTimeouts, WebsocketPlan,
+};
 use crate::upstream::RetryPlan;
 
 /// The pattern of a route that names no path.
@@ -168,7 +171,16 @@ fn forward(
         client_certificate: to.client_certificate.as_ref().map(|wished| wished.value),
         retry: model.retry.map(|retry| RetryPlan { attempts: retry.attempts.get() as u8, non_idempotent: false }),
         upgrade: model.upgrade.iter().map(|protocol| protocol.as_str().to_ascii_lowercase().into()).collect(),
+        websocket: websocket(&model.websocket.as_ref().map(|model| model.value.clone()).unwrap_or_default()),
     })
+}
+
+fn websocket(model: &config::Websocket) -> WebsocketPlan {
+    WebsocketPlan {
+        idle: listener::unbounded(model.idle_timeout()),
+        lifetime: model.lifetime.map(listener::unbounded),
+        origins: Origins::new(model.origins.iter().map(|origin| origin.as_str())),
+    }
 }
 
 fn unknown_upstream(name: &Text, names: &Names<'_>, object: &Object<Route>) -> Finding {
