@@ -4,6 +4,7 @@ mod address;
 mod buffer;
 mod cidr;
 pub(crate) mod decimal;
+pub(crate) mod der;
 pub(crate) mod hex;
 mod id;
 mod join;
@@ -12,6 +13,7 @@ mod slot;
 mod time;
 mod wheel;
 pub(crate) mod word;
+pub(crate) mod x509;
 
 pub use address::Address;
 pub use buffer::{Buffer, BufferPool, LARGE_BUFFER_BYTES, SMALL_BUFFER_BYTES};

@@ -47,8 +47,8 @@ pub use limits::{GatewayLimits, HEAD_BYTES_MAX, HeadSize, Limits, ListenerLimits
 pub use listeners::{HalfClose, Http2, HttpVersion, Listener};
 pub use load::{Config, Loaded, Object, load};
 pub use routes::{
-    Edits, EncodedSlash, HeaderEdits, Match, PathMatch, Redirect, RedirectStatus, Respond, Retry, Route, Scheme, To,
-    ValueMatch,
+    CertificateForward, Edits, EncodedSlash, HeaderEdits, Match, PathMatch, Redirect, RedirectStatus, Respond, Retry,
+    Route, Scheme, To, ValueMatch,
 };
 pub use schema::{reference, schema};
 pub use shape::{Entries, FieldName, FieldValue, Method, Name, OneOrMany, Protocol};
@@ -58,7 +58,10 @@ pub use suggest::nearest;
 pub use timeouts::{
     AttemptTimeouts, GatewayTimeouts, ListenerTimeouts, RouteTimeouts, Timeout, Timeouts, UpstreamTimeouts,
 };
-pub use tls::{Certificate, Hsts, HstsAge, ListenerTls, PemFile, TlsPolicy, TlsVersion, UpstreamTls};
+pub use tls::{
+    Certificate, ClientCertificateMode, ClientCertificates, ExpiredCrl, Hsts, HstsAge, ListenerTls, PemFile, TlsPolicy,
+    TlsVersion, UpstreamTls,
+};
 pub use upstreams::{Balance, Dns, Endpoint, MarkDown, Pool, Trailers, Upstream};
 pub use value::{Bounded, Count, Period, Rate, Size, Switched};
 

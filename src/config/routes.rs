@@ -185,6 +185,7 @@ pub struct To {
     pub upstream: Text,
     pub path: Option<Text>,
     pub host: Option<Text>,
+    pub client_certificate: Option<Spanned<CertificateForward>>,
 }
 
 /// Forward to an upstream, in full.
@@ -200,6 +201,20 @@ pub struct ToFull {
     /// The `Host` to send. Default: as it came.
     #[serde(default)]
     pub host: Option<Text>,
+    /// Hand on the certificate that the client has shown (RFC 9440): `leaf` sends it as `Client-Cert`, `chain` also what came
+    /// with it as `Client-Cert-Chain`. Default: neither is sent.
+    #[serde(default)]
+    pub client_certificate: Option<Spanned<CertificateForward>>,
+}
+
+/// How much an upstream is told of a client's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CertificateForward {
+    /// The certificate.
+    Leaf,
+    /// The certificate, and those that came with it.
+    Chain,
 }
 
 impl Shorthand for To {
@@ -207,11 +222,12 @@ impl Shorthand for To {
     const EXPECTED: &'static str = "the name of an upstream as a string, or a map with `upstream`";
 
     fn of_word(word: Text) -> Result<Self, String> {
-        Ok(Self { upstream: word, path: None, host: None })
+        Ok(Self { upstream: word, path: None, host: None, client_certificate: None })
     }
 
     fn of_full(full: ToFull) -> Self {
-        Self { upstream: full.upstream, path: full.path, host: full.host }
+        let ToFull { upstream, path, host, client_certificate } = full;
+        Self { upstream, path, host, client_certificate }
     }
 }
 

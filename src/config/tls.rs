@@ -40,6 +40,9 @@ pub struct ListenerTls {
     /// upstream or a route says. Default: nothing is told.
     #[serde(default)]
     pub hsts: Option<Hsts>,
+    /// Ask clients for a certificate. Default: they are not asked.
+    #[serde(default)]
+    pub client_certificates: Option<ClientCertificates>,
 }
 
 /// What browsers are told by Strict-Transport-Security (RFC 6797).
@@ -106,6 +109,67 @@ pub struct Certificate {
     pub chain: PemFile,
     /// A PEM file with the private key of the certificate, not encrypted.
     pub key: PemFile,
+}
+
+/// Which certificates of clients are believed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCertificates {
+    /// Whether a client without a certificate is refused. One that shows a certificate must show one that is believed
+    /// either way. Default: `required`.
+    #[serde(default)]
+    pub mode: ClientCertificateMode,
+    /// A PEM file with the authorities whose certificates are believed, or a list. Paths are relative to the configuration
+    /// file.
+    pub ca: OneOrMany<PemFile>,
+    /// A file with certificate revocation lists, PEM or DER, or a list. Where there are any, every authority between a
+    /// client and a root needs one. Default: nothing is taken for revoked.
+    #[serde(default)]
+    pub crl: OneOrMany<PemFile>,
+    /// What an expired revocation list does: `refuse` refuses every certificate of its authority, `accept` goes by it still.
+    /// Default: `refuse`.
+    #[serde(default)]
+    pub expired_crl: ExpiredCrl,
+}
+
+/// Whether a client must show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientCertificateMode {
+    /// A client without one is refused.
+    #[default]
+    Required,
+    /// A client may have none.
+    Optional,
+}
+
+/// What an expired revocation list does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpiredCrl {
+    /// Every certificate of its authority is refused: nobody knows what was revoked since.
+    #[default]
+    Refuse,
+    /// It is gone by still.
+    Accept,
+}
+
+impl ClientCertificates {
+    fn take_in(&mut self, world: &mut World<'_>) {
+        self.ca.0.iter_mut().chain(&mut self.crl.0).for_each(|file| file.value.read(world));
+    }
+
+    fn check(&self, report: &mut Report<'_>) {
+        for (key, files) in [("ca", &self.ca), ("crl", &self.crl)] {
+            for (at, file) in files.iter().enumerate() {
+                file.check(&format!("{key}[{at}]"), report);
+            }
+        }
+        if self.crl.is_empty() && self.expired_crl == ExpiredCrl::Accept {
+            let hint = "name the lists in `crl`, or remove the key";
+            report.warning("without-effect", report.span, "expired_crl", "there is no revocation list", hint);
+        }
+    }
 }
 
 /// A version of TLS.
@@ -244,6 +308,9 @@ impl ListenerTls {
             certificate.value.chain.read(world);
             certificate.value.key.read(world);
         }
+        if let Some(clients) = &mut self.client_certificates {
+            clients.take_in(world);
+        }
     }
 
     pub(super) fn check(&self, report: &mut Report<'_>) {
@@ -253,6 +320,9 @@ impl ListenerTls {
         }
         if let Some(hsts) = &self.hsts {
             hsts.check(report);
+        }
+        if let Some(clients) = &self.client_certificates {
+            clients.check(&mut report.below("client_certificates"));
         }
         if self.policy == TlsPolicy::Modern && self.minimum == Some(TlsVersion::V12) {
             let hint = "write `policy: intermediate`, or remove `minimum`";

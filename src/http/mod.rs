@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod authority;
+pub mod client_cert;
 pub mod date;
 pub mod forwarded;
 pub mod h1;

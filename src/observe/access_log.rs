@@ -7,7 +7,7 @@ use super::stamp::Stamp;
 use super::{Escaped, Record, Recorded, Transport};
 
 // A piece, and the mark of a cut or a number behind it.
-const _: () = assert!(Field::ALL.len() <= u32::BITS as usize, "a set of fields is one word");
+const _: () = assert!(Field::ALL.len() <= u64::BITS as usize, "a set of fields is one word");
 const _: () = assert!(Field::ALL.len() * (PIECE_BYTES_MAX + 24) < FRAME_BYTES_MAX, "all fields must fit the line");
 const _: () = assert!(longest_word() + 7 < PIECE_BYTES_MAX, "a name and its marks must fit a piece");
 
@@ -117,6 +117,12 @@ fields! {
     TlsCipher = "tls_cipher";
     /// The name that the client asked for in its TLS handshake.
     Sni = "sni";
+    /// The subject of the certificate that the client has shown (RFC 4514); empty where there is none.
+    ClientCertSubject = "client_cert_subject";
+    /// The serial number of that certificate, in hexadecimal.
+    ClientCertSerial = "client_cert_serial";
+    /// SHA-256 over that certificate, in hexadecimal.
+    ClientCertFingerprint = "client_cert_sha256";
 }
 
 impl Field {
@@ -225,7 +231,7 @@ pub struct LineFormat {
     steps: Box<[Step]>,
     last: Piece,
     /// One bit for each of the fields.
-    set: u32,
+    set: u64,
     /// Whether the fields are those of [`DEFAULT_FIELDS`].
     is_default: bool,
 }
@@ -336,6 +342,11 @@ fn value<'a>(field: Field, record: &Record<'a>, stamp: &'a mut Stamp) -> Value<'
         Field::TlsVersion => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::version)),
         Field::TlsCipher => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::cipher)),
         Field::Sni => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::name)),
+        Field::ClientCertSubject => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::subject)),
+        Field::ClientCertSerial => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::serial)),
+        Field::ClientCertFingerprint => {
+            Value::Escaped(record.transport.map_or(Escaped::default(), Transport::fingerprint))
+        }
     }
 }
 

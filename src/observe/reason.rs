@@ -65,7 +65,7 @@ reasons! {
     ClientClosed = "client-closed", 0, Client, "Client closed the connection";
     /// The client took nothing of its answer for the idle time.
     ClientStalled = "client-stalled", 0, Client, "Client stopped reading";
-    /// The client and the gateway could not agree on a TLS connection, or not in time; the metrics say why.
+    /// The client and the gateway could not agree on a TLS connection, or not in time; the detail or the metrics say why.
     HandshakeFailed = "handshake-failed", 0, Client, "TLS handshake failed";
     /// The client has sent a request by plain text to a listener that speaks TLS.
     PlainText = "plain-text", 400, Client, "This port speaks TLS: use https";

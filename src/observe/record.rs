@@ -2,6 +2,7 @@
 
 use super::{Escaped, EscapedText, Reason, Times};
 use crate::base::UnixTime;
+use crate::context::ClientCertificate;
 
 /// One finished exchange. Text that is absent is empty. Bytes are as received: the log escapes them. What repeats from
 /// exchange to exchange, or was checked octet by octet, comes escaped.
@@ -54,12 +55,31 @@ pub struct Transport {
     version: &'static str,
     cipher: &'static str,
     name: EscapedText,
+    certificate: Option<Box<CertificateText>>,
+}
+
+/// Who a client is by its certificate.
+#[derive(Clone, Debug)]
+struct CertificateText {
+    subject: EscapedText,
+    serial: EscapedText,
+    fingerprint: EscapedText,
 }
 
 impl Transport {
     /// By a version such as `TLSv1.3` and a suite as IANA names it; the client has asked for `name`, or for none.
     pub fn new(version: &'static str, cipher: &'static str, name: &str) -> Self {
-        Self { version, cipher, name: EscapedText::new(name) }
+        Self { version, cipher, name: EscapedText::new(name), certificate: None }
+    }
+
+    /// The same with the certificate that the client has shown.
+    pub fn with_certificate(mut self, certificate: Option<&ClientCertificate>) -> Self {
+        self.certificate = certificate.map(|certificate| {
+            let ClientCertificate { subject, serial, fingerprint, .. } = certificate;
+            let (subject, serial) = (EscapedText::new(subject), EscapedText::new(serial));
+            Box::new(CertificateText { subject, serial, fingerprint: EscapedText::new(fingerprint) })
+        });
+        self
     }
 
     /// The version of TLS.
@@ -70,6 +90,21 @@ impl Transport {
     /// The cipher suite.
     pub fn cipher(&self) -> Escaped<'_> {
         Escaped::plain(self.cipher.as_bytes())
+    }
+
+    /// The subject of the client's certificate.
+    pub fn subject(&self) -> Escaped<'_> {
+        self.certificate.as_ref().map_or(Escaped::default(), |certificate| certificate.subject.as_escaped())
+    }
+
+    /// Its serial number.
+    pub fn serial(&self) -> Escaped<'_> {
+        self.certificate.as_ref().map_or(Escaped::default(), |certificate| certificate.serial.as_escaped())
+    }
+
+    /// Its fingerprint.
+    pub fn fingerprint(&self) -> Escaped<'_> {
+        self.certificate.as_ref().map_or(Escaped::default(), |certificate| certificate.fingerprint.as_escaped())
     }
 
     /// The name that the client asked for.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::base::CidrSet;
 use crate::context::RequestContext;
+use crate::http::client_cert;
 use crate::http::date::IMF_FIXDATE_BYTES;
 use crate::http::forwarded::{self, Chain, Family};
 use crate::http::h1::{
@@ -81,6 +82,8 @@ const OWN: u128 = bits(&[
     KnownName::Tracestate,
     KnownName::Date,
     KnownName::Server,
+    KnownName::ClientCert,
+    KnownName::ClientCertChain,
 ]);
 
 const fn bits(names: &[KnownName]) -> u128 {
@@ -117,6 +120,8 @@ pub struct RequestParts<'a> {
     pub upgrade: Option<&'a str>,
     /// The host that stands in for a missing one.
     pub default_host: Option<&'a str>,
+    /// Where it is told of the client's certificate: that, and those that came with it as far as they are told of.
+    pub certificate: Option<&'a [Box<[u8]>]>,
 }
 
 impl RequestParts<'_> {
@@ -149,6 +154,9 @@ pub fn request(parts: &RequestParts<'_>, out: &mut Vec<u8>) -> Result<(), Render
     let own = out.len();
     about_the_client(parts, out);
     about_the_exchange(parts, request_id, out);
+    if let Some([leaf, others @ ..]) = parts.certificate {
+        client_cert::append_fields(leaf, others, out);
+    }
     drop_own(edits, request_id, own, out);
     request_framing(parts, out);
     out.extend_from_slice(b"\r\n");
@@ -503,11 +511,17 @@ pub fn response(parts: &ResponseParts<'_>, out: &mut Vec<u8>) {
     let drops_server = !matches!(parts.gateway.server, ServerField::Pass);
     let request_id = parts.gateway.request_id.as_ref();
     let server = if drops_server { KnownName::Server.bit() } else { 0 };
-    let dropped = RESPONSE_OWNED | parts.hop.strip() | server | known_bits(request_id, edits);
+    let hides = parts.policies.tells_certificate && varies_by_certificate(head, bytes);
+    let vary = if hides { KnownName::Vary.bit() } else { 0 };
+    let dropped = RESPONSE_OWNED | parts.hop.strip() | server | vary | known_bits(request_id, edits);
     let any_drops = names_unknown(parts.hop, request_id, edits);
     copy_fields_without(out, bytes, &head.fields, dropped, |field| {
         any_drops && drops_unknown_response_field(field, parts, request_id, edits)
     });
+    if hides {
+        // RFC 9440, section 2.4: nobody in front of us can tell by what it varies.
+        write_field(out, b"vary", b"*");
+    }
     let own = out.len();
     if head.status >= 200 || head.status == 101 {
         own_response_fields(parts, request_id, out);
@@ -521,6 +535,11 @@ pub fn response(parts: &ResponseParts<'_>, out: &mut Vec<u8>) {
     }
     response_framing(parts, out);
     out.extend_from_slice(b"\r\n");
+}
+
+#[cold]
+fn varies_by_certificate(head: &ResponseHead, bytes: &[u8]) -> bool {
+    head.fields.all(KnownName::Vary).any(|field| client_cert::is_varied_by(field.value.of(bytes)))
 }
 
 #[inline(never)]

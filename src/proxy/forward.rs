@@ -17,6 +17,8 @@ use super::net::{Net, Patience, Reader};
 use super::transfer::Transfer;
 use super::{head, relay, upgrade};
 use crate::base::{Buffer, Timestamp};
+use crate::config::CertificateForward;
+use crate::http::client_cert;
 use crate::http::h1::{HeadScanner, Progress as HeadProgress};
 use crate::http::header::KnownName;
 use crate::http::{Body, Version};
@@ -153,7 +155,10 @@ fn first_write<N: Net>(
     body: &mut BodyReader,
 ) -> Result<Buffer, Failure> {
     let received = x.buffer.filled().len();
-    let needed = received + OWN_FIELDS_BYTES + route.policies.request_bytes();
+    let mut needed = received + OWN_FIELDS_BYTES + route.policies.request_bytes();
+    if let Some(wish) = plan.client_certificate {
+        needed += certificate_bytes(x, wish)?;
+    }
     let mut out = x.shard.buffers.holding(needed);
     if encode::request(&request_parts(x, route, plan, upgrade), out.vec()).is_err() {
         x.shard.buffers.give(out);
@@ -197,7 +202,28 @@ fn request_parts<'p, N: Net>(
         span: x.shard.random.borrow_mut().u64(..),
         upgrade,
         default_host: x.listener.default_host.as_deref(),
+        certificate: plan.client_certificate.and_then(|wish| certificates(x, wish)),
     }
+}
+
+/// What an upstream is told of the client's certificate.
+#[cold]
+fn certificates<'p, N: Net>(x: &'p Exchange<'_, N>, wish: CertificateForward) -> Option<&'p [Box<[u8]>]> {
+    let chain = &x.connection.secured.get()?.client.as_ref()?.chain;
+    match wish {
+        CertificateForward::Leaf => chain.get(..1),
+        CertificateForward::Chain => Some(chain),
+    }
+}
+
+/// Octets that tell the upstream of the client's certificate: they count like what came in the head, since the upstream
+/// must have room for both.
+#[cold]
+fn certificate_bytes<N: Net>(x: &Exchange<'_, N>, wish: CertificateForward) -> Result<usize, Failure> {
+    let Some([leaf, others @ ..]) = certificates(x, wish) else { return Ok(0) };
+    let bytes = client_cert::fields_bytes(leaf, others);
+    let room = x.terms.head_limits().head_bytes_max.saturating_sub(x.memory.request.length);
+    if bytes > room { Err(Failure::of(Reason::HeadTooLarge).detail("client-certificate")) } else { Ok(bytes) }
 }
 
 fn sink_framing(body: Body) -> SinkFraming {

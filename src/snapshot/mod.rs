@@ -1,5 +1,6 @@
 //! The compiled configuration: immutable, shared by all shards, swapped whole.
 
+pub mod client_auth;
 pub mod compile;
 mod draft;
 mod errors;
@@ -8,7 +9,6 @@ mod limits;
 mod listener;
 mod route;
 pub mod tls;
-mod validity;
 
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{ErrorBodies, RouteLimits, RouteTimeouts};
 use crate::base::UpstreamId;
+use crate::config::CertificateForward;
 use crate::http::header::HeaderName;
 use crate::observe::{EscapedText, RouteMetrics};
 use crate::policy::Policies;
@@ -45,6 +46,8 @@ pub struct Forward {
     pub path: Option<Template>,
     /// The host to ask for instead.
     pub host: Option<Template>,
+    /// Whether the client's certificate is handed on, and how much of it.
+    pub client_certificate: Option<CertificateForward>,
     /// When a failed attempt is made again; none leaves only the one replay that is always safe.
     pub retry: Option<RetryPlan>,
     /// Protocols that may be upgraded to, in lower case.

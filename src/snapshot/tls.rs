@@ -23,8 +23,9 @@ use rustls::{
 };
 use zeroize::Zeroize as _;
 
-use super::validity::validity;
+use super::client_auth::ClientAuth;
 use crate::base::UnixTime;
+use crate::base::x509;
 
 /// Certificates of one chain.
 const CHAIN_MAX: usize = 16;
@@ -55,6 +56,10 @@ pub enum Problem {
     BadKey,
     #[error("the key does not belong to the certificate")]
     KeyMismatch,
+    #[error("the file holds no revocation list")]
+    NoRevocationList,
+    #[error("the revocation list cannot be read")]
+    BadRevocationList,
 }
 
 impl Problem {
@@ -68,6 +73,8 @@ impl Problem {
             Self::NoKey => "no-private-key",
             Self::BadKey => "bad-private-key",
             Self::KeyMismatch => "key-mismatch",
+            Self::NoRevocationList => "no-revocation-list",
+            Self::BadRevocationList => "bad-revocation-list",
         }
     }
 
@@ -85,6 +92,8 @@ impl Problem {
             Self::KeyMismatch => {
                 "were both files replaced? compare the public keys by `openssl x509 -pubkey` and `pkey -pubout`"
             }
+            Self::NoRevocationList => "it must hold `-----BEGIN X509 CRL-----`, or be DER",
+            Self::BadRevocationList => "it must be a complete X.509 CRL of version 2: `openssl crl -text -noout -in`",
         }
     }
 
@@ -112,7 +121,8 @@ impl Identity {
             pem::Error::NoItemsFound => Problem::NoKey,
             _ => Problem::BadPem,
         })?;
-        let (valid_from, valid_until) = validity(&chain[0]).ok_or(Problem::BadCertificate)?;
+        let leaf = x509::Certificate::of(&chain[0]).ok_or(Problem::BadCertificate)?;
+        let (valid_from, valid_until) = (leaf.valid_from, leaf.valid_until);
         let names = names(&chain[0])?;
         let signing = aws_lc_rs::sign::any_supported_type(&key);
         key.zeroize();
@@ -262,23 +272,43 @@ pub struct ServerTls {
     config: Arc<ServerConfig>,
     names: Arc<Names>,
     settings: ServerSettings,
+    clients: Option<Arc<ClientAuth>>,
 }
 
 impl ServerTls {
-    /// For these certificates, at least one. Tickets of `previous`, the same listener's, stay good unless the settings
-    /// have changed.
-    pub fn new(identities: Vec<Identity>, settings: ServerSettings, previous: Option<&Self>) -> Result<Self, Error> {
+    /// For these certificates, at least one; `clients` says which certificates of clients are believed. Tickets of
+    /// `previous`, the same listener's, stay good unless the settings have changed, or who is believed: what a ticket says
+    /// of a client was decided by the rules of its time.
+    pub fn new(
+        identities: Vec<Identity>,
+        settings: ServerSettings,
+        clients: Option<Arc<ClientAuth>>,
+        previous: Option<&Self>,
+    ) -> Result<Self, Error> {
         let names = Arc::new(Names::new(identities, settings.strict_sni));
         let versions = if settings.newest_only { NEWEST } else { BOTH };
         let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions)?;
-        let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::clone(&names) as _);
-        config.ticketer = match previous.filter(|previous| previous.settings == settings) {
+        let builder = match &clients {
+            Some(clients) => builder.with_client_cert_verifier(clients.verifier()),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::clone(&names) as _);
+        let same = |previous: &&Self| {
+            previous.settings == settings
+                && previous.clients.as_ref().map(Arc::as_ptr) == clients.as_ref().map(Arc::as_ptr)
+        };
+        config.ticketer = match previous.filter(same) {
             Some(previous) => Arc::clone(&previous.config.ticketer),
             None => tickets()?,
         };
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         config.alpn_protocols = settings.protocols();
-        Ok(Self { config: Arc::new(config), names, settings })
+        Ok(Self { config: Arc::new(config), names, settings, clients })
+    }
+
+    /// What is demanded of clients.
+    pub fn clients(&self) -> Option<&Arc<ClientAuth>> {
+        self.clients.as_ref()
     }
 
     /// What the listener decided beside its certificates.
@@ -306,12 +336,38 @@ impl ServerTls {
     }
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
 fn tickets() -> Result<Arc<dyn ProducesTickets>, Error> {
-    aws_lc_rs::Ticketer::new()
+    Ok(Arc::new(Tickets(aws_lc_rs::Ticketer::new()?)))
+}
+
+/// A ticket holds the certificates that a client has shown. One with many of them gets none, rather than tickets that
+/// others cut or refuse.
+const TICKET_CONTENT_BYTES_MAX: usize = 8 * 1024;
+
+/// Tickets of a bounded length.
+#[derive(Debug)]
+struct Tickets(Arc<dyn ProducesTickets>);
+
+impl ProducesTickets for Tickets {
+    fn enabled(&self) -> bool {
+        self.0.enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.0.lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        if plain.len() > TICKET_CONTENT_BYTES_MAX { None } else { self.0.encrypt(plain) }
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        self.0.decrypt(cipher)
+    }
 }
 
 /// Keys and configuration stay unsaid.
@@ -466,8 +522,13 @@ mod tests {
     fn server(strict_sni: bool) -> ServerTls {
         let identities =
             vec![identity(&["www.example.com"]), identity(&["*.example.com", "b.test"]), identity(&["c.test"])];
-        ServerTls::new(identities, ServerSettings { newest_only: false, strict_sni, http1: true, http2: true }, None)
-            .unwrap()
+        ServerTls::new(
+            identities,
+            ServerSettings { newest_only: false, strict_sni, http1: true, http2: true },
+            None,
+            None,
+        )
+        .unwrap()
     }
 
     #[test]
@@ -497,11 +558,11 @@ mod tests {
     #[test]
     fn tickets_outlive_a_reload_that_keeps_the_settings() {
         let settings = ServerSettings { newest_only: false, strict_sni: false, http1: true, http2: false };
-        let first = ServerTls::new(vec![identity(&["a.test"])], settings, None).unwrap();
-        let second = ServerTls::new(vec![identity(&["a.test"])], settings, Some(&first)).unwrap();
+        let first = ServerTls::new(vec![identity(&["a.test"])], settings, None, None).unwrap();
+        let second = ServerTls::new(vec![identity(&["a.test"])], settings, None, Some(&first)).unwrap();
         assert!(Arc::ptr_eq(&first.config.ticketer, &second.config.ticketer));
         let stricter = ServerSettings { strict_sni: true, ..settings };
-        let third = ServerTls::new(vec![identity(&["a.test"])], stricter, Some(&second)).unwrap();
+        let third = ServerTls::new(vec![identity(&["a.test"])], stricter, None, Some(&second)).unwrap();
         assert!(!Arc::ptr_eq(&first.config.ticketer, &third.config.ticketer));
     }
 
@@ -523,7 +584,7 @@ mod tests {
         let (chain, key) = pair(&["a.test"]);
         let identity = Identity::parse(chain.as_bytes(), key.as_bytes()).unwrap();
         let settings = ServerSettings { newest_only: false, strict_sni: false, http1: true, http2: false };
-        let shown = format!("{:?}", ServerTls::new(vec![identity], settings, None).unwrap());
+        let shown = format!("{:?}", ServerTls::new(vec![identity], settings, None, None).unwrap());
         assert_eq!(shown, "ServerTls { certificates: [\"a.test\"], .. }");
     }
 

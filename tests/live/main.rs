@@ -10,6 +10,7 @@ mod http2;
 mod life;
 mod limits;
 mod listeners;
+mod mtls;
 mod observe;
 mod quickstart;
 mod reload;

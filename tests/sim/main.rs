@@ -16,6 +16,7 @@ mod interim;
 mod keep_alive;
 mod lifecycle;
 mod limits;
+mod mtls;
 mod pipelining;
 mod retries;
 mod routing;

@@ -55,16 +55,16 @@ fn world(seed: u64, yaml: &str) -> World {
     world.config(yaml)
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+pub fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 /// A session of the library's buffered interface over a peer.
-struct Secure<S> {
-    peer: Peer,
-    session: S,
+pub struct Secure<S> {
+    pub peer: Peer,
+    pub session: S,
     /// Plaintext that was read ahead.
-    opened: Vec<u8>,
+    pub opened: Vec<u8>,
 }
 
 impl Secure<ClientConnection> {
@@ -102,7 +102,7 @@ where
     S: std::ops::DerefMut<Target = rustls::ConnectionCommon<D>>,
     D: rustls::SideData,
 {
-    async fn flush(&mut self) {
+    pub async fn flush(&mut self) {
         let mut out = Vec::new();
         while self.session.wants_write() {
             self.session.write_tls(&mut out).unwrap();
@@ -110,7 +110,7 @@ where
         self.peer.send(out).await;
     }
 
-    async fn send(&mut self, octets: impl AsRef<[u8]>) {
+    pub async fn send(&mut self, octets: impl AsRef<[u8]>) {
         self.session.writer().write_all(octets.as_ref()).unwrap();
         while self.session.is_handshaking() {
             self.flush().await;
@@ -122,7 +122,7 @@ where
     }
 
     /// Reads once; false at the end of the stream, or after an error.
-    async fn receive(&mut self) -> bool {
+    pub async fn receive(&mut self) -> bool {
         let octets = self.peer.read_some(usize::MAX).await.unwrap_or_default();
         let mut rest = Cursor::new(&octets);
         while rest.position() < octets.len() as u64 {
@@ -139,7 +139,7 @@ where
     }
 
     /// Reads up to and including `needle`.
-    async fn until(&mut self, needle: &str) -> String {
+    pub async fn until(&mut self, needle: &str) -> String {
         loop {
             if let Some(at) = self.opened.windows(needle.len()).position(|window| window == needle.as_bytes()) {
                 return text(&self.opened.drain(..at + needle.len()).collect::<Vec<u8>>());
@@ -149,7 +149,7 @@ where
     }
 
     /// Whether the peer ended by a word, and not only by an end.
-    async fn ends_in_order(&mut self) -> bool {
+    pub async fn ends_in_order(&mut self) -> bool {
         while self.receive().await {}
         matches!(self.session.reader().read(&mut [0]), Ok(0))
     }

@@ -11,12 +11,15 @@ use std::mem;
 use std::rc::Rc;
 
 use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::CertificateDer;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{CommonState, Error, HandshakeKind, ProtocolVersion};
 
 use super::buffers::{CipherBuffers, LARGE_BYTES, SMALL_BYTES};
 use crate::base::Buffer;
+use crate::context::ClientCertificate;
+use crate::snapshot::client_auth;
 use crate::snapshot::tls::{self, ClientTls, PeerName, ServerTls};
 
 /// Octets of a record before its content.
@@ -112,6 +115,8 @@ pub struct Engine {
     queue: Vec<u8>,
     /// The name the client asked for.
     asked: Option<Box<str>>,
+    /// A certificate that the client has shown and that was refused.
+    refused: Option<Box<ClientCertificate>>,
     peer_closed: bool,
     /// Whether the stream below has ended.
     ended: bool,
@@ -147,6 +152,7 @@ impl Engine {
             overflow_taken: 0,
             queue: Vec::new(),
             asked: None,
+            refused: None,
             peer_closed: false,
             ended: false,
             lost: None,
@@ -194,6 +200,16 @@ impl Engine {
         self.asked.as_deref()
     }
 
+    /// What the peer has shown, now or in the session that was resumed, its own certificate first.
+    pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        self.common().peer_certificates()
+    }
+
+    /// A certificate that the client has shown and that was refused.
+    pub fn take_refused(&mut self) -> Option<Box<ClientCertificate>> {
+        self.refused.take().or_else(client_auth::refused)
+    }
+
     /// Whether what a fresh client has sent is a request and no handshake: a method, as far as it tells.
     pub(super) fn is_asked_in_plain_text(&self) -> bool {
         let mut front = self.incoming.filled().iter().take(METHOD_BYTES_MIN);
@@ -215,6 +231,7 @@ impl Engine {
             if let Some(name) = tls::asked_name() {
                 self.asked = name;
             }
+            self.refused = client_auth::refused().or(self.refused.take());
             match step {
                 Some(Step::More) | None => {}
                 // Content that came with the last flight waits for its reader.

@@ -3,6 +3,7 @@
 //! Each object yields its plan and its own findings; whether a broken one refuses the whole change is decided at one
 //! place, in [`Compiled::adoptable`]. What has not changed since the snapshot before is shared with it.
 
+mod client_auth;
 mod gateway;
 mod listener;
 mod route;
@@ -64,6 +65,7 @@ pub fn compile(config: &Arc<Config>, world: &World<'_>) -> Compiled {
     let (routes, specs) = compile_routes(config, world, &names, &mut findings);
     let table = Table::build(specs);
     report_shadowed(config, &routes, &table, &mut findings);
+    client_auth::judge_forwarding(config, &mut findings);
     let log_format = log_format(&config.access_log, &mut findings);
     let generation = world.previous.map_or(1, |previous| previous.generation + 1);
     let snapshot =

@@ -115,6 +115,7 @@ pub(super) fn plan(
         policies: Policies {
             request_headers: edits(&model.request.headers),
             response_headers: edits(&model.response.headers),
+            tells_certificate: model.to.as_ref().is_some_and(|to| to.client_certificate.is_some()),
         },
         limits: limits(&model.limits),
         timeouts: timeouts(&model.timeouts),
@@ -163,6 +164,7 @@ fn forward(
         upstream: upstream??,
         path: path?,
         host: host?,
+        client_certificate: to.client_certificate.as_ref().map(|wished| wished.value),
         retry: model.retry.map(|retry| RetryPlan { attempts: retry.attempts.get() as u8, non_idempotent: false }),
         upgrade: model.upgrade.iter().map(|protocol| protocol.as_str().to_ascii_lowercase().into()).collect(),
     })

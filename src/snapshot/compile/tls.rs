@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::World;
+use super::{World, client_auth};
 use crate::base::UnixTime;
 use crate::config::{
     Certificate, Finding, HttpVersion, Listener, ListenerTls, Object, PemFile, TlsVersion, Upstream, UpstreamTls,
@@ -34,8 +34,11 @@ pub(super) fn server(
     });
     let tls = match before {
         Some((same, tls)) if same == model && tls.settings() == settings => Arc::clone(tls),
-        before => Arc::new(anew(object, model, settings, before.map(|(_, tls)| &**tls), findings)?),
+        before => Arc::new(anew(object, model, settings, before.map(|(model, tls)| (model, &**tls)), findings)?),
     };
+    if let (Some(model), Some(clients)) = (&model.client_certificates, tls.clients()) {
+        findings.extend(client_auth::judged(object, model, clients, now));
+    }
     for (certificate, identity) in model.certificates.iter().zip(tls.identities()) {
         findings.extend(judged(object, certificate, identity, now));
     }
@@ -46,9 +49,15 @@ fn anew(
     object: &Object<Listener>,
     model: &ListenerTls,
     settings: ServerSettings,
-    previous: Option<&ServerTls>,
+    previous: Option<(&ListenerTls, &ServerTls)>,
     findings: &mut Vec<Finding>,
 ) -> Option<ServerTls> {
+    let clients = match (&model.client_certificates, previous) {
+        (None, _) => Some(None),
+        // Shared, so that tickets stay good.
+        (wanted, Some((before, tls))) if *wanted == before.client_certificates => Some(tls.clients().cloned()),
+        (Some(wanted), _) => client_auth::compile(object, wanted, findings).map(Some),
+    };
     let mut identities = Vec::with_capacity(model.certificates.0.len());
     for (at, certificate) in model.certificates.iter().enumerate() {
         match Identity::parse(certificate.chain.bytes(), certificate.key.bytes()) {
@@ -62,7 +71,7 @@ fn anew(
     for (at, identity) in identities.iter().enumerate() {
         findings.extend(unreachable(object, model, at, identity));
     }
-    let tls = ServerTls::new(identities, settings, previous);
+    let tls = ServerTls::new(identities, settings, clients?, previous.map(|(_, tls)| tls));
     tls.inspect_err(|error| {
         let problem = format!("TLS cannot be set up: {error}");
         findings.push(object.error("tls", object.span, "tls", problem));
@@ -202,6 +211,8 @@ mod tests {
         pair(&mut files, "soon", &["d.test"], (2026, 12, 1));
         pair(&mut files, "nameless", &[], (2027, 11, 24));
         files.0.insert("text.pem".into(), "no certificate".into());
+        list(&mut files, "fresh", 12);
+        list(&mut files, "stale", 11);
         files
     }
 
@@ -264,6 +275,67 @@ mod tests {
             "bind: \"127.0.0.1:1\", redirect_to_https: 443, tls: { certificates: { chain: good.pem, key: good.key } }";
         let found = findings(&format!("listeners: {{ public: {{ {both} }} }}"));
         assert_eq!(found, ["Error conflict listeners.public.redirect_to_https"]);
+    }
+
+    /// A revocation list by an authority named `clients`, due anew on the first of a month of 2026; and that authority.
+    fn list(files: &mut Files, stem: &str, month: u8) {
+        use rcgen::{CertificateParams, CertifiedIssuer, DnType, KeyPair, SerialNumber};
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "clients");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.key_usages = vec![rcgen::KeyUsagePurpose::CrlSign, rcgen::KeyUsagePurpose::KeyCertSign];
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2026, 1, 1),
+            next_update: rcgen::date_time_ymd(2026, month, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        files.0.insert(format!("{stem}.pem"), authority.pem());
+        files.0.insert(format!("{stem}.crl"), list.signed_by(&authority).unwrap().pem().unwrap());
+    }
+
+    fn clients(more: &str) -> Vec<String> {
+        listener(&format!("certificates: {{ chain: good.pem, key: good.key }}, client_certificates: {{ {more} }}"))
+    }
+
+    #[test]
+    fn who_asks_for_certificates_must_know_whom_to_believe() {
+        const PATH: &str = "listeners.public.tls.client_certificates";
+        for sound in ["ca: fresh.pem", "ca: [fresh.pem, good.pem], mode: optional", "ca: fresh.pem, crl: fresh.crl"] {
+            assert_eq!(clients(sound), [""; 0], "{sound}");
+        }
+        for (unsound, found) in [
+            ("mode: optional", format!("Error missing-key {PATH}")),
+            ("ca: none.pem", format!("Error unreadable-file {PATH}.ca[0]")),
+            ("ca: [fresh.pem, text.pem]", format!("Error no-certificate {PATH}.ca[1]")),
+            ("ca: fresh.pem, crl: good.pem", format!("Error no-revocation-list {PATH}.crl[0]")),
+            ("ca: fresh.pem, mode: perhaps", format!("Error unknown-word {PATH}.mode")),
+            ("ca: old.pem", format!("Warning authority-expired {PATH}.ca")),
+            ("ca: stale.pem, crl: stale.crl", format!("Warning crl-expired {PATH}.crl")),
+            ("ca: [fresh.pem, good.pem], crl: fresh.crl", format!("Warning authority-without-crl {PATH}.crl")),
+            ("ca: fresh.pem, expired_crl: accept", format!("Warning without-effect {PATH}.expired_crl")),
+        ] {
+            let shown = clients(unsound).join("; ");
+            assert!(shown.starts_with(&found), "{unsound}: {shown}");
+        }
+    }
+
+    #[test]
+    fn a_route_that_hands_on_what_nobody_asks_for_is_worth_a_word() {
+        let rest = "routes: [{ match: { path: / }, to: { upstream: app, client_certificate: leaf } }]\n";
+        let upstreams = "upstreams: { app: { endpoints: \"a:1\" } }";
+        let plain = "listeners: { public: { bind: \"127.0.0.1:1\" } }";
+        let tls = "listeners: { public: { bind: \"127.0.0.1:1\", tls: { certificates: { chain: good.pem, key: good.key }, \
+                   client_certificates: { ca: fresh.pem } } } }";
+        let found = |listeners: &str| {
+            let draft = Draft::alone(&Source::text("gate.yaml", format!("{listeners}\n{upstreams}\n{rest}")), &files());
+            draft.findings.iter().map(|f| format!("{:?} {} {}", f.severity, f.code, f.path)).collect::<Vec<_>>()
+        };
+        assert_eq!(found(plain), ["Warning without-effect routes[0].to.client_certificate"]);
+        assert_eq!(found(tls), [""; 0]);
     }
 
     #[test]
