@@ -14,6 +14,7 @@ mod grpc_web;
 mod headers;
 mod http2;
 mod http2_floods;
+mod http2_upstream;
 mod interim;
 mod keep_alive;
 mod lifecycle;
