@@ -23,6 +23,7 @@ mod routing;
 mod tls;
 mod upgrades;
 mod upstream_faults;
+mod upstream_tls;
 
 #[global_allocator]
 static ALLOCATOR: world::count::Counting = world::count::Counting;
