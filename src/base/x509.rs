@@ -20,6 +20,8 @@ pub struct Certificate<'d> {
     pub valid_until: UnixTime,
     /// Whom it speaks of: the whole Name.
     pub subject: &'d [u8],
+    /// The public key with its algorithm: the whole SubjectPublicKeyInfo.
+    pub public_key: &'d [u8],
     /// The elements of the extensions.
     extensions: &'d [u8],
 }
@@ -37,10 +39,10 @@ impl<'d> Certificate<'d> {
         let mut validity = Elements::of(inner.content_of(der::SEQUENCE)?);
         let (valid_from, valid_until) = (validity.time()?, validity.time()?);
         let subject = inner.take_if(der::SEQUENCE)?.whole;
-        let _public_key = inner.content_of(der::SEQUENCE)?;
+        let public_key = inner.take_if(der::SEQUENCE)?.whole;
         let extensions = inner.find(|element| element.tag == EXTENSIONS).map_or(&[][..], |element| element.content);
         let extensions = Elements::of(extensions).content_of(der::SEQUENCE).unwrap_or_default();
-        Some(Self { serial, issuer, valid_from, valid_until, subject, extensions })
+        Some(Self { serial, issuer, valid_from, valid_until, subject, public_key, extensions })
     }
 
     /// What the extension of this identifier holds.
@@ -65,7 +67,7 @@ mod tests {
         let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
         let read = Certificate::of(certificate.der()).unwrap();
         assert_eq!((read.valid_from.as_seconds(), read.valid_until.as_seconds()), (1_709_164_800, 2_556_144_000));
-        assert!(read.issuer == read.subject);
+        assert!(read.issuer == read.subject && !read.public_key.is_empty());
     }
 
     #[test]

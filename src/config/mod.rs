@@ -20,6 +20,7 @@ mod limits;
 mod listeners;
 #[expect(clippy::result_large_err, reason = "a finding is made once and ends what it is about")]
 mod load;
+mod pin;
 mod routes;
 mod schema;
 mod shape;
@@ -47,6 +48,7 @@ pub use gateway::{
 pub use limits::{GatewayLimits, HEAD_BYTES_MAX, HeadSize, Limits, ListenerLimits, RouteLimits};
 pub use listeners::{HalfClose, Http2, HttpVersion, Listener};
 pub use load::{Config, Loaded, Object, load};
+pub use pin::Pin;
 pub use routes::{
     CertificateForward, Edits, EncodedSlash, HeaderEdits, Match, PathMatch, Redirect, RedirectStatus, Respond, Retry,
     Route, Scheme, To, ValueMatch,

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::address::is_host_name;
 use super::check::Report;
 use super::interpolate::World;
+use super::pin::Pin;
 use super::shape::{OneOrMany, Shorthand, shorthand_type};
 use super::spanned::Text;
 use super::value::{Literal, Period};
@@ -172,6 +173,18 @@ impl ClientCertificates {
     }
 }
 
+impl Certificate {
+    fn take_in(&mut self, world: &mut World<'_>) {
+        self.chain.read(world);
+        self.key.read(world);
+    }
+
+    fn check(&self, key: &str, report: &mut Report<'_>) {
+        self.chain.check(&format!("{key}.chain"), report);
+        self.key.check(&format!("{key}.key"), report);
+    }
+}
+
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub enum TlsVersion {
@@ -200,6 +213,8 @@ pub struct UpstreamTls {
     pub verify: bool,
     pub ca: Option<PemFile>,
     pub server_name: Option<Text>,
+    pub certificate: Option<Certificate>,
+    pub pins: OneOrMany<Pin>,
     /// The system's authorities, where these are trusted.
     pub roots: Option<Arc<[Vec<u8>]>>,
 }
@@ -209,23 +224,28 @@ pub struct UpstreamTls {
 #[serde(deny_unknown_fields, default)]
 pub struct UpstreamTlsFull {
     /// Whether the certificate must be trusted, valid and of the expected name. Default: `true`; `false` protects against
-    /// nobody who can stand between.
+    /// nobody who can stand between, unless there are `pins`.
     pub verify: bool,
     /// A PEM file with the authorities to trust instead of the system's. The path is relative to the configuration file.
     pub ca: Option<PemFile>,
     /// The name to ask for and to find in the certificate. Default: the host name of the endpoint, or its address.
     pub server_name: Option<Text>,
+    /// The certificate to show to endpoints that ask for one, and its key. Default: none.
+    pub certificate: Option<Certificate>,
+    /// Public keys, one of which the endpoint's certificate must have beside all else: `sha256/` and the digest of the key in
+    /// base64, or a list. Name the next key before it comes. Default: any key.
+    pub pins: OneOrMany<Pin>,
 }
 
 impl Default for UpstreamTlsFull {
     fn default() -> Self {
-        Self { verify: true, ca: None, server_name: None }
+        Self { verify: true, ca: None, server_name: None, certificate: None, pins: OneOrMany::default() }
     }
 }
 
 impl Shorthand for UpstreamTls {
     type Full = UpstreamTlsFull;
-    const EXPECTED: &'static str = "`on` or a map with `ca`, `server_name` or `verify`";
+    const EXPECTED: &'static str = "`on` or a map with `ca`, `server_name`, `certificate`, `pins` or `verify`";
 
     fn of_word(word: Text) -> Result<Self, String> {
         match word.as_str() {
@@ -238,7 +258,8 @@ impl Shorthand for UpstreamTls {
     }
 
     fn of_full(full: UpstreamTlsFull) -> Self {
-        Self { verify: full.verify, ca: full.ca, server_name: full.server_name, roots: None }
+        let UpstreamTlsFull { verify, ca, server_name, certificate, pins } = full;
+        Self { verify, ca, server_name, certificate, pins, roots: None }
     }
 }
 
@@ -304,10 +325,7 @@ impl ListenerTls {
     }
 
     pub(super) fn take_in(&mut self, world: &mut World<'_>) {
-        for certificate in &mut self.certificates.0 {
-            certificate.value.chain.read(world);
-            certificate.value.key.read(world);
-        }
+        self.certificates.0.iter_mut().for_each(|certificate| certificate.value.take_in(world));
         if let Some(clients) = &mut self.client_certificates {
             clients.take_in(world);
         }
@@ -315,8 +333,7 @@ impl ListenerTls {
 
     pub(super) fn check(&self, report: &mut Report<'_>) {
         for (at, certificate) in self.certificates.iter().enumerate() {
-            certificate.chain.check(&format!("certificates[{at}].chain"), report);
-            certificate.key.check(&format!("certificates[{at}].key"), report);
+            certificate.check(&format!("certificates[{at}]"), report);
         }
         if let Some(hsts) = &self.hsts {
             hsts.check(report);
@@ -338,6 +355,9 @@ impl UpstreamTls {
             None if self.verify => self.roots = Some(world.trust_roots()),
             None => {}
         }
+        if let Some(certificate) = &mut self.certificate {
+            certificate.take_in(world);
+        }
     }
 
     pub(super) fn check(&self, report: &mut Report<'_>) {
@@ -353,9 +373,18 @@ impl UpstreamTls {
             let hint = "remove `verify`: certificates of these authorities are believed";
             report.error("conflict", ca.path.span, "ca", "with `verify: false` nobody looks at the authorities", hint);
         }
-        if !self.verify {
+        if let Some(certificate) = &self.certificate {
+            certificate.check("certificate", report);
+        }
+        if !self.verify && self.pins.is_empty() {
             let problem = "whoever stands between can read and change everything: the certificate is not verified";
-            report.warning("unverified", report.span, "verify", problem, "name the authority in `ca` instead");
+            report.warning(
+                "unverified",
+                report.span,
+                "verify",
+                problem,
+                "name the authority in `ca` instead, or a key in `pins`",
+            );
         }
         if self.roots.as_ref().is_some_and(|roots| roots.is_empty()) {
             let hint = "name the authority in `ca`, or install the system's (Debian: ca-certificates)";

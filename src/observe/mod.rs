@@ -21,7 +21,7 @@ mod stamp;
 mod timing;
 
 pub use access_log::{DEFAULT_FIELDS, Field, FieldError, FieldProblem, LineFormat};
-pub use certificates::{CertificateFigure, render_certificates};
+pub use certificates::{Expiring, ExpiryFigure, render_expiries};
 pub use counter::{ByReason, Counter, Gauge, Raised, WORDS_MAX, Words};
 pub use histogram::{BUCKETS, Histogram};
 pub use json::{ESCAPED_BYTES_MAX, Escaped, EscapedText, VALUE_BYTES_MAX};

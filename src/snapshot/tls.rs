@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use ahash::AHashMap;
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
@@ -15,7 +16,7 @@ use rustls::crypto::{
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime as Moment};
 use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, InconsistentKeys, RootCertStore, ServerConfig, SignatureScheme,
@@ -24,6 +25,7 @@ use rustls::{
 use zeroize::Zeroize as _;
 
 use super::client_auth::ClientAuth;
+use super::pins::{Digest, Pinned};
 use crate::base::UnixTime;
 use crate::base::x509;
 
@@ -388,6 +390,7 @@ impl PartialEq for ServerTls {
 /// How an upstream is spoken to.
 pub struct ClientTls {
     config: Arc<ClientConfig>,
+    identity: Option<Identity>,
 }
 
 /// Whom a client believes.
@@ -401,22 +404,32 @@ pub enum Trust<'t> {
 }
 
 impl ClientTls {
-    /// A client that believes whom `trust` says.
-    pub fn new(trust: &Trust<'_>) -> Result<Self, Problem> {
-        let provider = provider();
-        let algorithms = provider.signature_verification_algorithms;
-        let builder = ClientConfig::builder_with_provider(provider);
+    /// A client that believes whom `trust` says, if it has one of these keys where there are any, and that shows `identity`
+    /// where it is asked for one.
+    pub fn new(trust: &Trust<'_>, pins: Vec<Digest>, identity: Option<Identity>) -> Result<Self, Problem> {
+        let builder = ClientConfig::builder_with_provider(provider());
         let builder = builder.with_protocol_versions(BOTH).map_err(|_| Problem::BadCertificate)?;
-        let mut config = match trust {
-            Trust::Anybody => {
-                let verifier = Arc::new(BelievesAnybody(algorithms));
-                builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
-            }
-            Trust::Roots(roots) => builder.with_root_certificates(system_roots(roots)).with_no_client_auth(),
-            Trust::Authorities(text) => builder.with_root_certificates(authorities(text)?).with_no_client_auth(),
+        let mut verifier: Arc<dyn ServerCertVerifier> = match trust {
+            Trust::Anybody => Arc::new(BelievesAnybody(provider().signature_verification_algorithms)),
+            Trust::Roots(roots) => believes(system_roots(roots))?,
+            Trust::Authorities(text) => believes(authorities(text)?)?,
+        };
+        if !pins.is_empty() {
+            verifier = Arc::new(Pinned::new(verifier, pins));
+        }
+        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+        let shown = identity.as_ref().map(|identity| Arc::new(SingleCertAndKey::from(Arc::clone(&identity.key))));
+        let mut config = match shown {
+            Some(shown) => builder.with_client_cert_resolver(shown),
+            None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-        Ok(Self { config: Arc::new(config) })
+        Ok(Self { config: Arc::new(config), identity })
+    }
+
+    /// What is shown to endpoints that ask for a certificate.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
     }
 
     /// The same, offering other protocols by ALPN than HTTP/1.1.
@@ -437,6 +450,11 @@ impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientTls").finish_non_exhaustive()
     }
+}
+
+fn believes(roots: RootCertStore) -> Result<Arc<dyn ServerCertVerifier>, Problem> {
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+    verifier.map(|verifier| verifier as _).map_err(|_| Problem::NoCertificate)
 }
 
 /// A system has old authorities that nobody can read any more: those are left out.
@@ -599,8 +617,8 @@ mod tests {
     #[test]
     fn authorities_must_be_there_and_sound() {
         let (chain, key) = pair(&["a.test"]);
-        assert!(ClientTls::new(&Trust::Authorities(chain.as_bytes())).is_ok());
-        let empty = ClientTls::new(&Trust::Authorities(key.as_bytes())).err();
+        assert!(ClientTls::new(&Trust::Authorities(chain.as_bytes()), Vec::new(), None).is_ok());
+        let empty = ClientTls::new(&Trust::Authorities(key.as_bytes()), Vec::new(), None).err();
         assert_eq!(empty, Some(Problem::NoCertificate));
     }
 }

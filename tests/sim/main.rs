@@ -26,6 +26,7 @@ mod routing;
 mod tls;
 mod upgrades;
 mod upstream_faults;
+mod upstream_tls;
 mod websocket_frames;
 mod websockets_http2;
 

@@ -127,6 +127,7 @@ fn certificate_word(error: &CertificateError) -> &'static str {
             "certificate-other-purpose"
         }
         CertificateError::BadSignature => "certificate-bad-signature",
+        CertificateError::ApplicationVerificationFailure => "certificate-pin-mismatch",
         CertificateError::BadEncoding => "certificate-malformed",
         _ => "certificate-refused",
     }

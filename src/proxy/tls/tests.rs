@@ -39,7 +39,7 @@ fn pair(newest_only: bool) -> Pair {
     let identity = Identity::parse(certificate.as_bytes(), key.serialize_pem().as_bytes()).unwrap();
     let settings = ServerSettings { newest_only, strict_sni: false, http1: true, http2: false };
     let server = ServerTls::new(vec![identity], settings, None, None).unwrap();
-    Pair { server, client: ClientTls::new(&Trust::Authorities(certificate.as_bytes())).unwrap() }
+    Pair { server, client: ClientTls::new(&Trust::Authorities(certificate.as_bytes()), Vec::new(), None).unwrap() }
 }
 
 fn engines(pair: &Pair) -> (Engine, Engine) {
@@ -403,7 +403,7 @@ fn of_two_certificates_for_a_name_each_client_gets_the_first_that_it_can_read() 
     let server = ServerTls::new(identities, settings, None, None).unwrap();
     let buffers = Rc::new(CipherBuffers::default());
     let chosen = |reads: fn(SignatureScheme) -> bool| {
-        let mut config = ClientTls::new(&Trust::Anybody).unwrap().config().as_ref().clone();
+        let mut config = ClientTls::new(&Trust::Anybody, Vec::new(), None).unwrap().config().as_ref().clone();
         config.dangerous().set_certificate_verifier(Arc::new(Reads(reads)));
         let mut client = Engine::client_of(Arc::new(config), &PeerName::new("a.test").unwrap(), &buffers);
         let mut server = Engine::server(&server, &buffers).unwrap();

@@ -41,7 +41,7 @@ pub(super) fn server(
         findings.extend(client_auth::judged(object, model, clients, now));
     }
     for (certificate, identity) in model.certificates.iter().zip(tls.identities()) {
-        findings.extend(judged(object, certificate, identity, now));
+        findings.extend(judged((&object.path, "tls.certificates", "clients"), certificate, identity, now));
     }
     Some(tls)
 }
@@ -63,7 +63,9 @@ fn anew(
     for (at, certificate) in model.certificates.iter().enumerate() {
         match Identity::parse(certificate.chain.bytes(), certificate.key.bytes()) {
             Ok(identity) => identities.push(identity),
-            Err(problem) => findings.push(broken(object, at, certificate, problem)),
+            Err(problem) => {
+                findings.push(broken(object, &format!("tls.certificates[{at}]"), certificate, problem));
+            }
         }
     }
     if identities.len() < model.certificates.0.len() {
@@ -80,10 +82,10 @@ fn anew(
     .ok()
 }
 
-fn broken(object: &Object<Listener>, at: usize, certificate: &Certificate, problem: Problem) -> Finding {
+fn broken<T>(object: &Object<T>, at: &str, certificate: &Certificate, problem: Problem) -> Finding {
     let (part, file) =
         if problem.is_about_the_key() { ("key", &certificate.key) } else { ("chain", &certificate.chain) };
-    let key = format!("tls.certificates[{at}].{part}");
+    let key = format!("{at}.{part}");
     object.error(problem.code(), file.path.span, &key, said(file, problem)).hint(problem.hint())
 }
 
@@ -99,31 +101,37 @@ fn unreachable(object: &Object<Listener>, model: &ListenerTls, at: usize, identi
     let chain = &model.certificates.0[at].chain;
     let problem = format!("{}: the certificate has no DNS name, so that no client ever gets it", chain.path.shown());
     Some(
-        warning(object, chain, "nameless-certificate", problem)
+        warning((&object.path, "tls.certificates"), chain, "nameless-certificate", problem)
             .hint("names belong into subjectAltName; or put it first"),
     )
 }
 
-fn warning(object: &Object<Listener>, chain: &PemFile, code: &'static str, problem: String) -> Finding {
-    Finding::warning(code, chain.path.span, crate::config::join(&object.path, "tls.certificates"), problem)
+fn warning((path, key): (&str, &str), chain: &PemFile, code: &'static str, problem: String) -> Finding {
+    Finding::warning(code, chain.path.span, crate::config::join(path, key), problem)
 }
 
-/// A word about a certificate whose time is over, near its end, or yet to come.
-fn judged(object: &Object<Listener>, certificate: &Certificate, identity: &Identity, now: UnixTime) -> Option<Finding> {
+/// A word about a certificate whose time is over, near its end, or yet to come; it stands at this place, and these peers
+/// look at it.
+fn judged(
+    (path, key, peers): (&str, &str, &str),
+    certificate: &Certificate,
+    identity: &Identity,
+    now: UnixTime,
+) -> Option<Finding> {
     let (chain, hint) = (&certificate.chain, "have it renewed; a changed file is taken up without a restart");
-    let path = chain.path.shown();
+    let file = chain.path.shown();
     let days = |until: UnixTime| until.as_seconds().saturating_sub(now.as_seconds()) / (24 * 3600);
     let (code, problem) = if now >= identity.valid_until {
-        ("certificate-expired", format!("{path}: the certificate has expired; clients refuse it"))
+        ("certificate-expired", format!("{file}: the certificate has expired; {peers} refuse it"))
     } else if now.plus(EXPIRY_NOTICE) >= identity.valid_until {
         let left = days(identity.valid_until);
-        ("certificate-expires", format!("{path}: the certificate expires in {left} days"))
+        ("certificate-expires", format!("{file}: the certificate expires in {left} days"))
     } else if now < identity.valid_from && now > UnixTime::default() {
-        ("certificate-not-yet-valid", format!("{path}: the certificate is not valid yet; clients refuse it"))
+        ("certificate-not-yet-valid", format!("{file}: the certificate is not valid yet; {peers} refuse it"))
     } else {
         return None;
     };
-    Some(warning(object, chain, code, problem).hint(hint))
+    Some(warning((path, key), chain, code, problem).hint(hint))
 }
 
 /// How an upstream is spoken to; that of the snapshot before where nothing has changed.
@@ -131,6 +139,7 @@ pub(super) fn client(
     object: &Object<Upstream>,
     model: &UpstreamTls,
     world: &World<'_>,
+    now: UnixTime,
     findings: &mut Vec<Finding>,
 ) -> Option<Arc<ClientTls>> {
     let before = world.previous.and_then(|previous| {
@@ -139,19 +148,31 @@ pub(super) fn client(
         Some((model.value.as_ref()?, entry.tls.as_ref()?))
     });
     let protocol = object.value.as_ref().map_or_else(UpstreamProtocol::default, |upstream| upstream.protocol);
-    if let Some((same, tls)) = before
-        && same.tls.as_ref() == Some(model)
-        && same.protocol == protocol
-    {
-        return Some(Arc::clone(tls));
+    let tls = match before {
+        Some((same, tls)) if same.tls.as_ref() == Some(model) && same.protocol == protocol => Arc::clone(tls),
+        _ => Arc::new(client_anew(object, model, findings)?.offering(offered(protocol))),
+    };
+    if let (Some(certificate), Some(identity)) = (&model.certificate, tls.identity()) {
+        findings.extend(judged((&object.path, "tls.certificate", "endpoints"), certificate, identity, now));
     }
+    Some(tls)
+}
+
+fn client_anew(object: &Object<Upstream>, model: &UpstreamTls, findings: &mut Vec<Finding>) -> Option<ClientTls> {
+    let identity = model.certificate.as_ref().map(|certificate| {
+        let parsed = Identity::parse(certificate.chain.bytes(), certificate.key.bytes());
+        parsed.map_err(|problem| findings.push(broken(object, "tls.certificate", certificate, problem))).ok()
+    });
+    // A broken one is told.
+    let identity = identity.map_or(Some(None), |identity| identity.map(Some));
+    let pins = model.pins.iter().map(|pin| *pin.digest()).collect();
     let trust = match (&model.ca, &model.roots) {
         (_, _) if !model.verify => Trust::Anybody,
         (Some(ca), _) => Trust::Authorities(ca.bytes()),
         (None, roots) => Trust::Roots(roots.as_deref().unwrap_or_default()),
     };
-    match (ClientTls::new(&trust), &model.ca) {
-        (Ok(tls), _) => Some(Arc::new(tls.offering(offered(protocol)))),
+    match (ClientTls::new(&trust, pins, identity?), &model.ca) {
+        (Ok(tls), _) => Some(tls),
         (Err(problem), Some(ca)) => {
             let finding = object.error(problem.code(), ca.path.span, "tls.ca", said(ca, problem));
             findings.push(finding.hint("it must hold the certificates of authorities, as PEM"));
@@ -415,6 +436,33 @@ mod tests {
         assert_eq!(upstream_with("\"a:1\", tls: on"), ["Error no-trust-roots upstreams.app.tls"]);
         assert_eq!(upstream_with("\"a:1\", tls: yes"), ["Error bad-value upstreams.app.tls"]);
         assert_eq!(upstream_at("unix:/run/a", "ca: good.pem"), ["Error no-server-name upstreams.app.tls"]);
+    }
+
+    #[test]
+    fn what_an_upstream_is_shown_and_must_have_is_checked() {
+        let pin = "sha256/AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        assert_eq!(
+            upstream(&format!("ca: good.pem, certificate: {{ chain: good.pem, key: good.key }}, pins: {pin}")),
+            [""; 0]
+        );
+        assert_eq!(upstream(&format!("verify: false, pins: [{pin}]")), [""; 0]);
+        for (more, found) in [
+            (
+                "certificate: { chain: good.pem, key: other.key }",
+                "Error key-mismatch upstreams.app.tls.certificate.key",
+            ),
+            (
+                "certificate: { chain: none.pem, key: good.key }",
+                "Error unreadable-file upstreams.app.tls.certificate.chain",
+            ),
+            (
+                "certificate: { chain: old.pem, key: old.key }",
+                "Warning certificate-expired upstreams.app.tls.certificate",
+            ),
+            ("pins: sha256/short", "Error bad-value upstreams.app.tls.pins"),
+        ] {
+            assert_eq!(upstream(&format!("ca: good.pem, {more}")), [found], "{more}");
+        }
     }
 
     #[test]

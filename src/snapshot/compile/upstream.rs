@@ -24,7 +24,7 @@ pub(super) fn compile_all(config: &Config, world: &World<'_>, findings: &mut Vec
         let model = object.value.as_ref()?;
         let tls = match &model.tls {
             // Without what was asked for there is no upstream: never plain text instead.
-            Some(tls) => Some(tls::client(object, tls, world, findings)?),
+            Some(tls) => Some(tls::client(object, tls, world, config.read_at, findings)?),
             None => None,
         };
         let (plan, peers) = plan(&object.name, model, gateway, world);
