@@ -249,7 +249,7 @@ impl<N: Net> Reader for AskReader<N> {
         let Some(deadline) = self.reading.as_ref().map(|(_, deadline)| *deadline) else { return Poll::Pending };
         let input = ready!(self.poll_until(deadline, cx));
         let Some((mut buffer, _)) = self.reading.take() else { return Poll::Pending };
-        let result = input.map(|more| if more { self.inflow.fill(&mut buffer) } else { 0 });
+        let result = input.map(|more| if more { self.inflow.fill(&mut buffer, cx) } else { 0 });
         Poll::Ready((result, buffer))
     }
 }

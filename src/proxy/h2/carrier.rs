@@ -38,7 +38,7 @@ pub(in crate::proxy) struct Carrier<N: Net> {
     pub(super) scheme: Scheme,
     sharing: Sharing,
     /// Requests that the endpoint allows at once; none before it has said so.
-    pub(super) allowed: Cell<u32>,
+    pub(super) allowed: Cell<Option<u32>>,
     refused_at: Cell<Option<Timestamp>>,
     /// Why it has broken, where we know better than the library.
     pub(super) broken: Cell<Option<&'static str>>,
@@ -71,7 +71,7 @@ impl<N: Net> Carrier<N> {
             requests: RefCell::new(None),
             scheme: parts.scheme,
             sharing: parts.sharing,
-            allowed: Cell::new(0),
+            allowed: Cell::new(None),
             refused_at: Cell::new(None),
             broken: Cell::new(None),
             opened: now,
@@ -118,7 +118,7 @@ impl<N: Net> Carrier<N> {
     }
 
     fn limit(&self) -> u32 {
-        self.sharing.streams.min(self.allowed.get())
+        self.sharing.streams.min(self.allowed.get().unwrap_or(0))
     }
 
     pub(super) fn sharing(&self) -> &Sharing {
@@ -148,7 +148,7 @@ impl<N: Net> upstream::Carrier for Carrier<N> {
     }
 
     fn is_stopped(&self) -> bool {
-        self.allowed.get() == 0 && self.is_open()
+        self.allowed.get() == Some(0) && self.is_open()
     }
 
     fn is_idle(&self) -> bool {

@@ -204,7 +204,7 @@ impl<N: Net> Driver<N> {
         self.is_settled = self.is_settled || self.carrier.session.follower.borrow().has_settled();
         if self.is_settled {
             let allowed = self.h2.max_concurrent_send_streams();
-            self.carrier.allowed.set(u32::try_from(allowed).unwrap_or(u32::MAX));
+            self.carrier.allowed.set(Some(u32::try_from(allowed).unwrap_or(u32::MAX)));
             if let Some(opening) = self.opening.take() {
                 opening.end(Ok(()));
             }

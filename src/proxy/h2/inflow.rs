@@ -83,27 +83,41 @@ impl Inflow {
         Poll::Ready(Ok(true))
     }
 
-    /// Moves what there is into `buffer`, as far as it has room; how much that was.
-    pub fn fill(&mut self, buffer: &mut Buffer) -> usize {
+    /// Moves what there is into `buffer`, as far as it has room; how much that was. A head and its content go together.
+    pub fn fill(&mut self, buffer: &mut Buffer, cx: &mut Context<'_>) -> usize {
         let before = buffer.filled().len();
-        self.fill_framing(buffer);
-        if self.framing.is_empty() && self.is_chunked {
-            let fits = buffer.room().saturating_sub(CHUNK_FRAMING_BYTES);
-            let piece = self.chunk.split_to(self.chunk.len().min(fits.max(1)));
-            self.taken += piece.len();
-            match (piece.is_empty(), fits > 0) {
-                (true, _) => {}
-                (false, true) => write_chunk(buffer.vec(), &piece),
-                (false, false) => write_chunk(&mut self.framing, &piece),
-            }
+        loop {
             self.fill_framing(buffer);
+            if self.framing.is_empty() {
+                let has_some = buffer.filled().len() > before;
+                self.fill_content(buffer, has_some);
+            }
+            // What failed behind it fails again when it is asked for.
+            if !self.is_empty() || buffer.room() == 0 || !matches!(self.poll(cx), Poll::Ready(Ok(true))) {
+                return buffer.filled().len() - before;
+            }
         }
-        if self.framing.is_empty() && !self.is_chunked {
-            let piece = self.chunk.split_to(self.chunk.len().min(buffer.room()));
-            self.taken += piece.len();
-            buffer.vec().extend_from_slice(&piece);
+    }
+
+    /// `has_some` says whether the buffer will bring something whatever is left out here.
+    fn fill_content(&mut self, buffer: &mut Buffer, has_some: bool) {
+        let fits = match self.is_chunked {
+            true => buffer.room().saturating_sub(CHUNK_FRAMING_BYTES),
+            false => buffer.room(),
+        };
+        if self.chunk.is_empty() || (fits == 0 && has_some) {
+            return;
         }
-        buffer.filled().len() - before
+        let piece = self.chunk.split_to(self.chunk.len().min(fits.max(1)));
+        self.taken += piece.len();
+        match (self.is_chunked, fits > 0) {
+            (false, _) => buffer.vec().extend_from_slice(&piece),
+            (true, true) => write_chunk(buffer.vec(), &piece),
+            (true, false) => {
+                write_chunk(&mut self.framing, &piece);
+                self.fill_framing(buffer);
+            }
+        }
     }
 
     fn fill_framing(&mut self, buffer: &mut Buffer) {
