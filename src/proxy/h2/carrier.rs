@@ -4,9 +4,11 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::RecvStream;
 use h2::client::SendRequest;
 
 use super::asking::{AskReader, AskWriter, Asking};
@@ -24,6 +26,9 @@ use crate::upstream::{self, Endpoint, Permit, Sharing};
 
 /// How long a connection that refused a request is the last choice of who tries again.
 const REFUSAL_COUNTS: Duration = Duration::from_secs(1);
+
+/// Streams that are left to end; beyond, one is cancelled.
+const TAILS_MAX: usize = 128;
 
 /// One connection.
 pub(in crate::proxy) struct Carrier<N: Net> {
@@ -43,6 +48,8 @@ pub(in crate::proxy) struct Carrier<N: Net> {
     /// Why it has broken, where we know better than the library.
     pub(super) broken: Cell<Option<&'static str>>,
     pub(super) opened: Timestamp,
+    /// Streams of answers that are complete but for their end.
+    tails: RefCell<Vec<RecvStream>>,
     /// Requests that it has carried.
     carried: Cell<u32>,
     _permit: Permit<UpstreamConnection<N>>,
@@ -75,6 +82,7 @@ impl<N: Net> Carrier<N> {
             refused_at: Cell::new(None),
             broken: Cell::new(None),
             opened: now,
+            tails: RefCell::default(),
             carried: Cell::new(0),
             _permit: parts.permit,
         })
@@ -115,6 +123,33 @@ impl<N: Net> Carrier<N> {
     /// What is counted for the upstream.
     pub(super) fn block(&self) -> &UpstreamBlock {
         self.metrics.at(self.shard.number)
+    }
+
+    /// Keeps a stream until it ends.
+    pub(super) fn leave_to_end(&self, tail: RecvStream) {
+        let mut tails = self.tails.borrow_mut();
+        if tails.len() < TAILS_MAX && self.is_open() {
+            tails.push(tail);
+            self.session.wake();
+        }
+    }
+
+    /// Lets go of streams that have ended, or bring what nobody wants.
+    pub(super) fn poll_tails(&self, cx: &mut Context<'_>) {
+        self.tails.borrow_mut().retain_mut(|tail| {
+            loop {
+                match tail.poll_data(cx) {
+                    Poll::Pending => return true,
+                    Poll::Ready(Some(Ok(piece))) if piece.is_empty() => {}
+                    Poll::Ready(_) => return false,
+                }
+            }
+        });
+    }
+
+    /// Lets go of all of them.
+    pub(super) fn drop_tails(&self) {
+        self.tails.borrow_mut().clear();
     }
 
     fn limit(&self) -> u32 {

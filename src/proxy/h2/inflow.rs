@@ -12,11 +12,21 @@ use crate::http::h2::{Content, write_trailers};
 /// What a chunk takes beside its content.
 const CHUNK_FRAMING_BYTES: usize = CHUNK_HEADER_BYTES + 2;
 
+/// Content behind a head.
+pub(super) struct Begun {
+    pub content: RecvStream,
+    pub framing: Content,
+    /// As declared, if it is.
+    pub length: u64,
+}
+
 /// What comes, and is not yet read.
 #[derive(Default)]
 pub(super) struct Inflow {
     content: Option<RecvStream>,
     is_chunked: bool,
+    /// What a declared length leaves to be read.
+    left: u64,
     stage: Stage,
     /// Received from the library and not yet read.
     chunk: Bytes,
@@ -39,8 +49,9 @@ enum Stage {
 
 impl Inflow {
     /// Begins with the content behind a head that stands in `framing`, where there is any.
-    pub fn begin(&mut self, content: Option<(RecvStream, Content)>) {
-        let Some((content, framing)) = content else { return };
+    pub fn begin(&mut self, begun: Option<Begun>) {
+        let Some(Begun { content, framing, length }) = begun else { return };
+        self.left = if framing == Content::Declared { length } else { 0 };
         self.content = Some(content);
         self.is_chunked = framing == Content::Chunked;
         self.stage = if framing == Content::Empty { Stage::Done } else { Stage::Content };
@@ -110,6 +121,7 @@ impl Inflow {
         }
         let piece = self.chunk.split_to(self.chunk.len().min(fits.max(1)));
         self.taken += piece.len();
+        self.left = self.left.saturating_sub(piece.len() as u64);
         match (self.is_chunked, fits > 0) {
             (false, _) => buffer.vec().extend_from_slice(&piece),
             (true, true) => write_chunk(buffer.vec(), &piece),
@@ -118,6 +130,12 @@ impl Inflow {
                 self.fill_framing(buffer);
             }
         }
+    }
+
+    /// The stream of a message that was read whole, and whose end was not yet said.
+    pub fn take_unended(&mut self) -> Option<RecvStream> {
+        let is_whole = !self.is_chunked && self.left == 0 && self.is_empty();
+        self.content.take_if(|content| is_whole && !content.is_end_stream())
     }
 
     fn fill_framing(&mut self, buffer: &mut Buffer) {
