@@ -437,6 +437,7 @@ fn broken<N: Net>(x: &Exchange<'_, N>, error: &io::Error, begun: bool) -> Failed
     match error.kind() {
         io::ErrorKind::InvalidData => Failed::for_good(malformed_response(x, word)),
         io::ErrorKind::InvalidInput => Failed::for_good(Failure::of(Reason::TargetRefused).detail("not-for-http2")),
+        io::ErrorKind::Unsupported => Failed::for_good(Failure::of(Reason::UpgradeFailed).detail("not-announced")),
         io::ErrorKind::ConnectionRefused if !begun => {
             Failed { failure: reset.detail("not-processed"), attempt: AttemptFailure::Unsent }
         }

@@ -81,6 +81,21 @@ fn they_pass_inside_of_tls_as_well() {
     passes(&["http2", gateway.address(), &path("a.pem")]);
 }
 
+#[test]
+fn they_pass_from_gateway_to_gateway_by_http_2() {
+    let echo = Echo::start();
+    let second = Gateway::start(&config(echo.port, "lifetime: 1h", ""));
+    let (_, port) = second.address().rsplit_once(':').unwrap();
+    let to_second = config(port.parse().unwrap(), "lifetime: 1h", "");
+    let endpoint = format!("\"127.0.0.1:{port}\"");
+    let to_second = to_second.replace(&endpoint, &format!("{endpoint}, protocol: h2"));
+    let first = Gateway::start(&to_second);
+    passes(&["http1", &format!("ws://{}/ws", first.address())]);
+    passes(&["http2", first.address()]);
+    assert_eq!(second.metrics()["tidegate_websockets_opened_total{protocol=\"HTTP/2.0\"}"], 4.0);
+    wait_until("all are closed", || second.metrics()["tidegate_websockets_open"] == 0.0);
+}
+
 /// A client that waits to be closed, once its WebSocket is open.
 fn waiting(gateway: &Gateway) -> (Process, BufReader<std::process::ChildStdout>) {
     let url = format!("ws://{}/ws", gateway.address());

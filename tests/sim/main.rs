@@ -9,6 +9,7 @@ mod chaos;
 mod clients_leave;
 mod continue_100;
 mod errors;
+mod event_streams;
 mod grpc;
 mod grpc_web;
 mod headers;

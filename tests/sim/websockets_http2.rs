@@ -505,3 +505,171 @@ fn the_settings_announce_extended_connect_whatever_the_routes_are() {
         assert_eq!(settings.flags & END_STREAM, 0);
     });
 }
+
+/// The same routes before an upstream that speaks HTTP/2.
+fn to_http2() -> String {
+    YAML.replace("endpoints: [\"10.0.0.1:80\"]", "endpoints: [\"10.0.0.1:80\"], protocol: h2")
+}
+
+/// A world whose origin of HTTP/2 agrees to every extended CONNECT, and then does this.
+fn agreeing<F: Future<Output = ()> + 'static>(then: impl Fn(Request<()>, Tunnel) -> F + 'static) -> World {
+    let world = World::new(1).config(&to_http2());
+    let then = std::rc::Rc::new(then);
+    let announce = |builder: &mut h2::server::Builder| {
+        builder.enable_connect_protocol();
+    };
+    world.http2_origin_with("10.0.0.1:80", announce, move |(request, mut to)| {
+        let then = then.clone();
+        async move {
+            let (head, receiving) = request.into_parts();
+            let response = http::Response::builder().header("sec-websocket-protocol", "chat").body(()).unwrap();
+            let (status, fields) = (200, HeaderMap::new());
+            let sending = to.send_response(response, false).unwrap();
+            let tunnel = Tunnel { status, fields, sending, receiving, received: Vec::new() };
+            then(Request::from_parts(head, ()), tunnel).await;
+        }
+    });
+    world
+}
+
+/// The upgrade of HTTP/1.1.
+fn ask() -> String {
+    crate::upgrades::ASK.to_owned()
+}
+
+#[test]
+fn an_upstream_of_http_2_is_asked_by_an_extended_connect_whatever_the_client_speaks() {
+    let world = agreeing(|request, mut tunnel| async move {
+        assert_eq!((request.method().as_str(), request.uri().path()), ("CONNECT", "/ws"));
+        assert_eq!(request.extensions().get::<Protocol>(), Some(&Protocol::from_static("websocket")));
+        let fields = request.headers();
+        assert!(
+            fields.contains_key("sec-websocket-version") && !fields.contains_key("sec-websocket-key"),
+            "{fields:?}"
+        );
+        assert_eq!(tunnel.read_exactly(8).await, MASKED_HI);
+        tunnel.send(&HI);
+        assert_eq!(tunnel.rest().await, Ok(b"last".to_vec()));
+        tunnel.send(b"answer");
+        tunnel.finish();
+    });
+    world.run(async {
+        let mut plain = world.client();
+        plain.send(ask()).await;
+        let head = plain.response().await;
+        assert_eq!((head.status(), head.field("sec-websocket-protocol")), (101, Some("chat")));
+        assert_eq!(head.field("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        plain.send(MASKED_HI).await;
+        assert_eq!(plain.read_exactly(4).await, HI);
+        plain.send("last").await;
+        plain.finish();
+        assert_eq!(plain.rest().await, (b"answer".to_vec(), Ended::Finished));
+
+        let mut tunnel = Tunnel::open(&mut client(&world).await, connect("/ws", &[VERSION])).await;
+        assert_eq!((tunnel.status, tunnel.fields["sec-websocket-protocol"].as_bytes()), (200, &b"chat"[..]));
+        tunnel.send(&MASKED_HI);
+        assert_eq!(tunnel.read_exactly(4).await, HI);
+        tunnel.send(b"last");
+        tunnel.finish();
+        assert_eq!(tunnel.rest().await, Ok(b"answer".to_vec()));
+        assert!(world.log().await.iter().all(|line| line.reason() == "ok"));
+        assert_eq!(world.connects().len(), 1, "both are streams of one connection");
+    });
+}
+
+#[test]
+fn an_upstream_that_has_not_announced_it_is_not_asked() {
+    let world = World::new(1).config(&to_http2());
+    world.http2_origin("10.0.0.1:80", |(request, to)| async move {
+        assert_eq!(request.uri().path(), "/");
+        crate::world::http2::respond(to, 200, &[], "ok");
+    });
+    world.run(async {
+        for _ in 0..2 {
+            assert_eq!(world.ask(ask()).await.status(), 502);
+            let line = world.log().await.pop().unwrap();
+            assert_eq!((line.reason().as_str(), line.text("detail").as_str()), ("upgrade-failed", "not-announced"));
+        }
+        assert_eq!(world.ask(crate::GET).await.text(), "ok", "the connection serves on");
+        assert_eq!(world.connects().len(), 1);
+    });
+}
+
+#[test]
+fn another_answer_of_an_upstream_of_http_2_is_an_ordinary_one() {
+    let world = World::new(1).config(&to_http2());
+    let announce = |builder: &mut h2::server::Builder| {
+        builder.enable_connect_protocol();
+    };
+    world.http2_origin_with("10.0.0.1:80", announce, |(_, to)| async move {
+        crate::world::http2::respond(to, 403, &[], "no");
+    });
+    world.run(async {
+        let response = world.ask(ask()).await;
+        assert_eq!((response.status(), response.text().as_str()), (403, "no"));
+        let answer = client(&world).await.ask(connect("/ws", &[VERSION])).await;
+        assert_eq!((answer.status, answer.text().as_str()), (403, "no"));
+    });
+}
+
+#[test]
+fn resets_pass_between_http_1_1_and_an_upstream_of_http_2() {
+    let seen = std::rc::Rc::new(std::cell::RefCell::new(None));
+    let world = agreeing({
+        let seen = seen.clone();
+        move |_, mut tunnel| {
+            let seen = seen.clone();
+            async move {
+                if tunnel.read_exactly(1).await == b"?" {
+                    return tunnel.sending.send_reset(Reason::CANCEL);
+                }
+                *seen.borrow_mut() = Some(tunnel.rest().await);
+            }
+        }
+    });
+    world.run(async {
+        for (octet, reason) in [("?", "upstream-reset"), ("!", "client-closed")] {
+            let mut client = world.client();
+            client.send(ask()).await;
+            assert_eq!(client.response().await.status(), 101);
+            client.send(octet).await;
+            if octet == "?" {
+                assert_eq!(client.rest().await.1, Ended::Reset);
+            } else {
+                world.sleep(Duration::from_secs(1)).await;
+                client.reset();
+            }
+            assert_eq!(world.log().await.pop().unwrap().reason(), reason);
+        }
+        world.sleep(Duration::from_secs(1)).await;
+        assert_eq!(seen.take(), Some(Err(Some(Reason::CANCEL))));
+    });
+}
+
+#[test]
+fn an_upstream_of_http_2_is_told_by_a_masked_close_frame() {
+    let seen = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let world = agreeing({
+        let seen = seen.clone();
+        move |_, mut tunnel| {
+            let seen = seen.clone();
+            async move {
+                while let Some(Ok(())) = tunnel.receive().await {}
+                *seen.borrow_mut() = tunnel.received;
+            }
+        }
+    });
+    world.run(async {
+        let mut client = world.client();
+        client.send(ask()).await;
+        assert_eq!(client.response().await.status(), 101);
+        client.send(MASKED_HI).await;
+        world.sleep(Duration::from_secs(1)).await;
+        world.shard().drain();
+        world.shard().stop();
+        assert_eq!(client.rest().await.0, GOING_AWAY);
+        world.sleep(Duration::from_secs(1)).await;
+        let seen = seen.take();
+        assert!(seen.len() == 16 && crate::upgrades::is_masked_going_away(&seen[8..]), "{seen:?}");
+    });
+}

@@ -1,16 +1,24 @@
-//! A request of HTTP/2 for another protocol on its stream (RFC 8441), as the upgrade of HTTP/1.1 that means the same.
+//! A request of HTTP/2 for another protocol on its stream (RFC 8441), as the upgrade of HTTP/1.1 that means the same, and
+//! the other way around.
 //!
-//! Key and proof of the handshake are a matter of HTTP/1.1 alone (section 5): the key is ours, and what a client sends of
-//! either is dropped.
+//! Key and proof of the handshake are a matter of HTTP/1.1 alone (section 5): the key is ours where a client of HTTP/2 asks,
+//! and so is the proof where it is an upstream of HTTP/2 that has agreed.
 
 use h2::ext::Protocol;
 use http::header::{CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use http::request::Parts;
+use http::{Method, Request, Response};
 
-use super::request::{MalformedRequest, check_scheme, path, write_fields};
-use crate::http::h1::write_field;
+use super::request::{MalformedRequest, check_scheme, checked, path, write_fields};
+use super::upstream::MalformedResponse;
+use crate::http::RequestHead;
+use crate::http::h1::{write_field, write_status_line};
+use crate::http::header::KnownName;
 use crate::http::target::Scheme;
 use crate::http::websocket::Key;
+
+/// What is asked for, in either version.
+const WEBSOCKET: &str = "websocket";
 
 /// What an extended CONNECT asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +32,7 @@ impl Connect {
     /// What is asked for, if anything is.
     pub fn of(parts: &Parts) -> Option<Self> {
         let protocol = parts.extensions.get::<Protocol>()?;
-        Some(if protocol.as_str().eq_ignore_ascii_case("websocket") { Self::Websocket } else { Self::Other })
+        Some(if protocol.as_str().eq_ignore_ascii_case(WEBSOCKET) { Self::Websocket } else { Self::Other })
     }
 }
 
@@ -54,6 +62,34 @@ pub fn write_websocket(
     write_field(out, b"sec-websocket-key", key.text());
     // The stream ends with this request, whatever comes of it.
     out.extend_from_slice(b"upgrade: websocket\r\nconnection: upgrade, close\r\n\r\n");
+    Ok(())
+}
+
+/// The key of a request of HTTP/1.1, as the gateway writes it, that asks for a WebSocket.
+pub fn websocket_key(head: &RequestHead, bytes: &[u8]) -> Option<Key> {
+    let asked = head.fields.first(KnownName::Upgrade, bytes)?;
+    let values = |name| head.fields.all(name).map(|field| field.value.of(bytes));
+    let key = || Key::of_request(values(KnownName::SecWebsocketVersion), values(KnownName::SecWebsocketKey)).ok();
+    asked.eq_ignore_ascii_case(WEBSOCKET.as_bytes()).then(key).flatten()
+}
+
+/// Makes of such a request the extended CONNECT that means the same.
+pub fn connect_of(mut request: Request<()>) -> Request<()> {
+    *request.method_mut() = Method::CONNECT;
+    request.headers_mut().remove(SEC_WEBSOCKET_KEY);
+    request.extensions_mut().insert(Protocol::from_static(WEBSOCKET));
+    request
+}
+
+/// Appends the 101 that a success means to who has asked by `key`.
+pub fn write_switched<B>(response: &Response<B>, key: &Key, out: &mut Vec<u8>) -> Result<(), MalformedResponse> {
+    write_status_line(out, 101);
+    let dropped = [CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT];
+    for (name, value) in response.headers().iter().filter(|(name, _)| !dropped.contains(name)) {
+        write_field(out, name.as_str().as_bytes(), checked(value).map_err(|_| MalformedResponse::Whitespace)?);
+    }
+    write_field(out, b"sec-websocket-accept", &key.accept());
+    out.extend_from_slice(b"upgrade: websocket\r\nconnection: upgrade\r\n\r\n");
     Ok(())
 }
 
@@ -109,6 +145,36 @@ mod tests {
         assert_eq!((head.method, head.body), (Method::Get, Body::Empty));
         assert!(Hop::of_request(text.as_bytes(), &head).unwrap().upgrade);
         assert_eq!(head.fields.first(KnownName::Cookie, text.as_bytes()), Some(&b"a=b; c=d"[..]));
+    }
+
+    #[test]
+    fn an_upgrade_becomes_an_extended_connect_without_its_key_and_a_success_proves_it() {
+        let text = "GET /chat HTTP/1.1\r\nhost: a\r\nsec-websocket-version: 13\r\nsec-websocket-protocol: chat\r\n\
+                    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
+        let mut head = RequestHead::default();
+        HeadScanner::default().request(text.as_bytes(), &mut head, &HeadLimits::default()).unwrap();
+        let key = websocket_key(&head, text.as_bytes()).unwrap();
+        let request = super::super::request_of(&head, &bytes::Bytes::from(text), Scheme::Http).unwrap();
+        let request = connect_of(request);
+        assert_eq!(Connect::of(&request.clone().into_parts().0), Some(Connect::Websocket));
+        assert_eq!((request.method(), request.uri().to_string().as_str()), (&::http::Method::CONNECT, "http://a/chat"));
+        let names: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["sec-websocket-version", "sec-websocket-protocol"]);
+        let response = Response::builder().status(200).header("sec-websocket-protocol", "chat").body(()).unwrap();
+        let mut out = Vec::new();
+        write_switched(&response, &key, &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.starts_with("HTTP/1.1 101 ") && out.contains("\r\nsec-websocket-protocol: chat\r\n"), "{out}");
+        assert!(out.contains("\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "{out}");
+        assert!(out.ends_with("\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n"), "{out}");
+    }
+
+    #[test]
+    fn another_upgrade_has_no_key() {
+        let text = "GET / HTTP/1.1\r\nhost: a\r\nupgrade: chat\r\nconnection: upgrade\r\n\r\n";
+        let mut head = RequestHead::default();
+        HeadScanner::default().request(text.as_bytes(), &mut head, &HeadLimits::default()).unwrap();
+        assert_eq!(websocket_key(&head, text.as_bytes()), None);
     }
 
     #[test]

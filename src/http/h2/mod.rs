@@ -10,7 +10,7 @@ mod response;
 mod strict;
 mod upstream;
 
-pub use connect::{Connect, write_websocket};
+pub use connect::{Connect, connect_of, websocket_key, write_switched, write_websocket};
 pub use request::{Content, MalformedRequest, write_request, write_trailers};
 pub use response::{head_of, switched, trailers_of};
 pub use upstream::{Asked, MalformedResponse, Unsayable, request_of, write_interim, write_response};

@@ -210,6 +210,7 @@ impl<N: Net> Driver<N> {
             if let Some(opening) = self.opening.take() {
                 opening.end(Ok(()));
             }
+            self.carrier.settled();
         }
     }
 
@@ -289,6 +290,7 @@ impl<N: Net> Drop for Driver<N> {
         self.carrier.block().http2_connections_open.fall();
         drop(self.carrier.requests.borrow_mut().take());
         self.carrier.drop_tails();
+        self.carrier.settled();
         self.carrier.endpoint.carriers().remove(&self.carrier);
         self.carrier.writer().borrow_mut().abort();
     }
