@@ -62,7 +62,7 @@ pub use tls::{
     Certificate, ClientCertificateMode, ClientCertificates, ExpiredCrl, Hsts, HstsAge, ListenerTls, PemFile, TlsPolicy,
     TlsVersion, UpstreamTls,
 };
-pub use upstreams::{Balance, Dns, Endpoint, MarkDown, Pool, Trailers, Upstream};
+pub use upstreams::{Balance, Dns, Endpoint, MarkDown, Pool, Trailers, Upstream, UpstreamHttp2, UpstreamProtocol};
 pub use value::{Bounded, Count, Period, Rate, Size, Switched};
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ impl<N: Net> Adopted<N> {
         Self { scratch: RefCell::new(snapshot.table.scratch()), snapshot, upstreams }
     }
 
-    /// Whether connections to the upstream of this name may be kept: the same TLS, and for each endpoint the same name.
+    /// Whether connections to the upstream of this name may be kept: the same version and TLS, and for each endpoint the same name.
     fn speaks_alike(&self, entry: &UpstreamEntry) -> bool {
         let Some(before) = self.snapshot.upstream_named(&entry.plan.name) else { return true };
         let peers = |entry: &'_ UpstreamEntry| -> AHashMap<Address, Option<PeerName>> {
@@ -59,6 +59,7 @@ impl<N: Net> Adopted<N> {
         let known = peers(before);
         let same = |(address, peer): (Address, _)| known.get(&address).is_none_or(|before| *before == peer);
         before.tls.as_ref().map(Arc::as_ptr) == entry.tls.as_ref().map(Arc::as_ptr)
+            && (before.plan.speaks, before.plan.sharing) == (entry.plan.speaks, entry.plan.sharing)
             && peers(entry).into_iter().all(same)
     }
 
