@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 import machine
-from contestants import BACKEND, BACKEND_SOCKET, CONTESTANTS, H1, H2, H2C, LEAF, TARGET, TLS, Contestant, Running
+from contestants import BACKEND, BACKEND_H2, BACKEND_SOCKET, CONTESTANTS, H1, H2, H2C, LEAF, TARGET, TLS, Contestant, Running
 from drive import Load
 from paired import LOG_LOSS_MAX, Tolerance, abba, compare, undisturbed
 
@@ -20,7 +20,10 @@ H2_WORK = {"connections": 8, "streams": 16}
 HANDSHAKE_CONNECTIONS = 32
 # Tidegate's own upstream, by what else it may be.
 UPSTREAM = f'endpoints: ["{BACKEND}"]'
-UPSTREAMS = {"unix": (UPSTREAM, f'endpoints: ["unix:{BACKEND_SOCKET}"]')}
+UPSTREAMS = {
+    "unix": (UPSTREAM, f'endpoints: ["unix:{BACKEND_SOCKET}"]'),
+    "h2-upstream": (UPSTREAM, f'endpoints: ["{BACKEND_H2}"]\n    protocol: h2'),
+}
 # What each contestant shows it can do in `--smoke`: what is spoken, and the words of the client's command.
 SMOKE = {
     "keepalive": (H1, {"connections": CONNECTIONS}),

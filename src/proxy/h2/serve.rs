@@ -15,6 +15,7 @@ use http::request::Parts;
 
 use super::alarm::Alarm;
 use super::io::Io;
+use super::sending::Sending;
 use super::session::Session;
 use super::stream::{Answering, StreamReader, StreamWriter};
 use crate::base::{Buffer, Timestamp};
@@ -39,8 +40,10 @@ pub(in crate::proxy) async fn serve<N: Net>(shard: Rc<Shard<N>>, connection: Rc<
     let session = Rc::new(Session::default());
     session.idle_since.set(shard.net.now());
     let open = shard.metrics.http2_connections_open.raised();
-    let reason = match shake(&shard, &connection, &session, &listener, &plan).await {
-        Some(h2) => Driver::new(&shard, &connection, &session, h2).run().await,
+    let io = Io::new(&shard, &connection, &session);
+    let sending = io.sending();
+    let reason = match shake(&shard, &connection, io, &listener, &plan).await {
+        Some(h2) => Driver::new(&shard, &connection, &session, sending, h2).run().await,
         None => connection.ended.get(),
     };
     drop(open);
@@ -60,17 +63,20 @@ pub(in crate::proxy) async fn serve<N: Net>(shard: Rc<Shard<N>>, connection: Rc<
 async fn shake<N: Net>(
     shard: &Rc<Shard<N>>,
     connection: &Rc<Connection<N>>,
-    session: &Rc<Session>,
+    io: Io<N>,
     listener: &ListenerPlan,
     plan: &Http2Plan,
 ) -> Option<Http2<Io<N>, Bytes>> {
-    let io = Io::new(shard, connection, session);
+    let sending = io.sending();
     let mut shaking = pin!(builder(listener, plan).handshake(io));
     let mut alarm = Alarm::new(shard);
     let shaken = poll_fn(|cx| match shaking.as_mut().poll(cx) {
         Poll::Ready(Err(error)) if error.is_io() => Poll::Ready(Err(Reason::ClientClosed)),
         Poll::Ready(outcome) => Poll::Ready(outcome.map_err(|_| Reason::ProtocolError)),
-        Poll::Pending => alarm.poll(idle_deadline(shard, connection), cx).map(|()| Err(Reason::KeepAliveTimeout)),
+        Poll::Pending => match sending.poll(cx) {
+            Poll::Ready(Err(_)) => Poll::Ready(Err(Reason::ClientClosed)),
+            _ => alarm.poll(idle_deadline(shard, connection), cx).map(|()| Err(Reason::KeepAliveTimeout)),
+        },
     });
     let shaken = shaken.await;
     connection.ended.set(shaken.as_ref().err().copied().unwrap_or_default());
@@ -118,6 +124,7 @@ struct Driver<N: Net> {
     shard: Rc<Shard<N>>,
     connection: Rc<Connection<N>>,
     session: Rc<Session>,
+    sending: Rc<Sending<N, Connection<N>>>,
     h2: Http2<Io<N>, Bytes>,
     alarm: Alarm<N>,
     /// Told when all connections are ended.
@@ -139,6 +146,7 @@ impl<N: Net> Driver<N> {
         shard: &Rc<Shard<N>>,
         connection: &Rc<Connection<N>>,
         session: &Rc<Session>,
+        sending: Rc<Sending<N, Connection<N>>>,
         h2: Http2<Io<N>, Bytes>,
     ) -> Self {
         session.is_driven.set(true);
@@ -146,6 +154,7 @@ impl<N: Net> Driver<N> {
             shard: Rc::clone(shard),
             connection: Rc::clone(connection),
             session: Rc::clone(session),
+            sending,
             h2,
             alarm: Alarm::new(shard),
             stop: connection.become_tunnel(),
@@ -190,6 +199,10 @@ impl<N: Net> Driver<N> {
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(End::Ended(Err(error)))),
                 Poll::Ready(None) => return Poll::Ready(Err(End::Ended(Ok(())))),
                 Poll::Pending => {}
+            }
+            if matches!(self.sending.poll(cx), Poll::Ready(Err(_))) {
+                // The library learns it now.
+                continue;
             }
             self.count_refused();
             if let Some(flood) = self.session.flood().filter(|_| !self.is_ending()) {
