@@ -23,7 +23,7 @@ use crate::http::header::KnownName;
 use crate::http::{Body, Version};
 use crate::observe::Reason;
 use crate::snapshot::{Forward, RoutePlan};
-use crate::upstream::{AttemptFailure, Repeatable, Tries};
+use crate::upstream::{AttemptFailure, Repeatable, Speaks, Tries};
 
 /// How long an upstream may keep us waiting for its 100 before the body is sent anyway.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -33,6 +33,9 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// Forwards the request and relays the response.
 pub(super) async fn send<N: Net>(x: &mut Exchange<'_, N>, route: &RoutePlan, plan: &Forward) -> Result<(), Failure> {
     let upgrade = upgrade::wanted(x, plan)?;
+    if x.call.is_some() {
+        call::needs_http2(x, x.adopted.upstream(plan.upstream).plan().speaks != Speaks::Http1)?;
+    }
     let mut repeatable = Repeatable::of(x.memory.request.method, x.memory.request.body);
     let deadline = x.cx.started.plus(x.terms.exchange()).min(x.caller_waits_until());
     let mut tries = Tries::default();
@@ -99,6 +102,7 @@ async fn attempt<N: Net>(
     body.expect(x.memory.request.body, x.terms.body_bytes(), &x.terms);
     if let Some(call) = &x.call {
         body.codec = call.request_codec();
+        call::needs_http2(x, halves.takes_trailers).map_err(Failed::for_good)?;
     }
     if x.memory.request.body == Body::Chunked {
         body.forwards_trailers = halves.takes_trailers || x.adopted.upstream(plan.upstream).plan().forwards_trailers;
@@ -108,6 +112,7 @@ async fn attempt<N: Net>(
     let progress = Progress::default();
     let waits = waits_for_continue(x, &body);
     let gate = Cell::new(!waits);
+    let heard = Cell::new(x.cx.started);
     let (shard, connection) = (x.shard, x.connection);
     let (outcome, sent) = {
         let relay = Relay::<N> {
@@ -117,6 +122,7 @@ async fn attempt<N: Net>(
             sink: &halves.writer,
             framing: sink_framing(x),
             pace: upload_pace(x),
+            heard: x.call.is_some().then_some(&heard),
         };
         relay.begin(out, &body, &progress);
         let beyond = |bytes: &[u8]| connection.keep_ahead(bytes, || shard.buffers.small());
@@ -139,7 +145,7 @@ async fn attempt<N: Net>(
                 // Boxed: rare, and larger than all the rest.
                 Box::pin(upgrade::tunnel(x, route, halves, received)).await.map(|()| false)
             }
-            Ok(received) => relay::response(x, route, halves, received, &mut upload).await,
+            Ok(received) => relay::response(x, route, halves, received, &mut upload, &heard).await,
             Err(failed) => Err(failed),
         };
         (outcome, upload.was_sent())
