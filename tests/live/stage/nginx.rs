@@ -18,22 +18,29 @@ pub struct Nginx {
     pub address: String,
     /// The files of its certificate and key, where it speaks TLS.
     tls: Option<(PathBuf, PathBuf)>,
+    /// What else its listener is: `http2`, which in plain text is all that it speaks then.
+    speaks: &'static str,
 }
 
 impl Nginx {
     pub fn start() -> Self {
-        Self::start_by(None)
+        Self::start_by(None, "")
     }
 
     /// The same over TLS, with this certificate and key.
     pub fn start_tls(chain: PathBuf, key: PathBuf) -> Self {
-        Self::start_by(Some((chain, key)))
+        Self::start_by(Some((chain, key)), "")
     }
 
-    fn start_by(tls: Option<(PathBuf, PathBuf)>) -> Self {
+    /// The same by HTTP/2, over TLS where a certificate and its key are given.
+    pub fn start_http2(tls: Option<(PathBuf, PathBuf)>) -> Self {
+        Self::start_by(tls, " http2")
+    }
+
+    fn start_by(tls: Option<(PathBuf, PathBuf)>, speaks: &'static str) -> Self {
         for _ in 0..STARTS_MAX {
             let (folder, address) = (TempDir::new().unwrap(), free_address());
-            let mut nginx = Self { process: None, folder, address, tls: tls.clone() };
+            let mut nginx = Self { process: None, folder, address, tls: tls.clone(), speaks };
             std::fs::create_dir(nginx.root()).unwrap();
             std::fs::write(nginx.folder.path().join("nginx.conf"), nginx.config()).unwrap();
             if nginx.rise() {
@@ -75,7 +82,7 @@ impl Nginx {
     }
 
     fn config(&self) -> String {
-        let (path, address) = (self.folder.path(), &self.address);
+        let (path, address, speaks) = (self.folder.path(), &self.address, self.speaks);
         let (ssl, certificate) = match &self.tls {
             Some((chain, key)) => {
                 (" ssl", format!(" ssl_certificate {}; ssl_certificate_key {};", chain.display(), key.display()))
@@ -87,7 +94,7 @@ impl Nginx {
         format!(
             "daemon off; master_process off; pid {path}/pid;\nevents {{ worker_connections 4096; }}\nhttp {{\n  \
              access_log off; client_max_body_size 0; keepalive_requests 100000000; keepalive_timeout 300s;\n{temporary}  \
-             server {{\n    listen {address}{ssl} backlog=4096;{certificate} listen unix:{path}/origin.sock;\n    root {path}/files;\n    \
+             server {{\n    listen {address}{ssl}{speaks} backlog=4096;{certificate} listen unix:{path}/origin.sock;\n    root {path}/files;\n    \
              location / {{ return 200 \"hello from nginx\\n\"; }}\n    location /files/ {{ alias {path}/files/; \
              dav_methods PUT; }}\n  }}\n}}\n",
             path = path.display(),
