@@ -3,12 +3,13 @@
 //! A request for `application/grpc` is a call wherever it goes; one of gRPC-Web where its route bridges it. To a caller a
 //! refusal is a status of gRPC, and an answer is over when its trailers have said one.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use super::bridge::{Answer, Codec};
 use super::exchange::Exchange;
 use super::failure::Failure;
-use super::net::{Net, Writer};
+use super::net::{Net, Reader, Writer};
 use crate::base::{Buffer, Timestamp};
 use crate::http::grpc::{self, Code, Family, Media};
 use crate::http::h1::write_field;
@@ -136,6 +137,16 @@ impl<N: Net> Exchange<'_, N> {
     pub fn ends_by(&self) -> Timestamp {
         self.cx.started.plus(self.terms.total()).min(self.caller_waits_until())
     }
+}
+
+/// Bounds the wait for an answer by the caller's time, whatever else is on its way; when that is over.
+#[inline]
+pub(super) fn bound<N: Net>(x: &Exchange<'_, N>, answer: &RefCell<N::Reader>) -> Timestamp {
+    let until = x.caller_waits_until();
+    if until != Timestamp::NEVER {
+        answer.borrow_mut().set_read_deadline(until);
+    }
+    until
 }
 
 /// What the head of a request says of a call.

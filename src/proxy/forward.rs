@@ -129,12 +129,13 @@ async fn attempt<N: Net>(
         let mut rest = pin!((!body.is_done()).then(|| relay.rest(&mut body, &progress, &gate, beyond)));
         let mut upload = Transfer::new(&relay, &progress, rest.as_mut());
         let continue_at = waits.then(|| shard.net.now().plus(CONTINUE_WAIT));
-        let caller_waits_until = x.caller_waits_until();
-        let mut waiting =
-            Waiting { gate: &gate, deadline, head_deadline: Timestamp::NEVER, caller_waits_until, continue_at };
-        if caller_waits_until != Timestamp::NEVER {
-            halves.reader.borrow_mut().set_read_deadline(caller_waits_until);
-        }
+        let mut waiting = Waiting {
+            gate: &gate,
+            deadline,
+            head_deadline: Timestamp::NEVER,
+            caller_waits_until: call::bound(x, &halves.reader),
+            continue_at,
+        };
         let outcome = match response_head(x, &halves.reader, &mut upload, &mut waiting, upgrade.is_some()).await {
             // Nobody can have agreed to a request that has not arrived.
             Ok(received) if x.memory.response.status == 101 && !upload.was_sent() => {
