@@ -264,6 +264,8 @@ pub(super) struct Relay<'a, N: Net> {
     pub sink: &'a RefCell<N::Writer>,
     pub framing: SinkFraming,
     pub pace: Pace,
+    /// When either side of a call was heard last: one may be silent for as long as the other is not.
+    pub heard: Option<&'a Cell<Timestamp>>,
 }
 
 /// What a relay learns on its way; kept outside of it, since an exchange may end before its upload does.
@@ -325,7 +327,13 @@ impl<N: Net> Relay<'_, N> {
     ) -> Result<(), BodyError> {
         poll_fn(|_| if gate.get() { Poll::Ready(()) } else { Poll::Pending }).await;
         while !reader.is_done() {
-            let input = self.read(reader, progress).await?;
+            let input = match self.read(reader, progress).await {
+                Err(BodyError::Source(error)) if self.may_be_silent(&error) => continue,
+                input => input?,
+            };
+            if let Some(heard) = self.heard {
+                heard.set(self.net.now());
+            }
             let out = self.reframe(input, reader, &mut beyond)?;
             if out.filled().is_empty() {
                 self.buffers.give(out);
@@ -404,12 +412,20 @@ impl<N: Net> Relay<'_, N> {
         taken.map(|_| out)
     }
 
+    /// Whether a sender that was not heard in time is waited for, since the other was.
+    fn may_be_silent(&self, error: &io::Error) -> bool {
+        let now = self.net.now();
+        let heard_by = |heard: &Cell<Timestamp>| now < heard.get().plus(self.pace.idle) && now < self.pace.until;
+        error.kind() == io::ErrorKind::TimedOut && self.heard.is_some_and(heard_by)
+    }
+
     /// When the sender has been silent, or slower than it may be, for too long.
     fn read_deadline(&self, reader: &BodyReader, progress: &Progress) -> Timestamp {
         let now = self.net.now();
         let started = progress.started.get().unwrap_or(now);
         progress.started.set(Some(started));
-        let idle = now.plus(self.pace.idle).min(self.pace.until);
+        let silent_since = self.heard.map_or(now, Cell::get);
+        let idle = silent_since.plus(self.pace.idle).min(self.pace.until);
         if self.pace.rate_min == 0 {
             return idle;
         }

@@ -3,12 +3,13 @@
 //! A request for `application/grpc` is a call wherever it goes; one of gRPC-Web where its route bridges it. To a caller a
 //! refusal is a status of gRPC, and an answer is over when its trailers have said one.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use super::bridge::{Answer, Codec};
 use super::exchange::Exchange;
 use super::failure::Failure;
-use super::net::{Net, Writer};
+use super::net::{Net, Reader, Writer};
 use crate::base::{Buffer, Timestamp};
 use crate::http::grpc::{self, Code, Family, Media};
 use crate::http::h1::write_field;
@@ -138,6 +139,16 @@ impl<N: Net> Exchange<'_, N> {
     }
 }
 
+/// Bounds the wait for an answer by the caller's time, whatever else is on its way; when that is over.
+#[inline]
+pub(super) fn bound<N: Net>(x: &Exchange<'_, N>, answer: &RefCell<N::Reader>) -> Timestamp {
+    let until = x.caller_waits_until();
+    if until != Timestamp::NEVER {
+        answer.borrow_mut().set_read_deadline(until);
+    }
+    until
+}
+
 /// What the head of a request says of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct CallParts<'a> {
@@ -198,6 +209,11 @@ pub(super) fn parts<'p, N: Net>(x: &'p Exchange<'_, N>) -> Result<Option<CallPar
     }))
 }
 
+/// Fails for an upstream to which there is no way for a call.
+pub(super) fn needs_http2<N: Net>(x: &Exchange<'_, N>, speaks_http2: bool) -> Result<(), Failure> {
+    if x.call.is_some() && !speaks_http2 { Err(Failure::of(Reason::Http2Required)) } else { Ok(()) }
+}
+
 /// The same failure, or that the caller's time was over.
 pub(super) fn judged<N: Net>(x: &Exchange<'_, N>, failure: Failure) -> Failure {
     let waited = failure.reason.is_timeout() || failure.reason == Reason::PoolExhausted;
@@ -210,6 +226,8 @@ pub(super) fn code_of(failure: &Failure) -> Code {
         // That no connection came about in time says nothing of how long the call took.
         (Reason::ConnectTimeout, _) => Code::Unavailable,
         (Reason::UpstreamMalformed | Reason::UpstreamHeadTooLarge | Reason::UpstreamTruncated, _) => Code::Internal,
+        (Reason::Http2Required, _) => Code::Internal,
+        (Reason::UpstreamReset, _) => code_of_reset(failure.detail),
         (Reason::ClientClosed | Reason::ClientStalled | Reason::Flood | Reason::ProtocolError, _) => Code::Cancelled,
         (reason, _) if reason.is_timeout() => Code::DeadlineExceeded,
         (_, 401) => Code::Unauthenticated,
@@ -221,10 +239,29 @@ pub(super) fn code_of(failure: &Failure) -> Code {
     }
 }
 
-/// What the caller reads from a failure: an answer that was begun can only be reset, but where time was over.
+/// What a reset by the upstream, told by the word for its code, is to a caller: as its own library would have read it.
+fn code_of_reset(word: &str) -> Code {
+    match word {
+        "cancel" => Code::Cancelled,
+        "enhance-your-calm" => Code::ResourceExhausted,
+        "inadequate-security" => Code::PermissionDenied,
+        "no-error" | "protocol-error" | "internal-error" | "flow-control-error" | "settings-timeout"
+        | "frame-size-error" | "compression-error" | "connect-error" => Code::Internal,
+        _ => Code::Unavailable,
+    }
+}
+
+/// Whether an answer that was begun ends with a status: where time was over, and where the upstream has reset its stream, whose code would be
+/// lost else.
+fn is_told(failure: &Failure) -> bool {
+    code_of(failure) == Code::DeadlineExceeded
+        || (failure.reason == Reason::UpstreamReset && !failure.detail.is_empty())
+}
+
+/// What the caller reads from a failure: an answer that was begun can mostly be reset alone.
 pub(super) fn code_seen<N: Net>(x: &Exchange<'_, N>, failure: &Failure) -> Code {
     let code = code_of(failure);
-    let is_cut = x.connection.responding.get() && !matches!(code, Code::Cancelled | Code::DeadlineExceeded);
+    let is_cut = x.connection.responding.get() && !is_told(failure) && code != Code::Cancelled;
     if is_cut { Code::Internal } else { code }
 }
 
@@ -247,14 +284,14 @@ pub(super) fn append_status(code: Code, message: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The end of an answer that was begun, where time was over and nothing is on its way: nobody else would say so.
+/// The end of an answer that was begun, where nothing is on its way: nobody else would say what has become of it.
 pub(super) fn last_words<N: Net>(x: &Exchange<'_, N>, failure: &Failure) -> Option<Buffer> {
     let call = x.call.as_ref().filter(|call| call.is_open)?;
-    if code_of(failure) != Code::DeadlineExceeded || x.connection.writer.borrow().is_writing() {
+    if !is_told(failure) || x.connection.writer.borrow().is_writing() {
         return None;
     }
     let mut out = x.shard.buffers.small();
-    Answer::new(call.answers_in).end_with(Code::DeadlineExceeded, failure.reason.title(), out.vec());
+    Answer::new(call.answers_in).end_with(code_of(failure), failure.reason.title(), out.vec());
     Some(out)
 }
 

@@ -25,7 +25,7 @@ use crate::http::header::KnownName;
 use crate::http::{Body, Version};
 use crate::observe::Reason;
 use crate::snapshot::{Forward, RoutePlan};
-use crate::upstream::{AttemptFailure, Repeatable, Tries};
+use crate::upstream::{AttemptFailure, Repeatable, Speaks, Tries};
 
 /// How long an upstream may keep us waiting for its 100 before the body is sent anyway.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -35,6 +35,9 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// Forwards the request and relays the response.
 pub(super) async fn send<N: Net>(x: &mut Exchange<'_, N>, route: &RoutePlan, plan: &Forward) -> Result<(), Failure> {
     let upgrade = upgrade::wanted(x, plan)?;
+    if x.call.is_some() {
+        call::needs_http2(x, x.adopted.upstream(plan.upstream).plan().speaks != Speaks::Http1)?;
+    }
     let mut repeatable = Repeatable::of(x.memory.request.method, x.memory.request.body);
     let deadline = x.cx.started.plus(x.terms.exchange()).min(x.caller_waits_until());
     let mut tries = Tries::default();
@@ -99,17 +102,19 @@ async fn attempt<N: Net>(
 ) -> Result<bool, Failed> {
     let mut body = BodyReader::new();
     body.expect(x.memory.request.body, x.terms.body_bytes(), &x.terms);
-    if x.memory.request.body == Body::Chunked {
-        body.forwards_trailers = halves.takes_trailers || x.adopted.upstream(plan.upstream).plan().forwards_trailers;
-    }
     if let Some(call) = &x.call {
         body.codec = call.request_codec();
+        call::needs_http2(x, halves.takes_trailers).map_err(Failed::for_good)?;
+    }
+    if x.memory.request.body == Body::Chunked {
+        body.forwards_trailers = halves.takes_trailers || x.adopted.upstream(plan.upstream).plan().forwards_trailers;
     }
     let out = first_write(x, route, plan, upgrade, &mut body).map_err(Failed::for_good)?;
     let at_hand = body.content;
     let progress = Progress::default();
     let waits = waits_for_continue(x, &body);
     let gate = Cell::new(!waits);
+    let heard = Cell::new(x.cx.started);
     let (shard, connection) = (x.shard, x.connection);
     let (outcome, sent) = {
         let relay = Relay::<N> {
@@ -119,18 +124,20 @@ async fn attempt<N: Net>(
             sink: &halves.writer,
             framing: sink_framing(x),
             pace: upload_pace(x),
+            heard: x.call.is_some().then_some(&heard),
         };
         relay.begin(out, &body, &progress);
         let beyond = |bytes: &[u8]| connection.keep_ahead(bytes, || shard.buffers.small());
         let mut rest = pin!((!body.is_done()).then(|| relay.rest(&mut body, &progress, &gate, beyond)));
         let mut upload = Transfer::new(&relay, &progress, rest.as_mut());
         let continue_at = waits.then(|| shard.net.now().plus(CONTINUE_WAIT));
-        let caller_waits_until = x.caller_waits_until();
-        let mut waiting =
-            Waiting { gate: &gate, deadline, head_deadline: Timestamp::NEVER, caller_waits_until, continue_at };
-        if caller_waits_until != Timestamp::NEVER {
-            halves.reader.borrow_mut().set_read_deadline(caller_waits_until);
-        }
+        let mut waiting = Waiting {
+            gate: &gate,
+            deadline,
+            head_deadline: Timestamp::NEVER,
+            caller_waits_until: call::bound(x, &halves.reader),
+            continue_at,
+        };
         let mut answer = response_head(x, &halves.reader, &mut upload, &mut waiting, upgrade.is_some()).await;
         if upgrade.is_some() {
             answer = answer.and_then(|received| upgrade::judge(x, received, upload.was_sent()));
@@ -140,7 +147,7 @@ async fn attempt<N: Net>(
                 // Boxed: rare, and larger than all the rest.
                 Box::pin(upgrade::tunnel(x, route, plan, halves, received)).await.map(|()| false)
             }
-            Ok(received) => relay::response(x, route, halves, received, &mut upload).await,
+            Ok(received) => relay::response(x, route, halves, received, &mut upload, &heard).await,
             Err(failed) => Err(failed),
         };
         (outcome, upload.was_sent())

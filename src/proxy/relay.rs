@@ -32,6 +32,7 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
     upstream: &Halves<N>,
     received: Buffer,
     upload: &mut Transfer<'_, N, F>,
+    heard: &Cell<Timestamp>,
 ) -> Result<bool, Failed> {
     let mut body = BodyReader::new();
     body.expect(x.memory.response.body, u64::MAX, &x.terms);
@@ -39,6 +40,7 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
     upstream.keep_buffer(received, x.shard);
     let (shard, connection) = (x.shard, x.connection);
     connection.responding.set(true);
+    heard.set(shard.net.now());
     let relay = Relay::<N> {
         net: &shard.net,
         buffers: &shard.buffers,
@@ -46,6 +48,7 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
         sink: &connection.writer,
         framing: begun.sink,
         pace: begun.pace,
+        heard: x.call.is_some().then_some(heard),
     };
     let progress = Progress::default();
     let (gate, beyond) = (Cell::new(true), Cell::new(false));
@@ -61,6 +64,10 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
             match upload.poll(cx) {
                 Poll::Ready(Ok(())) => x.watch_client(),
                 Poll::Ready(Err(error)) if is_lost(&error) => return Poll::Ready(Event::ClientGone),
+                // A call may not lose what its client says later.
+                Poll::Ready(Err(BodyError::Source(error))) if x.call.is_some() => {
+                    return Poll::Ready(Event::Relayed(Err(BodyError::Source(error))));
+                }
                 // Another failed upload shows in what the upstream answers; here it only ends.
                 Poll::Ready(Err(_)) | Poll::Pending => {}
             }

@@ -6,6 +6,7 @@
 mod admin;
 mod bodies;
 mod drain;
+mod grpc;
 mod http2;
 mod life;
 mod limits;

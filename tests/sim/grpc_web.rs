@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
-use crate::world::http2::request;
+use bytes::Bytes;
+
+use crate::grpc::{OK, Reply, answers, begun};
+use crate::world::http2::{content, request};
 use crate::world::{Message, World, find};
 
 const WEB: &str = r#"
 access_log: { fields: [status, reason, detail, grpc_status] }
 listeners: { public: { bind: "127.0.0.1:8080", protocols: [http1, h2] } }
-upstreams: { app: { endpoints: ["10.0.0.1:80"] } }
+upstreams: { app: { endpoints: ["10.0.0.1:80"], protocol: h2 } }
 routes:
   - { name: calls, match: { path: "/s/{method}" }, to: app, grpc_web: true }
   - { name: plain, match: { path: "/plain/{method}" }, to: app }
 "#;
 
-const DONE: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/grpc+proto\r\ntransfer-encoding: chunked\r\n\r\n\
-    7\r\n\0\0\0\0\x02ok\r\n0\r\nGrpc-Status: 0\r\nx-a: b\r\n\r\n";
+const DONE: Reply = Reply { trailers: &[("grpc-status", "0"), ("x-a", "b")], ..crate::grpc::DONE };
 /// The same as a browser gets it.
 const FRAMES: &[u8] = b"\0\0\0\0\x02ok\x80\0\0\0\x18grpc-status: 0\r\nx-a: b\r\n";
 /// A message of two octets, and its text.
@@ -44,13 +46,13 @@ fn message() -> &'static str {
 #[test]
 fn a_binary_call_is_bridged_over_http_1_1() {
     let world = World::new(1).config(WEB);
-    world.answers("10.0.0.1:80", DONE);
+    let (_, seen) = answers(&world, DONE);
     world.run(async {
         let answer = world.ask(post("/s/m", "application/grpc-web+proto", message())).await;
         assert_eq!((answer.status(), answer.field("content-type")), (200, Some("application/grpc-web+proto")));
         assert_eq!(answer.content, FRAMES);
         assert!(answer.trailers.is_empty());
-        let request = world.request();
+        let request = seen.borrow_mut().pop().unwrap();
         assert_eq!(
             (request.field("content-type"), request.field("te")),
             (Some("application/grpc+proto"), Some("trailers"))
@@ -65,7 +67,7 @@ fn a_binary_call_is_bridged_over_http_1_1() {
 #[test]
 fn a_text_call_is_bridged_wherever_its_base64_is_cut() {
     let world = World::new(1).config(WEB);
-    world.answers("10.0.0.1:80", DONE);
+    let (_, seen) = answers(&world, DONE);
     world.run(async {
         for cut in 0..TEXT.len() {
             let request = post("/s/m", "application/grpc-web-text", TEXT);
@@ -77,7 +79,7 @@ fn a_text_call_is_bridged_wherever_its_base64_is_cut() {
             let answer = client.response().await;
             assert_eq!(answer.field("content-type"), Some("application/grpc-web-text+proto"));
             assert_eq!(decoded(&answer.content), FRAMES);
-            let request = world.requests().pop().unwrap();
+            let request = seen.borrow_mut().pop().unwrap();
             assert_eq!((request.content.as_slice(), request.field("content-length")), (MESSAGE, None));
             assert_eq!(request.field("content-type"), Some("application/grpc"));
         }
@@ -87,7 +89,7 @@ fn a_text_call_is_bridged_wherever_its_base64_is_cut() {
 #[test]
 fn a_call_is_bridged_over_http_2_as_well() {
     let world = World::new(1).config(WEB);
-    world.answers("10.0.0.1:80", DONE);
+    answers(&world, DONE);
     world.run(async {
         let mut client = world.http2().await;
         let fields = [("content-type", "application/grpc-web"), ("accept", "application/grpc-web-text")];
@@ -100,14 +102,18 @@ fn a_call_is_bridged_over_http_2_as_well() {
 #[test]
 fn messages_of_a_stream_are_passed_on_as_they_come() {
     let world = World::new(1).config(WEB);
-    world.origin("10.0.0.1:80", |mut peer| async move {
-        peer.request().await;
-        peer.send("HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ntransfer-encoding: chunked\r\n\r\n").await;
-        for _ in 0..3 {
-            peer.send("7\r\n\0\0\0\0\x02ok\r\n").await;
-            peer.sleep(Duration::from_secs(1)).await;
+    let clock = world.clone();
+    world.http2_origin("10.0.0.1:80", move |(_, mut to)| {
+        let clock = clock.clone();
+        async move {
+            let mut sending = to.send_response(begun(), false).unwrap();
+            for _ in 0..3 {
+                sending.send_data(Bytes::from_static(OK), false).unwrap();
+                clock.sleep(Duration::from_secs(1)).await;
+            }
+            let trailers = [(http::HeaderName::from_static("grpc-status"), "0".parse().unwrap())];
+            sending.send_trailers(trailers.into_iter().collect()).unwrap();
         }
-        peer.send("0\r\ngrpc-status: 0\r\n\r\n").await;
     });
     world.run(async {
         let begun = world.now();
@@ -131,10 +137,8 @@ fn a_refusal_and_a_status_in_a_head_keep_their_form() {
         let answer = ask("/s/m", "application/grpc-web+proto", message()).await;
         assert_eq!((answer.status(), answer.field("content-type")), (200, Some("application/grpc-web+proto")));
         assert_eq!((answer.field("grpc-status"), answer.content.len()), (Some("14"), 0));
-        world.answers(
-            "10.0.0.1:80",
-            "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: 7\r\ncontent-length: 0\r\n\r\n",
-        );
+        let fields = &[("content-type", "application/grpc"), ("grpc-status", "7")];
+        answers(&world, Reply { fields, content: b"", trailers: &[], ..DONE });
         let answer = ask("/s/m", "application/grpc-web+proto", message()).await;
         assert_eq!(
             (answer.field("content-type"), answer.field("grpc-status")),
@@ -146,8 +150,8 @@ fn a_refusal_and_a_status_in_a_head_keep_their_form() {
 #[test]
 fn text_that_is_no_base64_is_refused() {
     let world = World::new(1).config(WEB);
-    world.origin("10.0.0.1:80", |mut peer| async move {
-        peer.rest().await;
+    world.http2_origin("10.0.0.1:80", |(request, _to)| async move {
+        let _ = content(request.into_body()).await;
     });
     world.run(async {
         for text in ["A===", "AAAA!", "AAAAAAJoaQ", "AAAAAAJoaQ="] {
@@ -161,7 +165,7 @@ fn text_that_is_no_base64_is_refused() {
 #[test]
 fn an_answer_without_a_status_is_given_one_in_a_frame() {
     let world = World::new(1).config(WEB);
-    world.answers("10.0.0.1:80", "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\n\r\n");
+    answers(&world, Reply { content: b"", trailers: &[], ..DONE });
     world.run(async {
         let answer = world.ask(post("/s/m", "application/grpc-web", message())).await;
         assert_eq!(answer.content[0], 0x80);
@@ -172,7 +176,8 @@ fn an_answer_without_a_status_is_given_one_in_a_frame() {
 #[test]
 fn an_answer_that_is_none_of_grpc_passes_as_it_is() {
     let world = World::new(1).config(WEB);
-    world.answers("10.0.0.1:80", "HTTP/1.1 404 Not Found\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nno");
+    let fields = &[("content-type", "text/plain"), ("content-length", "2")];
+    answers(&world, Reply { status: 404, fields, content: b"no", trailers: &[] });
     world.run(async {
         let answer = world.ask(post("/s/m", "application/grpc-web-text", TEXT)).await;
         assert_eq!(
@@ -185,12 +190,15 @@ fn an_answer_that_is_none_of_grpc_passes_as_it_is() {
 #[test]
 fn without_a_word_from_the_route_nothing_is_bridged() {
     let world = World::new(1).config(WEB);
-    world.answers("10.0.0.1:80", DONE);
+    let (_, seen) = answers(&world, DONE);
     world.run(async {
         let answer = world.ask(post("/plain/m", "application/grpc-web-text", TEXT)).await;
         assert_eq!((answer.field("content-type"), answer.text().len()), (Some("application/grpc+proto"), 7));
-        let request = world.request();
-        assert_eq!((request.field("content-type"), request.text().as_str()), (Some("application/grpc-web-text"), TEXT));
+        let request = seen.borrow_mut().pop().unwrap();
+        assert_eq!(
+            (request.field("content-type"), request.content.as_slice()),
+            (Some("application/grpc-web-text"), TEXT.as_bytes())
+        );
         assert_eq!(request.field("x-grpc-web"), Some("1"));
     });
 }
@@ -198,7 +206,7 @@ fn without_a_word_from_the_route_nothing_is_bridged() {
 #[test]
 fn http_1_0_is_too_old_for_it() {
     let world = World::new(1).config(WEB);
-    world.answers("10.0.0.1:80", DONE);
+    answers(&world, DONE);
     world.run(async {
         let text = post("/s/m", "application/grpc-web", message()).replace("HTTP/1.1", "HTTP/1.0");
         assert_eq!(world.ask(text).await.field("grpc-status"), Some("13"));

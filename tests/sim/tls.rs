@@ -782,3 +782,32 @@ fn an_upstream_is_spoken_to_by_what_it_chooses() {
         });
     }
 }
+
+/// Requests that warm everything up, and requests that must then allocate no more.
+const WARM: usize = 200;
+const STEADY: usize = 500;
+/// What one request on a kept connection may allocate, record in and record out: the library's plaintext of each.
+const ALLOCATIONS_MAX: u64 = 2;
+
+#[test]
+fn a_request_on_a_kept_connection_allocates_no_more_than_is_stated() {
+    let world = world(1, DOWN);
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let mut client = Secure::client(world.client(), "a");
+        let mut before = 0;
+        for n in 0..WARM + STEADY {
+            if n % 50 == 0 {
+                world.collect_log();
+            }
+            if n == WARM {
+                before = count::allocations().0;
+            }
+            client.send(GET).await;
+            client.until("\r\n\r\nok").await;
+        }
+        let each = (count::allocations().0 - before).div_ceil(STEADY as u64);
+        println!("a request over TLS allocates {each} times");
+        assert!(each <= ALLOCATIONS_MAX, "{each} times");
+    });
+}

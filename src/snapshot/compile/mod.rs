@@ -21,11 +21,12 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
-use super::{RoutePlan, Snapshot, UpstreamEntry};
+use super::{Action, RoutePlan, Snapshot, UpstreamEntry};
 use crate::base::{RouteId, UpstreamId};
 use crate::config::{AccessLog, Config, Finding, LogTarget, Object, Severity, Text, nearest};
 use crate::observe::{Field, FieldProblem, LineFormat, Registry};
 use crate::route::{RouteSpec, Table};
+use crate::upstream::Speaks;
 
 /// What a host name of an endpoint resolves to, as far as is known.
 pub type Resolved = BTreeMap<String, Vec<IpAddr>>;
@@ -66,6 +67,7 @@ pub fn compile(config: &Arc<Config>, world: &World<'_>) -> Compiled {
     let table = Table::build(specs);
     report_shadowed(config, &routes, &table, &mut findings);
     client_auth::judge_forwarding(config, &mut findings);
+    report_unspoken(config, &routes, &upstreams, &mut findings);
     let log_format = log_format(&config.access_log, &mut findings);
     let generation = world.previous.map_or(1, |previous| previous.generation + 1);
     let snapshot =
@@ -186,6 +188,27 @@ fn report_shadowed(config: &Config, routes: &[Arc<RoutePlan>], table: &Table, fi
                 .hint("remove one of the two, or let them differ in a predicate")
                 .related(first.span, "the route that answers"),
         );
+    }
+}
+
+/// A bridge to gRPC leads nowhere where the upstream does not speak HTTP/2.
+fn report_unspoken(
+    config: &Config,
+    routes: &[Arc<RoutePlan>],
+    upstreams: &[UpstreamEntry],
+    findings: &mut Vec<Finding>,
+) {
+    for route in routes.iter().filter(|route| route.grpc_web) {
+        let Action::Forward(forward) = &route.action else { continue };
+        let upstream = &upstreams[forward.upstream.index()].plan;
+        if upstream.speaks != Speaks::Http1 {
+            continue;
+        }
+        if let Some(object) = config.routes.iter().find(|object| *object.name == *route.name) {
+            let problem = format!("calls of gRPC need HTTP/2, which the upstream `{}` does not speak", upstream.name);
+            let hint = "write `protocol: h2` on the upstream, or remove the key";
+            findings.push(object.error("needs-http2", object.span, "grpc_web", problem).hint(hint));
+        }
     }
 }
 
