@@ -35,7 +35,7 @@ mod upstreams;
 mod value;
 
 pub use access_log::{AccessLog, LogFormat, LogTarget};
-pub use address::{BindAddress, EndpointAddress, Network};
+pub use address::{BindAddress, EndpointAddress, Network, SocketMode};
 pub use admin::Admin;
 pub use errors::{ErrorBodies, ErrorBody, ErrorStatus};
 pub use finding::{FileId, Finding, Related, Severity, Sources, Span, join, render, to_json};
@@ -44,7 +44,7 @@ pub use gateway::{
     VIA_NAME_BYTES_MAX, Via, ViaName, Workers,
 };
 pub use limits::{GatewayLimits, HEAD_BYTES_MAX, HeadSize, Limits, ListenerLimits, RouteLimits};
-pub use listeners::{HalfClose, Http2, HttpVersion, Listener};
+pub use listeners::{HalfClose, Http2, HttpVersion, Listener, ProxyProtocol};
 pub use load::{Config, Loaded, Object, load};
 pub use routes::{
     Edits, EncodedSlash, HeaderEdits, Match, PathMatch, Redirect, RedirectStatus, Respond, Retry, Route, Scheme, To,
@@ -59,7 +59,7 @@ pub use timeouts::{
     AttemptTimeouts, GatewayTimeouts, ListenerTimeouts, RouteTimeouts, Timeout, Timeouts, UpstreamTimeouts,
 };
 pub use tls::{Certificate, Hsts, HstsAge, ListenerTls, PemFile, TlsPolicy, TlsVersion, UpstreamTls};
-pub use upstreams::{Balance, Dns, Endpoint, MarkDown, Pool, Trailers, Upstream};
+pub use upstreams::{Balance, Dns, Endpoint, MarkDown, Pool, SentProxyProtocol, Trailers, Upstream};
 pub use value::{Bounded, Count, Period, Rate, Size, Switched};
 
 #[cfg(test)]

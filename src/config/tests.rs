@@ -52,6 +52,35 @@ fn sound(text: &str) -> Config {
 }
 
 #[test]
+fn proxy_headers_need_to_be_required_and_somebody_to_send_them() {
+    let listener = |bind: &str, rest: &str| findings(&format!("listeners:\n  a:\n    bind: {bind}\n{rest}"));
+    let required = "    proxy_protocol: required\n";
+    let from = |network: &str| format!("{required}    proxy_protocol_from: {network}\n");
+    assert_eq!(listener("\"127.0.0.1:1\"", &from("10.0.0.0/8")), [""; 0]);
+    assert_eq!(listener("\"unix:/run/a\"", required), [""; 0], "permissions decide");
+    for bind in ["\"127.0.0.1:1\"", "[\"unix:/run/a\", \"[::1]:1\"]"] {
+        assert_eq!(listener(bind, required), ["3:5 missing-key listeners.a.proxy_protocol_from"]);
+    }
+    let idle = "    proxy_protocol: off\n    proxy_protocol_from: 10.0.0.0/8\n";
+    assert_eq!(listener("\"127.0.0.1:1\"", idle), ["5:26 without-effect listeners.a.proxy_protocol_from"]);
+    let all = listener("\"127.0.0.1:1\"", &from("[10.0.0.0/8, \"::/0\"]"));
+    assert_eq!(all, ["5:39 trusts-everybody listeners.a.proxy_protocol_from"]);
+    let optional = listener("\"127.0.0.1:1\"", "    proxy_protocol: optional\n");
+    assert_eq!(optional.len(), 1, "{optional:?}");
+}
+
+#[test]
+fn permissions_are_those_of_a_unix_socket() {
+    let listener =
+        |bind: &str, mode: &str| findings(&format!("listeners:\n  a:\n    bind: \"{bind}\"\n    mode: {mode}\n"));
+    assert_eq!(listener("unix:/run/a", "\"0660\""), [""; 0]);
+    assert_eq!(listener("127.0.0.1:1", "\"0660\""), ["4:11 without-effect listeners.a.mode"]);
+    for mode in ["660", "0660", "\"0888\"", "\"rw\""] {
+        assert_eq!(listener("unix:/run/a", mode).len(), 1, "{mode}");
+    }
+}
+
+#[test]
 fn settings_of_http_2_need_it_to_be_spoken_and_fit_together() {
     let listener = |rest: &str| findings(&format!("listeners:\n  a:\n    bind: \"127.0.0.1:1\"\n{rest}"));
     assert_eq!(listener("    h2: { streams: 10 }\n"), ["4:9 without-effect listeners.a.h2"]);

@@ -24,6 +24,10 @@ pub struct Upstream {
     /// Speak TLS to the endpoints: `on`, which trusts the system's authorities, or a map. Default: plain text.
     #[serde(default)]
     pub tls: Option<UpstreamTls>,
+    /// Begin every connection with a header of the PROXY protocol of this version, which tells the client's address and the
+    /// one it connected to. A connection then carries requests of one client's connection alone. Default: `off`.
+    #[serde(default)]
+    pub proxy_protocol: SentProxyProtocol,
     /// How an endpoint is chosen. Default: `least_request`.
     #[serde(default)]
     pub balance: Balance,
@@ -131,6 +135,19 @@ impl Shorthand for Endpoint {
 }
 
 shorthand_type!(Endpoint, { "type": "string", "format": "endpoint address" });
+
+/// The PROXY header that is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SentProxyProtocol {
+    /// None.
+    #[default]
+    Off,
+    /// A line of text.
+    V1,
+    /// The binary one.
+    V2,
+}
 
 /// How an endpoint is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]

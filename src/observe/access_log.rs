@@ -4,10 +4,10 @@
 
 use super::line::{FRAME_BYTES_MAX, LINE_BYTES_MAX, Line, PIECE_BYTES_MAX, Piece, Value};
 use super::stamp::Stamp;
-use super::{Escaped, Record, Recorded, Transport};
+use super::{Escaped, Introduction, Record, Recorded, Transport};
 
 // A piece, and the mark of a cut or a number behind it.
-const _: () = assert!(Field::ALL.len() <= u32::BITS as usize, "a set of fields is one word");
+const _: () = assert!(Field::ALL.len() <= u64::BITS as usize, "a set of fields is one word");
 const _: () = assert!(Field::ALL.len() * (PIECE_BYTES_MAX + 24) < FRAME_BYTES_MAX, "all fields must fit the line");
 const _: () = assert!(longest_word() + 7 < PIECE_BYTES_MAX, "a name and its marks must fit a piece");
 
@@ -117,6 +117,14 @@ fields! {
     TlsCipher = "tls_cipher";
     /// The name that the client asked for in its TLS handshake.
     Sni = "sni";
+    /// The address at the other end of the client's socket: a load balancer's, where one speaks for the client.
+    Peer = "peer";
+    /// The host that the client asked for, as its PROXY header claims.
+    ProxyAuthority = "proxy_authority";
+    /// The version of TLS that the client spoke, as its PROXY header claims.
+    ProxyTls = "proxy_tls";
+    /// The id of the client's connection, as its PROXY header claims: text, or hexadecimal digits.
+    ProxyUniqueId = "proxy_unique_id";
 }
 
 impl Field {
@@ -225,7 +233,7 @@ pub struct LineFormat {
     steps: Box<[Step]>,
     last: Piece,
     /// One bit for each of the fields.
-    set: u32,
+    set: u64,
     /// Whether the fields are those of [`DEFAULT_FIELDS`].
     is_default: bool,
 }
@@ -245,7 +253,7 @@ impl Default for LineFormat {
 
 impl LineFormat {
     fn of(fields: &[Field]) -> Self {
-        let set = fields.iter().fold(0, |set, field| set | 1 << *field as u32);
+        let set = fields.iter().fold(0, |set, field| set | 1 << *field as u64);
         let steps = fields.iter().map(|field| Step { piece: piece_of(fields, *field), field: *field }).collect();
         Self { steps, last: last_piece(fields), set, is_default: fields == DEFAULT_FIELDS }
     }
@@ -269,7 +277,7 @@ impl LineFormat {
     /// Whether a line holds `field`: a value that must be looked for need not be where it does not.
     #[inline]
     pub fn has(&self, field: Field) -> bool {
-        self.set >> field as u32 & 1 != 0
+        self.set >> field as u64 & 1 != 0
     }
 
     /// Writes one line at the front of `window` and returns its length. `stamp` is the writer's, from line to line.
@@ -336,6 +344,12 @@ fn value<'a>(field: Field, record: &Record<'a>, stamp: &'a mut Stamp) -> Value<'
         Field::TlsVersion => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::version)),
         Field::TlsCipher => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::cipher)),
         Field::Sni => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::name)),
+        Field::Peer => Value::Escaped(record.peer),
+        Field::ProxyAuthority => {
+            Value::Escaped(record.introduction.map_or(Escaped::default(), Introduction::authority))
+        }
+        Field::ProxyTls => Value::Escaped(record.introduction.map_or(Escaped::default(), Introduction::tls_version)),
+        Field::ProxyUniqueId => Value::Escaped(record.introduction.map_or(Escaped::default(), Introduction::unique_id)),
     }
 }
 

@@ -41,6 +41,10 @@ pub struct ShardMetrics {
     /// Octets sent to clients.
     pub bytes_out: Counter,
     pub tunnels_open: Gauge,
+    /// PROXY headers that were taken.
+    pub proxy_headers: Counter,
+    /// Connections closed for the want of one.
+    pub proxy_header_failures: Words,
     pub handshakes_in_flight: Gauge,
     handshakes: [Counter; TLS_VERSIONS.len()],
     handshakes_resumed: Counter,
@@ -192,6 +196,17 @@ pub(super) static SHARD: &[Spec<ShardMetrics>] = &[
         name: "tidegate_http2_floods_total",
         help: "Client connections of HTTP/2 ended over budget, by what was flooded.",
         read: Read::Words(|b| &b.http2_floods),
+    },
+    Spec {
+        name: "tidegate_proxy_headers_total",
+        help: "Client connections that began with a PROXY header, those of health checks included.",
+        read: Read::Counter(|b| b.proxy_headers.value()),
+    },
+    Spec {
+        name: "tidegate_proxy_header_failures_total",
+        help: "Client connections closed because their PROXY header was missing, malformed or late, or not theirs to send, by \
+               detail.",
+        read: Read::Words(|b| &b.proxy_header_failures),
     },
     Spec {
         name: "tidegate_tls_handshakes_total",

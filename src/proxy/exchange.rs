@@ -318,6 +318,8 @@ impl<N: Net> Recorded for Finished<'_, N> {
             client_reused: x.connection.requests.get() > 1,
             upstream_reused: tally.upstream_reused,
             transport: x.connection.secured.get().map(|secured| &secured.transport),
+            peer: Escaped::plain(x.connection.socket_peer_text()),
+            introduction: x.connection.introduced.as_ref().map(|introduced| &introduced.claims),
         }
     }
 }

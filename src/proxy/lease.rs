@@ -9,6 +9,7 @@ use super::exchange::Exchange;
 use super::failure::Failure;
 use super::forward::Failed;
 use super::net::{Net, Reader, Writer};
+use super::proxy_header;
 use super::secured;
 use super::shard::Shard;
 use crate::base::{Buffer, EndpointId, Timestamp, UpstreamId};
@@ -49,6 +50,8 @@ pub(super) struct Opened<N: Net> {
     pub halves: Halves<N>,
     opened: Timestamp,
     requests: u32,
+    /// The PROXY header that it began with: it carries requests of this client alone.
+    client: Option<Box<[u8]>>,
     permit: Permit<UpstreamConnection<N>>,
 }
 
@@ -167,7 +170,12 @@ pub(super) fn acquire<'a, N: Net>(
     x.tally.endpoint = Some(endpoint);
     let counted = Counted::begin(adopted.endpoint_block(upstream, endpoint, shard.number));
     let guard = state.enter(endpoint);
-    match if fresh { guard.acquire_fresh() } else { guard.acquire(now) } {
+    let acquired = match state.plan().proxy_protocol {
+        _ if fresh => guard.acquire_fresh(),
+        None => guard.acquire(now),
+        Some(version) => acquire_own(&guard, &proxy_header::of(x, version), now),
+    };
+    match acquired {
         Acquired::Reuse(connection) => {
             adopted.upstream_block(upstream, shard.number).reused.increment();
             choice.connected(x, endpoint, true, now);
@@ -175,6 +183,16 @@ pub(super) fn acquire<'a, N: Net>(
         }
         acquired => Ok(Found::Wanted(Wanted { acquired, endpoint, counted, guard })),
     }
+}
+
+/// A connection that began with `header`, or leave to open one.
+#[cold]
+fn acquire_own<N: Net>(
+    guard: &InFlight<'_, UpstreamConnection<N>>,
+    header: &[u8],
+    now: Timestamp,
+) -> Acquired<UpstreamConnection<N>> {
+    guard.acquire_own(now, |connection| connection.client.as_deref() == Some(header))
 }
 
 impl<'a, N: Net> Wanted<'a, N> {
@@ -222,7 +240,8 @@ async fn connection<N: Net>(
         Acquired::Full => return Err(Failed::for_good(Failure::of(Reason::PoolExhausted))),
         Acquired::Wait(waiting) => match in_time(x, waiting, deadline).await {
             Some(Turn::Reuse(mut connection)) => {
-                if !connection.has_ended() {
+                // One that speaks for a client makes room for one that speaks for this client.
+                if !connection.has_ended() && connection.client.is_none() {
                     return Ok((connection, true));
                 }
                 connection.permit
@@ -257,7 +276,15 @@ async fn open<N: Net>(
     let block = x.adopted.upstream_block(upstream, shard.number);
     let until = shard.net.now().plus(state.plan().timeouts.connect).min(deadline);
     let address = state.plan().endpoint(endpoint).address.clone();
-    let connected = shard.net.connect(&address, until).await.map_err(|error| Failure::of_connect(&error));
+    let mut connected = shard.net.connect(&address, until).await.map_err(|error| Failure::of_connect(&error));
+    let mut client = None;
+    if let (Ok(halves), Some(version)) = (&mut connected, state.plan().proxy_protocol) {
+        let header = proxy_header::of(x, version);
+        if let Err(failure) = Box::pin(proxy_header::send(shard, &mut halves.1, &header, until)).await {
+            connected = Err(failure);
+        }
+        client = Some(header.as_slice().into());
+    }
     let connected = match (connected, &x.adopted.snapshot.upstreams[upstream.index()].tls) {
         (Ok(halves), Some(tls)) => {
             let peer = x.adopted.snapshot.upstreams[upstream.index()].endpoints[endpoint.index()].peer.as_ref();
@@ -273,7 +300,7 @@ async fn open<N: Net>(
             let halves =
                 Halves { reader: RefCell::new(reader), writer: RefCell::new(writer), spare: RefCell::new(None) };
             halves.arm(shard);
-            Ok(Box::new(Opened { halves, opened: now, requests: 0, permit }))
+            Ok(Box::new(Opened { halves, opened: now, requests: 0, client, permit }))
         }
         Err(failure) => {
             block.connect_failures.increment();

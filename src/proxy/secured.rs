@@ -90,6 +90,11 @@ async fn shake<N: Net>(
     deadline: Timestamp,
 ) -> Result<Engine, &'static str> {
     let mut engine = Engine::server(tls, &shard.cipher_buffers).map_err(|_| "other")?;
+    // What came behind a PROXY header.
+    if let Some(ahead) = connection.ahead.take() {
+        engine.receive(ahead.filled());
+        shard.buffers.give(ahead);
+    }
     let done = handshake(&shard.net, &connection.reader, &connection.writer, &mut engine, deadline).await;
     done.map(|()| engine).map_err(|error| error.word)
 }

@@ -17,6 +17,7 @@ mod keep_alive;
 mod lifecycle;
 mod limits;
 mod pipelining;
+mod proxy_protocol;
 mod retries;
 mod routing;
 mod tls;

@@ -6,7 +6,6 @@ use std::io;
 use std::rc::Rc;
 
 use super::serve::serve;
-use crate::base::Buffer;
 use crate::http::h2::budget::PREFACE;
 use crate::observe::Reason;
 use crate::proxy::connection::Connection;
@@ -48,8 +47,14 @@ async fn protocol<N: Net>(shard: &Rc<Shard<N>>, connection: &Rc<Connection<N>>) 
 /// Reads the first octets, which stay with the connection: whether they are the preface of HTTP/2, or nothing where none
 /// come.
 async fn peek<N: Net>(shard: &Shard<N>, connection: &Connection<N>) -> Option<bool> {
-    let mut buffer = Buffer::default();
+    let mut buffer = connection.ahead.borrow_mut().take().unwrap_or_default();
     loop {
+        let seen = buffer.filled().len().min(PREFACE.len());
+        let is_preface = buffer.filled()[..seen] == PREFACE[..seen];
+        if !is_preface || seen == PREFACE.len() {
+            *connection.ahead.borrow_mut() = Some(buffer);
+            return Some(is_preface);
+        }
         let deadline = || idle_deadline(shard, connection);
         let readable = poll_fn(|cx| connection.reader.borrow_mut().poll_readable(cx, deadline()));
         let mut result = readable.await.map(|()| 1);
@@ -63,12 +68,6 @@ async fn peek<N: Net>(shard: &Shard<N>, connection: &Connection<N>) -> Option<bo
             connection.ended.set(if timed_out { Reason::KeepAliveTimeout } else { Reason::ClientClosed });
             connection.writer.borrow_mut().take_leave();
             return None;
-        }
-        let seen = buffer.filled().len().min(PREFACE.len());
-        let is_preface = buffer.filled()[..seen] == PREFACE[..seen];
-        if !is_preface || seen == PREFACE.len() {
-            *connection.ahead.borrow_mut() = Some(buffer);
-            return Some(is_preface);
         }
     }
 }

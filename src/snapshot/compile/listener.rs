@@ -7,7 +7,7 @@ use super::{World, tls};
 use crate::base::{Address, CidrSet};
 use crate::config::{
     self, BindAddress, Bounded, Config, Finding, Gateway, HalfClose, HeadSize, Hsts, HttpVersion, Listener, Network,
-    Object, Spanned, Switched,
+    Object, ProxyProtocol, Spanned, Switched,
 };
 use crate::http::header::HeaderName;
 use crate::observe::EscapedText;
@@ -85,6 +85,7 @@ fn compile(
         label: EscapedText::new(&object.name),
         addresses: model.bind.iter().map(|bind| bind.value.address()).collect::<Vec<Address>>(),
         ipv6_only: model.ipv6_only,
+        socket_mode: model.mode.as_ref().map(|mode| mode.get()),
         connections_max: limits.connections.limit().map_or(u32::MAX, |count| {
             // A share for each shard, rounded up.
             count.get().div_ceil(u32::try_from(world.registry.shards()).unwrap_or(u32::MAX).max(1))
@@ -98,6 +99,8 @@ fn compile(
             .then(|| http2(&model.h2.as_ref().map_or_else(config::Http2::default, |h2| h2.value))),
         limits: numbers(&limits),
         timeouts: durations(&timeouts),
+        proxy_protocol: (model.proxy_protocol == ProxyProtocol::Required)
+            .then(|| networks(&model.proxy_protocol_from.0)),
         trusted: networks(model.trusted_proxies.as_deref().unwrap_or(&gateway.trusted_proxies)),
         client_address: client_address.and_then(|model| {
             let field = HeaderName::parse(model.header.as_str())?;
