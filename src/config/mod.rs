@@ -20,6 +20,7 @@ mod limits;
 mod listeners;
 #[expect(clippy::result_large_err, reason = "a finding is made once and ends what it is about")]
 mod load;
+mod passthrough;
 mod routes;
 mod schema;
 mod shape;
@@ -46,6 +47,7 @@ pub use gateway::{
 pub use limits::{GatewayLimits, HEAD_BYTES_MAX, HeadSize, Limits, ListenerLimits, RouteLimits};
 pub use listeners::{HalfClose, Http2, HttpVersion, Listener, ProxyProtocol};
 pub use load::{Config, Loaded, Object, load};
+pub use passthrough::Passthrough;
 pub use routes::{
     Edits, EncodedSlash, HeaderEdits, Match, PathMatch, Redirect, RedirectStatus, Respond, Retry, Route, Scheme, To,
     ValueMatch,

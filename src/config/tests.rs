@@ -59,7 +59,7 @@ fn proxy_headers_need_to_be_required_and_somebody_to_send_them() {
     assert_eq!(listener("\"127.0.0.1:1\"", &from("10.0.0.0/8")), [""; 0]);
     assert_eq!(listener("\"unix:/run/a\"", required), [""; 0], "permissions decide");
     for bind in ["\"127.0.0.1:1\"", "[\"unix:/run/a\", \"[::1]:1\"]"] {
-        assert_eq!(listener(bind, required), ["3:5 missing-key listeners.a.proxy_protocol_from"]);
+        assert_eq!(listener(bind, required), ["2:3 missing-key listeners.a.proxy_protocol_from"]);
     }
     let idle = "    proxy_protocol: off\n    proxy_protocol_from: 10.0.0.0/8\n";
     assert_eq!(listener("\"127.0.0.1:1\"", idle), ["5:26 without-effect listeners.a.proxy_protocol_from"]);

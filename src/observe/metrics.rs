@@ -41,6 +41,8 @@ pub struct ShardMetrics {
     /// Octets sent to clients.
     pub bytes_out: Counter,
     pub tunnels_open: Gauge,
+    /// Connections of TLS that were passed on as they are.
+    pub passed_connections: Counter,
     /// PROXY headers that were taken.
     pub proxy_headers: Counter,
     /// Connections closed for the want of one.
@@ -144,7 +146,7 @@ pub(super) static SHARD: &[Spec<ShardMetrics>] = &[
     },
     Spec {
         name: "tidegate_tunnels_open",
-        help: "Upgraded connections open now.",
+        help: "Upgraded and passed-on connections open now.",
         read: Read::Gauge(|b| b.tunnels_open.value()),
     },
     Spec {
@@ -196,6 +198,11 @@ pub(super) static SHARD: &[Spec<ShardMetrics>] = &[
         name: "tidegate_http2_floods_total",
         help: "Client connections of HTTP/2 ended over budget, by what was flooded.",
         read: Read::Words(|b| &b.http2_floods),
+    },
+    Spec {
+        name: "tidegate_passthrough_connections_total",
+        help: "Client connections of TLS passed on to an upstream without being decrypted; the open ones are tunnels.",
+        read: Read::Counter(|b| b.passed_connections.value()),
     },
     Spec {
         name: "tidegate_proxy_headers_total",

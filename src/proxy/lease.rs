@@ -26,6 +26,11 @@ pub(super) struct Halves<N: Net> {
 }
 
 impl<N: Net> Halves<N> {
+    /// Those of a connection just opened.
+    pub fn new(reader: N::Reader, writer: N::Writer) -> Self {
+        Self { reader: RefCell::new(reader), writer: RefCell::new(writer), spare: RefCell::new(None) }
+    }
+
     /// Keeps the buffer a response head came in, for the read that waits for the next one.
     pub fn keep_buffer(&self, mut buffer: Buffer, shard: &Shard<N>) {
         buffer.clear();
@@ -53,6 +58,13 @@ pub(super) struct Opened<N: Net> {
     /// The PROXY header that it began with: it carries requests of this client alone.
     client: Option<Box<[u8]>>,
     permit: Permit<UpstreamConnection<N>>,
+}
+
+impl<N: Net> Opened<N> {
+    /// Closes the connection for the sake of another in its place.
+    pub fn into_permit(self) -> Permit<UpstreamConnection<N>> {
+        self.permit
+    }
 }
 
 impl<N: Net> Parked for UpstreamConnection<N> {
@@ -297,8 +309,7 @@ async fn open<N: Net>(
         Ok((reader, writer)) => {
             block.connects.increment();
             state.connected(endpoint);
-            let halves =
-                Halves { reader: RefCell::new(reader), writer: RefCell::new(writer), spare: RefCell::new(None) };
+            let halves = Halves::new(reader, writer);
             halves.arm(shard);
             Ok(Box::new(Opened { halves, opened: now, requests: 0, client, permit }))
         }

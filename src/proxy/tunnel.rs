@@ -103,7 +103,10 @@ impl<N: Net> Tunnel<'_, N> {
         let mut up = Way { from: client, to: server, frames: frames(|known| known.upward), mask, copied: 0 };
         let mut down = Way { from: server, to: client, frames: frames(|known| known.downward), mask: None, copied: 0 };
         let (upward, downward) = join(self.copy(&mut up, &active), self.copy(&mut down, &active)).await;
-        TunnelEnd { bytes_up: up.copied, bytes_down: down.copied, error: upward.err().or(downward.err()) }
+        // Where time was over in one direction, the other one was only cut for it.
+        let errors = [upward.err(), downward.err()].into_iter().flatten();
+        let error = errors.min_by_key(|error| error.kind() != io::ErrorKind::TimedOut);
+        TunnelEnd { bytes_up: up.copied, bytes_down: down.copied, error }
     }
 
     /// Whether the tunnel ends by our will and not for anything that a side did.

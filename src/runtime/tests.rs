@@ -614,6 +614,7 @@ fn snapshot(generation: u64, listeners: &[(&str, &Address)], connections_max: u3
             socket_mode: None,
             connections_max,
             tls: None,
+            passthrough: None,
             https_port: None,
             hsts: None,
             http1: true,

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::passthrough::PassthroughPlan;
 use super::tls::ServerTls;
 use super::{Limits, Location, Redirect, Timeouts};
 use crate::base::{Address, CidrSet};
@@ -30,6 +31,8 @@ pub struct ListenerPlan {
     pub connections_max: u32,
     /// How it speaks TLS; nothing for plain text.
     pub tls: Option<Arc<ServerTls>>,
+    /// Whose connections are passed on as they are, where some are.
+    pub passthrough: Option<PassthroughPlan>,
     /// The port by `https` that every request is sent to instead of being served.
     pub https_port: Option<u16>,
     /// What every answer over TLS says of how to come again.

@@ -6,6 +6,7 @@ mod errors;
 mod gateway;
 mod limits;
 mod listener;
+pub mod passthrough;
 mod route;
 pub mod tls;
 mod validity;

@@ -22,11 +22,11 @@ fn pair(folder: &TempDir) -> (String, String) {
 /// Listeners in plain text, over TLS and on a path, all of which require the header.
 fn required(endpoint: &str, folder: &TempDir) -> String {
     let (chain, key) = pair(folder);
-    let from = "proxy_protocol: required, proxy_protocol_from: 127.0.0.1";
+    let from = "proxy_protocol: required, proxy_protocol_from: 127.0.0.0/8";
     let socket = folder.path().join("gateway.sock");
     format!(
         "listeners:\n  plain: {{ bind: \"127.0.0.1:0\", protocols: [http1, h2], {from} }}\n  secure: {{ bind: \
-         \"127.0.0.1:0\", {from}, tls: {{ certificates: {{ chain: {chain:?}, key: {key:?} }} }} }}\n  path: {{ bind: \
+         \"127.0.0.4:0\", {from}, tls: {{ certificates: {{ chain: {chain:?}, key: {key:?} }} }} }}\n  path: {{ bind: \
          \"unix:{}\", mode: \"0600\", proxy_protocol: required }}\nupstreams: {{ origin: {{ endpoints: {endpoint:?} }} \
          }}\nroutes: [{{ match: {{ path: \"/{{*rest}}\" }}, to: origin }}]\naccess_log: {{ fields: [client, peer, reason, \
          protocol, proxy_authority, proxy_tls] }}\n{ADMIN}",

@@ -16,6 +16,7 @@ mod interim;
 mod keep_alive;
 mod lifecycle;
 mod limits;
+mod passthrough;
 mod pipelining;
 mod proxy_protocol;
 mod retries;

@@ -209,6 +209,42 @@ fn a_proxy_header_to_an_upstream_comes_before_the_handshake() {
 }
 
 #[test]
+fn what_is_not_passed_on_is_terminated_where_there_is_a_certificate() {
+    let yaml = DOWN.replace("tls: { ", "tls: { passthrough: { sni: b, to: app }, ");
+    for pieces in [0, 1] {
+        let world = world(1, &yaml);
+        world.client_wire(Wire { pieces, ..Wire::default() });
+        world.answers("10.0.0.1:80", OK);
+        world.run(async {
+            let mut client = Secure::client(world.client(), "a");
+            client.send(GET).await;
+            client.until("\r\n\r\nok").await;
+            let line = world.line().await;
+            assert_eq!((line.text("sni"), line.text("tls_version")), ("a".into(), "TLSv1.3".into()));
+            assert_eq!(world.sum("tidegate_passthrough_connections_total"), 0);
+        });
+    }
+}
+
+#[test]
+fn an_endpoint_shakes_hands_with_a_client_that_is_passed_on() {
+    let world = world(1, &DOWN.replace("tls: { ", "tls: { passthrough: { sni: b, to: app }, "));
+    world.origin("10.0.0.1:80", |peer| async move {
+        let mut origin = Secure::server(peer, &B);
+        while !origin.opened.ends_with(b"\r\n\r\n") {
+            origin.flush().await;
+            assert!(origin.receive().await);
+        }
+        origin.send(OK).await;
+    });
+    world.run(async {
+        let mut client = Secure::client(world.client(), "b");
+        client.send(GET).await;
+        client.until("\r\n\r\nok").await;
+    });
+}
+
+#[test]
 fn a_request_over_tls_is_forwarded_as_https_and_logged_with_its_name() {
     let world = world(1, DOWN);
     world.answers("10.0.0.1:80", OK);

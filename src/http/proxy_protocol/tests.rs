@@ -1,3 +1,5 @@
+//! The vectors of the specification, what may not pass, and that what is written is read.
+
 use std::net::SocketAddr;
 
 use proptest::prelude::*;

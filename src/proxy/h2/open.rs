@@ -11,13 +11,14 @@ use crate::observe::Reason;
 use crate::proxy::connection::Connection;
 use crate::proxy::downstream::idle_deadline;
 use crate::proxy::net::{self, Net, Reader, Writer};
+use crate::proxy::passthrough;
 use crate::proxy::secured;
 use crate::proxy::shard::Shard;
 use crate::snapshot::ListenerPlan;
 
 /// Whether anything is to be done before the first request.
 pub(in crate::proxy) fn is_opened(listener: &ListenerPlan) -> bool {
-    listener.tls.is_some() || listener.http2.is_some()
+    listener.tls.is_some() || listener.passthrough.is_some() || listener.http2.is_some()
 }
 
 /// Opens a connection, and serves it where HTTP/2 is spoken; whether requests of HTTP/1 may follow.
@@ -37,6 +38,9 @@ pub(in crate::proxy) async fn open<N: Net>(shard: Rc<Shard<N>>, connection: Rc<C
 
 /// Whether the client speaks HTTP/2; nothing where it says nothing that is understood.
 async fn protocol<N: Net>(shard: &Rc<Shard<N>>, connection: &Rc<Connection<N>>) -> Option<bool> {
+    if !passthrough::is_ours(shard, connection).await {
+        return None;
+    }
     if !connection.speaks_tls() {
         return peek(shard, connection).await;
     }
