@@ -11,6 +11,7 @@ mod life;
 mod limits;
 mod listeners;
 mod observe;
+mod passthrough;
 mod proxy_protocol;
 mod quickstart;
 mod reload;

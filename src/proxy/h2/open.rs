@@ -38,7 +38,9 @@ pub(in crate::proxy) async fn open<N: Net>(shard: Rc<Shard<N>>, connection: Rc<C
 
 /// Whether the client speaks HTTP/2; nothing where it says nothing that is understood.
 async fn protocol<N: Net>(shard: &Rc<Shard<N>>, connection: &Rc<Connection<N>>) -> Option<bool> {
-    if !passthrough::is_ours(shard, connection).await {
+    let passes_on = connection.listener.borrow().passthrough.is_some();
+    // Boxed: larger than all that comes behind it, and for some listeners alone.
+    if passes_on && !Box::pin(passthrough::is_ours(shard, connection)).await {
         return None;
     }
     if !connection.speaks_tls() {
