@@ -21,7 +21,7 @@ use tidegate::observe::{
 };
 use tidegate::route::{HostPattern, PathPattern, RouteSpec, Subject, Table};
 use tidegate::upstream::balance::Balancer;
-use tidegate::upstream::{Balance, Candidate, Parked, Pool, PoolLimits, Tried};
+use tidegate::upstream::{Balance, Candidate, Never, Parked, Pool, PoolLimits, Tried};
 
 const REQUEST: &[u8] = b"GET /products/42/reviews?page=2 HTTP/1.1\r\n\
     Host: shop.example.com\r\n\
@@ -201,6 +201,8 @@ fn observing(criterion: &mut Criterion) {
 struct Idle;
 
 impl Parked for Idle {
+    type Carrier = Never;
+
     fn has_ended(&mut self) -> bool {
         false
     }

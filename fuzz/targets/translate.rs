@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request};
 use libfuzzer_sys::fuzz_target;
 use tidegate::http::h1::{HeadLimits, HeadScanner, Progress};
-use tidegate::http::h2::{head_of, write_request};
+use tidegate::http::h2::{Asked, head_of, request_of, write_request, write_response};
 use tidegate::http::header::{Field, Fields, KnownName};
 use tidegate::http::target::Scheme;
 use tidegate::http::{Body, Method, RequestHead, ResponseHead};
@@ -61,10 +61,20 @@ fn request(bytes: &[u8]) {
     if head.method == Method::Connect || !head.target.of(bytes).starts_with(b"/") {
         return;
     }
-    let Some(parts) = parts(&head, bytes) else { return };
+    if let Some(parts) = parts(&head, bytes) {
+        comes_back(&parts, &head, bytes);
+    }
+    // As the gateway asks an upstream, where HTTP/2 can say it.
+    if let Ok(request) = request_of(&head, &Bytes::copy_from_slice(&bytes[..head.length]), Scheme::Https) {
+        comes_back(&request.into_parts().0, &head, bytes);
+    }
+}
+
+/// Whether the request that HTTP/2 has as `parts` is read as the one of `head`.
+fn comes_back(parts: &Parts, head: &RequestHead, bytes: &[u8]) {
     let mut out = Vec::new();
     let ends = matches!(head.body, Body::Empty | Body::Length(0));
-    write_request(&parts, ends, Scheme::Https, false, &mut out).expect("what HTTP/1.1 accepts is not malformed");
+    write_request(parts, ends, Scheme::Https, false, &mut out).expect("what HTTP/1.1 accepts is not malformed");
     let mut again = RequestHead::default();
     let outcome = HeadScanner::default().request(&out, &mut again, &LIMITS);
     assert_eq!(outcome, Ok(Progress::Complete), "{:?}", String::from_utf8_lossy(&out));
@@ -89,4 +99,31 @@ fn response(bytes: &[u8]) {
     let mut fields: Vec<_> = fields.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
     fields.sort_by(|a, b| a.0.cmp(&b.0));
     assert_eq!(fields, pairs(&head.fields, bytes));
+    for te_trailers in [false, true] {
+        answered(&head, bytes, &response, te_trailers);
+    }
+}
+
+/// The same response from an upstream of HTTP/2 is read as the one of `head`.
+fn answered(head: &ResponseHead, bytes: &[u8], response: &http::Response<()>, te_trailers: bool) {
+    let ends = matches!(head.body, Body::Empty | Body::Length(0));
+    let mut out = Vec::new();
+    let asked = Asked { method: Method::Get, te_trailers };
+    if write_response(response, ends, asked, &mut out).is_err() {
+        // HTTP/2 has no 101, and parsers differ in what a length without content is.
+        return assert!(head.status == 101 || ends);
+    }
+    let mut again = ResponseHead::default();
+    let outcome = HeadScanner::default().response(&out, &mut again, Method::Get, &LIMITS);
+    assert_eq!(outcome, Ok(Progress::Complete), "{:?}", String::from_utf8_lossy(&out));
+    assert_eq!((again.status, again.length), (head.status, out.len()));
+    match (head.body, again.body) {
+        (Body::Empty, Body::Length(0)) | (Body::Chunked | Body::UntilClose, Body::Chunked) => {}
+        (Body::Length(_), Body::Chunked) => assert!(te_trailers),
+        (before, after) => assert_eq!(before, after),
+    }
+    let without_length = |fields: Vec<(String, Vec<u8>)>| -> Vec<_> {
+        fields.into_iter().filter(|(name, _)| name != "content-length").collect()
+    };
+    assert_eq!(without_length(pairs(&again.fields, &out)), without_length(pairs(&head.fields, bytes)));
 }

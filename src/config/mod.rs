@@ -61,7 +61,9 @@ pub use timeouts::{
     AttemptTimeouts, GatewayTimeouts, ListenerTimeouts, RouteTimeouts, Timeout, Timeouts, UpstreamTimeouts,
 };
 pub use tls::{Certificate, Hsts, HstsAge, ListenerTls, PemFile, TlsPolicy, TlsVersion, UpstreamTls};
-pub use upstreams::{Balance, Dns, Endpoint, MarkDown, Pool, SentProxyProtocol, Trailers, Upstream};
+pub use upstreams::{
+    Balance, Dns, Endpoint, MarkDown, Pool, SentProxyProtocol, Trailers, Upstream, UpstreamHttp2, UpstreamProtocol,
+};
 pub use value::{Bounded, Count, Period, Rate, Size, Switched};
 
 #[cfg(test)]

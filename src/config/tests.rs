@@ -81,6 +81,22 @@ fn permissions_are_those_of_a_unix_socket() {
 }
 
 #[test]
+fn settings_of_an_upstream_that_cannot_act_are_told() {
+    let upstream = |rest: &str| findings(&format!("upstreams:\n  a:\n    endpoints: \"127.0.0.1:1\"\n{rest}"));
+    assert_eq!(upstream("    h2: { streams: 10 }\n"), ["4:9 without-effect upstreams.a.h2"]);
+    assert_eq!(upstream("    protocol: auto\n"), ["2:3 without-effect upstreams.a.protocol"]);
+    assert_eq!(upstream("    protocol: h2\n    trailers: forward\n"), ["2:3 without-effect upstreams.a.trailers"]);
+    assert!(upstream("    protocol: h2\n    h2: { streams: 10, ping: unlimited }\n").is_empty());
+    assert!(upstream("    protocol: auto\n    tls: on\n    h2: { streams: 10 }\n").is_empty());
+    for protocol in ["h2", "auto\n    tls: on"] {
+        let shared = upstream(&format!("    proxy_protocol: v2\n    protocol: {protocol}\n"));
+        assert_eq!(shared, ["2:3 conflict upstreams.a.proxy_protocol"]);
+    }
+    let windows = "    protocol: h2\n    h2: { stream_window: 1MiB, connection_window: 512KiB }\n";
+    assert_eq!(upstream(windows), ["5:9 too-small upstreams.a.h2.connection_window"]);
+}
+
+#[test]
 fn settings_of_http_2_need_it_to_be_spoken_and_fit_together() {
     let listener = |rest: &str| findings(&format!("listeners:\n  a:\n    bind: \"127.0.0.1:1\"\n{rest}"));
     assert_eq!(listener("    h2: { streams: 10 }\n"), ["4:9 without-effect listeners.a.h2"]);

@@ -6,11 +6,12 @@ use serde::Deserialize;
 use super::address::EndpointAddress;
 use super::check::{Check, Report};
 use super::interpolate::World;
+use super::listeners::{ConnectionWindow, StreamWindow, Streams};
 use super::shape::{OneOrMany, Shorthand, shorthand_type};
 use super::spanned::{Spanned, Text};
 use super::timeouts::UpstreamTimeouts;
 use super::tls::UpstreamTls;
-use super::value::{Bounded, Count, Literal, Period};
+use super::value::{Bounded, Count, Literal, Period, Size};
 
 /// Endpoints of one upstream.
 const ENDPOINTS_MAX: usize = 1024;
@@ -28,6 +29,12 @@ pub struct Upstream {
     /// one it connected to. A connection then carries requests of one client's connection alone. Default: `off`.
     #[serde(default)]
     pub proxy_protocol: SentProxyProtocol,
+    /// The version of HTTP that is spoken. Default: `http1`.
+    #[serde(default)]
+    pub protocol: UpstreamProtocol,
+    /// Bounds of connections on which HTTP/2 is spoken.
+    #[serde(default)]
+    pub h2: Option<Spanned<UpstreamHttp2>>,
     /// How an endpoint is chosen. Default: `least_request`.
     #[serde(default)]
     pub balance: Balance,
@@ -37,7 +44,7 @@ pub struct Upstream {
     /// Timeouts; absent ones are those of the gateway.
     #[serde(default)]
     pub timeouts: UpstreamTimeouts,
-    /// Whether request trailers are sent. Default: `drop`.
+    /// Whether request trailers are sent over HTTP/1.1; HTTP/2 always carries them. Default: `drop`.
     #[serde(default)]
     pub trailers: Trailers,
     /// How host names are resolved.
@@ -65,6 +72,7 @@ impl Check for Upstream {
             tls.check(&mut report.below("tls"));
             self.check_nameless(tls, report);
         }
+        self.check_protocol(report);
         if self.dns.refresh_min > self.dns.refresh_max && report.lacks(&["dns"]) {
             let hint = "`refresh_min` must not be longer than `refresh_max`";
             report.error("bad-value", report.span, "dns", "the least is more than the most", hint);
@@ -73,6 +81,35 @@ impl Check for Upstream {
 }
 
 impl Upstream {
+    /// What can have no effect by the version that is spoken.
+    fn check_protocol(&self, report: &mut Report<'_>) {
+        if self.proxy_protocol != SentProxyProtocol::Off && self.protocol != UpstreamProtocol::Http1 {
+            let hint = "remove one of the two: `Forwarded` tells of the client by HTTP/2";
+            let problem = "connections of HTTP/2 are shared by clients, and a PROXY header names one";
+            report.error("conflict", report.span, "proxy_protocol", problem, hint);
+        }
+        let plain_auto = self.protocol == UpstreamProtocol::Auto && self.tls.is_none();
+        if plain_auto {
+            let hint = "write `h2`, which needs no choice, or add `tls`";
+            let problem = "plain text has no ALPN to choose by, so HTTP/1.1 is spoken";
+            report.warning("without-effect", report.span, "protocol", problem, hint);
+        }
+        if self.protocol == UpstreamProtocol::H2 && self.trailers == Trailers::Forward {
+            let hint = "remove the key";
+            report.warning("without-effect", report.span, "trailers", "HTTP/2 always carries trailers", hint);
+        }
+        let Some(h2) = &self.h2 else { return };
+        if self.protocol == UpstreamProtocol::Http1 || plain_auto {
+            let hint = "write `protocol: h2`, or remove the key";
+            report.warning("without-effect", h2.span, "h2", "HTTP/2 is not spoken here", hint);
+        }
+        if h2.connection_window.bytes() < h2.stream_window.bytes() {
+            let problem = "a connection may hold less than one of its streams";
+            let hint = format!("write at least {}, which is `stream_window` here", h2.stream_window);
+            report.error("too-small", h2.span, "h2.connection_window", problem, hint);
+        }
+    }
+
     /// A path has no name that a certificate could hold.
     fn check_nameless(&self, tls: &UpstreamTls, report: &mut Report<'_>) {
         let nameless = |endpoint: &&super::spanned::Spanned<Endpoint>| {
@@ -181,6 +218,46 @@ impl Default for Pool {
             idle: Period::from_secs(60),
             max_age: Bounded::AtMost(Period::from_secs(3600)),
             max_connections: Bounded::AtMost(Count::new(4096)),
+        }
+    }
+}
+
+/// The version of HTTP that an upstream is spoken to with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: in plain text by prior knowledge, over TLS an endpoint must choose it by ALPN.
+    H2,
+    /// What the endpoint chooses by ALPN; in plain text HTTP/1.1.
+    Auto,
+}
+
+/// Bounds of one connection of HTTP/2 to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpstreamHttp2 {
+    /// Requests under way at once on one connection, where the endpoint does not allow fewer; for more, another is opened,
+    /// up to `pool.max_connections`. Default: `100`.
+    pub streams: Streams,
+    /// Bytes of one response that are held while its client does not take them. Default: `256KiB`.
+    pub stream_window: StreamWindow,
+    /// The same over all responses of the connection; never less than `stream_window`. Default: `4MiB`.
+    pub connection_window: ConnectionWindow,
+    /// After so long without a byte, while requests are under way, the endpoint is asked whether it lives; after as long
+    /// again without an answer the connection is given up. Default: `20s`.
+    pub ping: Bounded<Period>,
+}
+
+impl Default for UpstreamHttp2 {
+    fn default() -> Self {
+        Self {
+            streams: Count::new(100),
+            stream_window: Size::from_bytes(256 * 1024),
+            connection_window: Size::from_bytes(4 * 1024 * 1024),
+            ping: Bounded::AtMost(Period::from_secs(20)),
         }
     }
 }

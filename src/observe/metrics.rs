@@ -396,6 +396,17 @@ pub struct UpstreamBlock {
     pub retries: Counter,
     /// Immediate further attempts of requests that were provably not processed.
     pub replays: Counter,
+    pub http2_connections_open: Gauge,
+    /// Requests sent over HTTP/2.
+    pub http2_streams: Counter,
+    pub http2_streams_open: Gauge,
+    /// Of these, reset by the upstream.
+    pub http2_resets: Counter,
+    /// Connections that the upstream asked to leave.
+    pub http2_goaways: Counter,
+    /// Connections given up since they no longer answered.
+    pub http2_silent: Counter,
+    pub http2_floods: Words,
 }
 
 impl UpstreamBlock {
@@ -456,6 +467,41 @@ pub(super) static UPSTREAM: &[Spec<UpstreamBlock>] = &[
         name: "tidegate_upstream_replays_total",
         help: "Immediate further attempts of requests that were not processed.",
         read: Read::Counter(|b| b.replays.value()),
+    },
+    Spec {
+        name: "tidegate_upstream_http2_connections_open",
+        help: "Connections of HTTP/2 open now.",
+        read: Read::Gauge(|b| b.http2_connections_open.value()),
+    },
+    Spec {
+        name: "tidegate_upstream_http2_streams_total",
+        help: "Requests sent over HTTP/2.",
+        read: Read::Counter(|b| b.http2_streams.value()),
+    },
+    Spec {
+        name: "tidegate_upstream_http2_streams_open",
+        help: "Requests that have a place on a connection of HTTP/2 now.",
+        read: Read::Gauge(|b| b.http2_streams_open.value()),
+    },
+    Spec {
+        name: "tidegate_upstream_http2_resets_total",
+        help: "Requests over HTTP/2 that the upstream reset, those it refused included.",
+        read: Read::Counter(|b| b.http2_resets.value()),
+    },
+    Spec {
+        name: "tidegate_upstream_http2_goaways_total",
+        help: "Connections of HTTP/2 that the upstream asked to leave, by GOAWAY.",
+        read: Read::Counter(|b| b.http2_goaways.value()),
+    },
+    Spec {
+        name: "tidegate_upstream_http2_silent_total",
+        help: "Connections of HTTP/2 given up since the upstream did not answer a ping.",
+        read: Read::Counter(|b| b.http2_silent.value()),
+    },
+    Spec {
+        name: "tidegate_upstream_http2_floods_total",
+        help: "Connections of HTTP/2 ended over budget, by what the upstream has flooded.",
+        read: Read::Words(|b| &b.http2_floods),
     },
 ];
 

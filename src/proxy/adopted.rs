@@ -49,8 +49,8 @@ impl<N: Net> Adopted<N> {
         Self { scratch: RefCell::new(snapshot.table.scratch()), snapshot, upstreams }
     }
 
-    /// Whether connections to the upstream of this name may be kept: the same PROXY header, the same
-    /// TLS, and for each endpoint the same name.
+    /// Whether connections to the upstream of this name may be kept: the same PROXY header, version and TLS, and for each
+    /// endpoint the same name.
     fn speaks_alike(&self, entry: &UpstreamEntry) -> bool {
         let Some(before) = self.snapshot.upstream_named(&entry.plan.name) else { return true };
         if before.plan.proxy_protocol != entry.plan.proxy_protocol {
@@ -63,6 +63,7 @@ impl<N: Net> Adopted<N> {
         let known = peers(before);
         let same = |(address, peer): (Address, _)| known.get(&address).is_none_or(|before| *before == peer);
         before.tls.as_ref().map(Arc::as_ptr) == entry.tls.as_ref().map(Arc::as_ptr)
+            && (before.plan.speaks, before.plan.sharing) == (entry.plan.speaks, entry.plan.sharing)
             && peers(entry).into_iter().all(same)
     }
 

@@ -12,6 +12,7 @@ use super::body::{BodyError, BodyReader, Pace, Progress, Relay, SinkFraming};
 use super::encode::{self, OWN_FIELDS_BYTES, RequestParts};
 use super::exchange::Exchange;
 use super::failure::Failure;
+use super::h2::Broken;
 use super::lease::{self, Found, Halves};
 use super::net::{Net, Patience, Reader};
 use super::transfer::Transfer;
@@ -96,6 +97,9 @@ async fn attempt<N: Net>(
 ) -> Result<bool, Failed> {
     let mut body = BodyReader::new();
     body.expect(x.memory.request.body, x.terms.body_bytes(), &x.terms);
+    if x.memory.request.body == Body::Chunked {
+        body.forwards_trailers = halves.takes_trailers || x.adopted.upstream(plan.upstream).plan().forwards_trailers;
+    }
     let out = first_write(x, route, plan, upgrade, &mut body).map_err(Failed::for_good)?;
     let at_hand = body.content;
     let progress = Progress::default();
@@ -367,13 +371,32 @@ fn received<N: Net>(
             let late = x.shard.net.now() >= waiting.deadline;
             if late { Reason::ExchangeTimeout } else { Reason::ResponseTimeout }
         }
-        Err(_) => Reason::UpstreamReset,
+        Err(error) => {
+            x.shard.buffers.give(buffer);
+            return Err(broken(x, &error, begun));
+        }
     };
     x.shard.buffers.give(buffer);
     if begun || reason.is_timeout() {
         Err(Failed::for_good(Failure::of(reason)))
     } else {
         Err(Failed::before_response(reason))
+    }
+}
+
+/// What it means for the attempt that its connection broke before the final head.
+#[cold]
+fn broken<N: Net>(x: &Exchange<'_, N>, error: &io::Error, begun: bool) -> Failed {
+    let word = Broken::word_of(error);
+    let reset = Failure::of(Reason::UpstreamReset).detail(word);
+    match error.kind() {
+        io::ErrorKind::InvalidData => Failed::for_good(malformed_response(x, word)),
+        io::ErrorKind::InvalidInput => Failed::for_good(Failure::of(Reason::TargetRefused).detail("not-for-http2")),
+        io::ErrorKind::ConnectionRefused if !begun => {
+            Failed { failure: reset.detail("not-processed"), attempt: AttemptFailure::Unsent }
+        }
+        _ if begun => Failed::for_good(reset),
+        _ => Failed { failure: reset, attempt: AttemptFailure::BeforeResponse },
     }
 }
 

@@ -3,32 +3,47 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::exchange::Exchange;
 use super::failure::Failure;
 use super::forward::Failed;
+use super::h2::{self, Carrier, CarrierParts, Entered};
 use super::net::{Net, Reader, Writer};
 use super::proxy_header;
 use super::secured;
 use super::shard::Shard;
 use crate::base::{Buffer, EndpointId, Timestamp, UpstreamId};
+use crate::http::target::Scheme;
 use crate::observe::{EndpointBlock, Reason, Side};
 use crate::snapshot::Forward;
-use crate::upstream::{Acquired, AttemptFailure, FailedAttempt, InFlight, Parked, Permit, Pick, Tried, Turn};
+use crate::upstream::{
+    Acquired, AttemptFailure, Endpoint, FailedAttempt, InFlight, Parked, Permit, Pick, Speaks, Tried, Turn,
+    UpstreamState,
+};
 
 /// Both halves of an upstream connection.
 pub(super) struct Halves<N: Net> {
     pub reader: RefCell<N::Reader>,
     pub writer: RefCell<N::Writer>,
+    /// Whether trailers of requests have a place in what is spoken.
+    pub takes_trailers: bool,
     /// The buffer of the last response head, for the parked read.
     spare: RefCell<Option<Buffer>>,
 }
 
 impl<N: Net> Halves<N> {
-    /// Those of a connection just opened.
-    pub fn new(reader: N::Reader, writer: N::Writer) -> Self {
-        Self { reader: RefCell::new(reader), writer: RefCell::new(writer), spare: RefCell::new(None) }
+    pub fn new((reader, writer): (N::Reader, N::Writer), takes_trailers: bool) -> Self {
+        let (reader, writer, spare) = (RefCell::new(reader), RefCell::new(writer), RefCell::new(None));
+        Self { reader, writer, takes_trailers, spare }
+    }
+
+    fn armed(halves: (N::Reader, N::Writer), takes_trailers: bool, shard: &Shard<N>) -> Self {
+        let halves = Self::new(halves, takes_trailers);
+        halves.arm(shard);
+        halves
     }
 
     /// Keeps the buffer a response head came in, for the read that waits for the next one.
@@ -57,17 +72,39 @@ pub(super) struct Opened<N: Net> {
     requests: u32,
     /// The PROXY header that it began with: it carries requests of this client alone.
     client: Option<Box<[u8]>>,
-    permit: Permit<UpstreamConnection<N>>,
+    /// None for a place on a connection that others share: that has one.
+    permit: Option<Permit<UpstreamConnection<N>>>,
+    /// Behind the halves: they are let go of first.
+    _entered: Option<Entered<N>>,
 }
 
 impl<N: Net> Opened<N> {
-    /// Closes the connection for the sake of another in its place.
-    pub fn into_permit(self) -> Permit<UpstreamConnection<N>> {
+    /// A place on a connection that others share, which has carried so many requests.
+    pub fn sharing(
+        halves: (N::Reader, N::Writer),
+        entered: Entered<N>,
+        requests: u32,
+        shard: &Shard<N>,
+    ) -> UpstreamConnection<N> {
+        let opened = entered.opened();
+        let halves = Halves::armed(halves, true, shard);
+        Box::new(Self { halves, opened, requests, client: None, permit: None, _entered: Some(entered) })
+    }
+
+    /// Whether it was used before.
+    fn is_reused(&self) -> bool {
+        self.requests > 0
+    }
+
+    /// Closes the connection for the sake of another in its place, unless it shares one.
+    pub fn into_permit(self) -> Option<Permit<UpstreamConnection<N>>> {
         self.permit
     }
 }
 
 impl<N: Net> Parked for UpstreamConnection<N> {
+    type Carrier = Carrier<N>;
+
     fn has_ended(&mut self) -> bool {
         // Nobody is woken by a parked connection: it is looked at when it is wanted, and swept.
         let mut cx = Context::from_waker(Waker::noop());
@@ -182,13 +219,18 @@ pub(super) fn acquire<'a, N: Net>(
     x.tally.endpoint = Some(endpoint);
     let counted = Counted::begin(adopted.endpoint_block(upstream, endpoint, shard.number));
     let guard = state.enter(endpoint);
-    let acquired = match state.plan().proxy_protocol {
-        _ if fresh => guard.acquire_fresh(),
-        None => guard.acquire(now),
-        Some(version) => acquire_own(&guard, &proxy_header::of(x, version), now),
-    };
-    match acquired {
+    match next(x, state, &guard, fresh, now) {
         Acquired::Reuse(connection) => {
+            adopted.upstream_block(upstream, shard.number).reused.increment();
+            choice.connected(x, endpoint, true, now);
+            Ok(Found::Idle(Lease { connection, counted, guard }))
+        }
+        Acquired::Share(carrier) => {
+            let connection = carrier.place();
+            if fresh {
+                // It is alive: a trial needs no more.
+                state.connected(endpoint);
+            }
             adopted.upstream_block(upstream, shard.number).reused.increment();
             choice.connected(x, endpoint, true, now);
             Ok(Found::Idle(Lease { connection, counted, guard }))
@@ -200,11 +242,30 @@ pub(super) fn acquire<'a, N: Net>(
 /// A connection that began with `header`, or leave to open one.
 #[cold]
 fn acquire_own<N: Net>(
-    guard: &InFlight<'_, UpstreamConnection<N>>,
+    endpoint: &Endpoint<UpstreamConnection<N>>,
     header: &[u8],
     now: Timestamp,
 ) -> Acquired<UpstreamConnection<N>> {
-    guard.acquire_own(now, |connection| connection.client.as_deref() == Some(header))
+    endpoint.acquire_own(now, |connection| connection.client.as_deref() == Some(header))
+}
+
+/// How an attempt at an endpoint comes to its connection.
+#[inline]
+fn next<N: Net>(
+    x: &Exchange<'_, N>,
+    state: &UpstreamState<UpstreamConnection<N>>,
+    endpoint: &Endpoint<UpstreamConnection<N>>,
+    fresh: bool,
+    now: Timestamp,
+) -> Acquired<UpstreamConnection<N>> {
+    if endpoint.shares() {
+        return endpoint.acquire_place(fresh, state.plan().sharing.streams);
+    }
+    match state.plan().proxy_protocol {
+        _ if fresh => endpoint.acquire_fresh(),
+        None => endpoint.acquire(now),
+        Some(version) => acquire_own(endpoint, &proxy_header::of(x, version), now),
+    }
 }
 
 impl<'a, N: Net> Wanted<'a, N> {
@@ -219,7 +280,8 @@ impl<'a, N: Net> Wanted<'a, N> {
         let Self { acquired, endpoint, counted, guard } = self;
         let connection = connection(x, choice.upstream, endpoint, acquired, deadline).await;
         match connection {
-            Ok((connection, reused)) => {
+            Ok(connection) => {
+                let reused = connection.is_reused();
                 if reused {
                     x.adopted.upstream_block(choice.upstream, x.shard.number).reused.increment();
                 }
@@ -236,33 +298,44 @@ impl<'a, N: Net> Wanted<'a, N> {
     }
 }
 
-type Taken<N> = (UpstreamConnection<N>, bool);
-
-/// The connection, where none was idle, and whether it was used before.
+/// The connection, where none was idle.
 async fn connection<N: Net>(
     x: &Exchange<'_, N>,
     upstream: UpstreamId,
     endpoint: EndpointId,
-    acquired: Acquired<UpstreamConnection<N>>,
+    mut acquired: Acquired<UpstreamConnection<N>>,
     deadline: Timestamp,
-) -> Result<Taken<N>, Failed> {
-    let permit = match acquired {
-        Acquired::Reuse(connection) => return Ok((connection, true)),
-        Acquired::Open(permit) => permit,
-        Acquired::Full => return Err(Failed::for_good(Failure::of(Reason::PoolExhausted))),
-        Acquired::Wait(waiting) => match in_time(x, waiting, deadline).await {
-            Some(Turn::Reuse(mut connection)) => {
+) -> Result<UpstreamConnection<N>, Failed> {
+    let state = x.adopted.upstream(upstream);
+    let permit = loop {
+        acquired = match acquired {
+            Acquired::Reuse(connection) => return Ok(connection),
+            Acquired::Share(carrier) => return Ok(carrier.place()),
+            Acquired::Open(permit) => break permit,
+            Acquired::Full => return Err(Failed::for_good(Failure::of(Reason::PoolExhausted))),
+            Acquired::Join(joined) => match in_time(x, joined, deadline).await {
+                Some(Ok(())) => next(x, state, state.endpoint(endpoint), false, x.shard.net.now()),
+                Some(Err(failure)) => return Err(Failed { failure, attempt: AttemptFailure::Connect }),
+                None => return Err(Failed::for_good(Failure::of(Reason::PoolExhausted).detail("waited"))),
+            },
+            Acquired::Wait(waiting) => match in_time(x, waiting, deadline).await {
                 // One that speaks for a client makes room for one that speaks for this client.
-                if !connection.has_ended() && connection.client.is_none() {
-                    return Ok((connection, true));
+                Some(Turn::Reuse(mut connection)) => {
+                    match (connection.has_ended() || connection.client.is_some(), connection.permit.take()) {
+                        (true, Some(permit)) => break permit,
+                        (true, None) => next(x, state, state.endpoint(endpoint), false, x.shard.net.now()),
+                        (false, permit) => {
+                            connection.permit = permit;
+                            return Ok(connection);
+                        }
+                    }
                 }
-                connection.permit
-            }
-            Some(Turn::Open(permit)) => permit,
-            None => return Err(Failed::for_good(Failure::of(Reason::PoolExhausted).detail("waited"))),
-        },
+                Some(Turn::Open(permit)) => break permit,
+                None => return Err(Failed::for_good(Failure::of(Reason::PoolExhausted).detail("waited"))),
+            },
+        }
     };
-    open(x, upstream, endpoint, permit, deadline).await.map(|connection| (connection, false))
+    open(x, upstream, endpoint, permit, deadline).await
 }
 
 /// The outcome of `future`, unless `deadline` comes first.
@@ -287,7 +360,11 @@ async fn open<N: Net>(
     let (shard, state) = (x.shard, x.adopted.upstream(upstream));
     let block = x.adopted.upstream_block(upstream, shard.number);
     let until = shard.net.now().plus(state.plan().timeouts.connect).min(deadline);
+    let carriers = state.endpoint(endpoint).carriers();
+    let shares = state.endpoint(endpoint).shares();
+    let opening = shares.then(|| carriers.opening(Failure::of(Reason::ConnectFailed)));
     let address = state.plan().endpoint(endpoint).address.clone();
+    let entry = &x.adopted.snapshot.upstreams[upstream.index()];
     let mut connected = shard.net.connect(&address, until).await.map_err(|error| Failure::of_connect(&error));
     let mut client = None;
     if let (Ok(halves), Some(version)) = (&mut connected, state.plan().proxy_protocol) {
@@ -297,23 +374,44 @@ async fn open<N: Net>(
         }
         client = Some(header.as_slice().into());
     }
-    let connected = match (connected, &x.adopted.snapshot.upstreams[upstream.index()].tls) {
+    let connected = match (connected, &entry.tls) {
         (Ok(halves), Some(tls)) => {
-            let peer = x.adopted.snapshot.upstreams[upstream.index()].endpoints[endpoint.index()].peer.as_ref();
+            let peer = entry.endpoints[endpoint.index()].peer.as_ref();
             Box::pin(secured::connect(shard, halves, tls, peer, until)).await
         }
-        (connected, _) => connected,
+        (connected, _) => connected.map(|halves| (halves, false)),
     };
+    let connected = connected.and_then(|(halves, chosen)| {
+        spoken(state.plan().speaks, entry.tls.is_some(), chosen).map(|shares| (halves, shares))
+    });
     let now = shard.net.now();
     match connected {
-        Ok((reader, writer)) => {
+        Ok((halves, shares)) => {
             block.connects.increment();
             state.connected(endpoint);
-            let halves = Halves::new(reader, writer);
-            halves.arm(shard);
-            Ok(Box::new(Opened { halves, opened: now, requests: 0, client, permit }))
+            state.endpoint(endpoint).carriers().learn(shares);
+            if !shares {
+                if let Some(opening) = opening {
+                    opening.end(Ok(()));
+                }
+                let (halves, permit) = (Halves::armed(halves, false, shard), Some(permit));
+                return Ok(Box::new(Opened { halves, opened: now, requests: 0, client, permit, _entered: None }));
+            }
+            let parts = CarrierParts {
+                halves,
+                metrics: Arc::clone(&entry.metrics),
+                endpoint: Rc::clone(state.endpoint(endpoint)),
+                sharing: state.plan().sharing,
+                scheme: if entry.tls.is_some() { Scheme::Https } else { Scheme::Http },
+                permit,
+            };
+            let failed = |failure| Failed { failure, attempt: AttemptFailure::Connect };
+            h2::carry(shard, &x.adopted.snapshot, parts, opening, until).await.map_err(failed)
         }
         Err(failure) => {
+            if let Some(opening) = opening {
+                opening.end(Err(failure));
+            }
             block.connect_failures.increment();
             // What we lack ourselves is no fault of the endpoint.
             if failure.reason != Reason::NoResources {
@@ -321,6 +419,16 @@ async fn open<N: Net>(
             }
             Err(Failed { failure, attempt: AttemptFailure::Connect })
         }
+    }
+}
+
+/// Whether requests share a connection on which this was chosen, or why there is no such connection.
+fn spoken(speaks: Speaks, is_secured: bool, chosen: bool) -> Result<bool, Failure> {
+    match speaks {
+        Speaks::Http1 => Ok(false),
+        Speaks::Http2 if is_secured && !chosen => Err(Failure::of(Reason::TlsHandshake).detail("no-http2")),
+        Speaks::Http2 => Ok(true),
+        Speaks::Either => Ok(chosen),
     }
 }
 
@@ -336,6 +444,10 @@ impl<N: Net> Lease<'_, N> {
             }
             Err(reason) if reason.side() == Side::Upstream => self.counted.0.failed(reason),
             Err(_) => {}
+        }
+        if self.connection.permit.is_none() {
+            // A stream is not used twice.
+            return;
         }
         self.connection.requests = self.connection.requests.saturating_add(1);
         if outcome == Ok(true) && !x.shard.is_draining() {

@@ -310,7 +310,7 @@ impl<'a, N: Net> Passage<'a, N> {
             Ok((reader, writer)) => {
                 block.connects.increment();
                 state.connected(endpoint);
-                Ok(Halves::new(reader, writer))
+                Ok(Halves::new((reader, writer), false))
             }
             Err(failure) => {
                 block.connect_failures.increment();
@@ -383,8 +383,9 @@ async fn permit<N: Net>(
     let waiting = match acquired {
         Acquired::Open(permit) => return Some(permit),
         // A passage has a connection of its own: one of others makes room.
-        Acquired::Reuse(connection) => return Some(connection.into_permit()),
-        Acquired::Full => return None,
+        Acquired::Reuse(connection) => return connection.into_permit(),
+        // Places are for requests, and were not asked for.
+        Acquired::Full | Acquired::Share(_) | Acquired::Join(_) => return None,
         Acquired::Wait(waiting) => waiting,
     };
     let (mut waiting, mut alarm) = (pin!(waiting), pin!(shard.net.sleep(until)));
@@ -394,8 +395,8 @@ async fn permit<N: Net>(
         }
         alarm.as_mut().poll(cx).map(|()| None)
     });
-    turn.await.map(|turn| match turn {
-        Turn::Open(permit) => permit,
+    turn.await.and_then(|turn| match turn {
+        Turn::Open(permit) => Some(permit),
         Turn::Reuse(connection) => connection.into_permit(),
     })
 }

@@ -11,6 +11,7 @@ use super::encode::{self, ConnectionOption, OWN_FIELDS_BYTES, ResponseFraming, R
 use super::exchange::{Exchange, Next};
 use super::failure::Failure;
 use super::forward::{Failed, malformed_response};
+use super::h2::Broken;
 use super::lease::Halves;
 use super::net::Net;
 use super::transfer::Transfer;
@@ -227,7 +228,10 @@ fn cut<N: Net>(x: &mut Exchange<'_, N>, error: &BodyError, until: Timestamp) -> 
         BodyError::Source(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             Failure::of(Reason::UpstreamTruncated)
         }
-        BodyError::Source(_) => Failure::of(Reason::UpstreamReset),
+        BodyError::Source(error) if error.kind() == io::ErrorKind::InvalidData => {
+            malformed_response(x, Broken::word_of(error))
+        }
+        BodyError::Source(error) => Failure::of(Reason::UpstreamReset).detail(Broken::word_of(error)),
         BodyError::Truncated | BodyError::TooLarge => Failure::of(Reason::UpstreamTruncated),
         BodyError::Malformed(error) => malformed_response(x, error.reason()),
         BodyError::Sink(error) if timed_out(error) => Failure::of(Reason::ClientStalled),

@@ -110,6 +110,9 @@ fn secured(tls: &Arc<ServerTls>, engine: &Engine) -> Secured {
     }
 }
 
+/// A secured connection, and whether HTTP/2 was chosen by ALPN.
+type Connected<N> = ((<N as Net>::Reader, <N as Net>::Writer), bool);
+
 /// Shakes hands with an endpoint, which must prove to be `peer`.
 pub(super) async fn connect<N: Net>(
     shard: &Shard<N>,
@@ -117,7 +120,7 @@ pub(super) async fn connect<N: Net>(
     tls: &ClientTls,
     peer: Option<&PeerName>,
     deadline: Timestamp,
-) -> Result<(N::Reader, N::Writer), Failure> {
+) -> Result<Connected<N>, Failure> {
     let refused = |_| Failure::of(Reason::TlsHandshake);
     let peer = peer.ok_or(()).map_err(refused)?;
     let mut engine = Engine::client(tls, peer, &shard.cipher_buffers).map_err(|_| refused(()))?;
@@ -125,8 +128,9 @@ pub(super) async fn connect<N: Net>(
     let done = handshake(&shard.net, &reader, &writer, &mut engine, deadline).await;
     let (mut reader, mut writer) = (reader.into_inner(), writer.into_inner());
     done.map_err(|error| failure(&error))?;
+    let speaks_http2 = engine.protocol() == Some(HTTP_2);
     shard.net.secure(&mut reader, &mut writer, engine);
-    Ok((reader, writer))
+    Ok(((reader, writer), speaks_http2))
 }
 
 fn failure(error: &HandshakeError) -> Failure {

@@ -247,6 +247,8 @@ impl<N: Net> shell::Shard for Shard<N> {
         self.log.borrow_mut().flush();
         // One that waits for its next request is given less time for it.
         self.each_connection(|connection| connection.reader.borrow_mut().wake());
+        // A connection that carries many requests ends with the last of them.
+        self.adopted().upstreams().iter().for_each(|upstream| upstream.wake_carriers());
     }
 
     fn stop(&self) {

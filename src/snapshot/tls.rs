@@ -29,7 +29,7 @@ use crate::base::UnixTime;
 /// Certificates of one chain.
 const CHAIN_MAX: usize = 16;
 /// What is spoken above TLS, as ALPN calls it, the best first.
-const HTTP_1_1: &[u8] = b"http/1.1";
+pub const HTTP_1_1: &[u8] = b"http/1.1";
 const HTTP_1_0: &[u8] = b"http/1.0";
 /// The same for HTTP/2.
 pub const HTTP_2: &[u8] = b"h2";
@@ -361,6 +361,14 @@ impl ClientTls {
         };
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
         Ok(Self { config: Arc::new(config) })
+    }
+
+    /// The same, offering other protocols by ALPN than HTTP/1.1.
+    #[must_use]
+    pub fn offering(mut self, protocols: &[&[u8]]) -> Self {
+        let config = Arc::make_mut(&mut self.config);
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        self
     }
 
     /// What a connection is made with.

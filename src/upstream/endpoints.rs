@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use super::balance::{Balancer, Candidate, Tried, least_recently_tried};
 use super::budget::Budget;
+use super::carriers::{Carrier, Carriers, Joined, Place};
 use super::health::Standing;
 use super::permit::{Permit, Permits, Turn, Waiting};
-use super::plan::{EndpointPlan, UpstreamPlan};
-use super::pool::{Parked, Pool, PoolCounts};
+use super::plan::{EndpointPlan, Speaks, UpstreamPlan};
+use super::pool::{Parked, Pool, PoolCounts, PoolLimits};
 use super::replay::GiveUp;
 use crate::base::{Address, EndpointId, Timestamp};
 
@@ -21,7 +22,7 @@ const CLAIMS_MAX: usize = 4;
 
 /// One shard's state of one upstream.
 #[derive(Debug)]
-pub struct UpstreamState<C> {
+pub struct UpstreamState<C: Parked> {
     plan: Arc<UpstreamPlan>,
     shards: u32,
     /// In the order of their ids, like `candidates`.
@@ -34,11 +35,13 @@ pub struct UpstreamState<C> {
 
 /// One shard's state of one endpoint. It outlives a reload, and its removal for as long as attempts are under way.
 #[derive(Debug)]
-pub struct Endpoint<C> {
+pub struct Endpoint<C: Parked> {
     address: Address,
     in_flight: Rc<Cell<u32>>,
     pool: RefCell<Pool<C>>,
     permits: Permits<C>,
+    carriers: Rc<Carriers<C::Carrier>>,
+    speaks: Cell<Speaks>,
     retired: Cell<bool>,
 }
 
@@ -73,9 +76,13 @@ pub struct FailedAttempt {
 
 /// How an attempt comes to its connection.
 #[derive(Debug)]
-pub enum Acquired<C> {
+pub enum Acquired<C: Parked> {
     /// An idle one.
     Reuse(C),
+    /// A place on one that carries others too.
+    Share(Rc<C::Carrier>),
+    /// One is being opened that will have a place; wait, then ask again.
+    Join(Joined<<C::Carrier as Carrier>::Failure>),
     /// Leave to open one.
     Open(Permit<C>),
     /// All are busy; wait, until a deadline of the caller's.
@@ -86,7 +93,7 @@ pub enum Acquired<C> {
 
 /// An attempt under way at an endpoint; dropping it ends it.
 #[derive(Debug)]
-pub struct InFlight<'a, C> {
+pub struct InFlight<'a, C: Parked> {
     endpoint: &'a Endpoint<C>,
 }
 
@@ -209,13 +216,18 @@ impl<C: Parked> UpstreamState<C> {
         self.plan.endpoint(id).health.failed(&self.plan.mark_down, now, random)
     }
 
+    /// Has the connections that carry many requests looked at.
+    pub fn wake_carriers(&self) {
+        self.endpoints.iter().for_each(|endpoint| endpoint.carriers.wake());
+    }
+
     /// The connections of all endpoints, as of now.
     pub fn connections(&self) -> Connections {
         let mut sum = Connections::default();
         for endpoint in &self.endpoints {
             let mut pool = endpoint.pool.borrow_mut();
             sum.open += u64::from(endpoint.permits.open_count());
-            sum.idle += pool.len() as u64;
+            sum.idle += (pool.len() + endpoint.carriers.idle_count()) as u64;
             sum.waiting += endpoint.permits.waiting_count() as u64;
             sum.evicted += pool.take_evicted();
         }
@@ -269,6 +281,8 @@ impl<C: Parked> Endpoint<C> {
             in_flight: Rc::default(),
             pool: RefCell::new(Pool::new(upstream.pool)),
             permits: Permits::new(upstream.connections_max, upstream.waiters_max),
+            carriers: Rc::default(),
+            speaks: Cell::new(upstream.speaks),
             retired: Cell::new(false),
         }
     }
@@ -281,7 +295,44 @@ impl<C: Parked> Endpoint<C> {
 
     fn retire(&self) -> Vec<C> {
         self.retired.set(true);
+        self.carriers.retire();
         self.pool.borrow_mut().drain().collect()
+    }
+
+    /// Its connections on this shard that carry many requests.
+    pub fn carriers(&self) -> &Rc<Carriers<C::Carrier>> {
+        &self.carriers
+    }
+
+    /// How long a connection may be idle, and how old it may become.
+    pub fn limits(&self) -> PoolLimits {
+        *self.pool.borrow().limits()
+    }
+
+    /// Whether it is no longer part of the configuration.
+    pub fn is_retired(&self) -> bool {
+        self.retired.get()
+    }
+
+    /// Whether requests share connections here, as far as is known.
+    #[inline]
+    pub fn shares(&self) -> bool {
+        self.speaks.get() != Speaks::Http1 && self.may_share()
+    }
+
+    fn may_share(&self) -> bool {
+        self.speaks.get() == Speaks::Http2 || self.carriers.shares() != Some(false)
+    }
+
+    /// A place for an attempt on a connection that carries others too, or leave to open one, or a place in line. `again`
+    /// after another attempt failed; a connection carries `streams` at most.
+    pub fn acquire_place(&self, again: bool, streams: u32) -> Acquired<C> {
+        match self.carriers.find(again, streams) {
+            Place::Room(carrier) => Acquired::Share(carrier),
+            Place::Opening(joined) => Acquired::Join(joined),
+            Place::None => self.open_or_wait(),
+            Place::Stopped => self.permits.wait().map_or(Acquired::Full, Acquired::Wait),
+        }
     }
 
     /// Where it listens.
@@ -357,7 +408,7 @@ impl<C: Parked> Endpoint<C> {
     }
 }
 
-impl<C> From<Turn<C>> for Acquired<C> {
+impl<C: Parked> From<Turn<C>> for Acquired<C> {
     fn from(turn: Turn<C>) -> Self {
         match turn {
             Turn::Reuse(connection) => Self::Reuse(connection),
@@ -366,7 +417,7 @@ impl<C> From<Turn<C>> for Acquired<C> {
     }
 }
 
-impl<C> Deref for InFlight<'_, C> {
+impl<C: Parked> Deref for InFlight<'_, C> {
     type Target = Endpoint<C>;
 
     #[inline]
@@ -375,7 +426,7 @@ impl<C> Deref for InFlight<'_, C> {
     }
 }
 
-impl<C> Drop for InFlight<'_, C> {
+impl<C: Parked> Drop for InFlight<'_, C> {
     fn drop(&mut self) {
         let count = &self.endpoint.in_flight;
         debug_assert!(count.get() > 0, "every guard was counted in `enter`");
@@ -408,6 +459,8 @@ mod tests {
     }
 
     impl Parked for Fake {
+        type Carrier = crate::upstream::Never;
+
         fn has_ended(&mut self) -> bool {
             false
         }

@@ -3,6 +3,7 @@
 
 pub mod balance;
 mod budget;
+mod carriers;
 mod endpoints;
 mod health;
 mod permit;
@@ -12,9 +13,10 @@ mod replay;
 
 pub use balance::{Candidate, TRIED_MAX, Tried};
 pub use budget::{Budget, BudgetPlan};
+pub use carriers::{Carrier, Carriers, Joined, Never, Opening, Place};
 pub use endpoints::{Acquired, Connections, Endpoint, FailedAttempt, InFlight, Pick, UpstreamState};
 pub use health::{EndpointHealth, MarkDown, Standing};
 pub use permit::{Permit, Permits, Turn, Waiting};
-pub use plan::{Balance, EndpointPlan, Timeouts, UpstreamPlan};
+pub use plan::{Balance, EndpointPlan, Sharing, Speaks, Timeouts, UpstreamPlan};
 pub use pool::{Discard, Parked, Pool, PoolCounts, PoolLimits};
 pub use replay::{ATTEMPTS_MAX, AttemptFailure, GiveUp, Repeatable, RetryPlan, Tries};

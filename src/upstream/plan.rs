@@ -39,6 +39,48 @@ pub struct UpstreamPlan {
     pub budget: BudgetPlan,
     /// How long to wait for an endpoint.
     pub timeouts: Timeouts,
+    /// What is spoken.
+    pub speaks: Speaks,
+    /// How many requests share a connection, where that can be.
+    pub sharing: Sharing,
+    /// Whether trailers of requests are sent over HTTP/1.1.
+    pub forwards_trailers: bool,
+}
+
+/// The version of HTTP that is spoken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Speaks {
+    /// HTTP/1.1: one request at a time on a connection.
+    #[default]
+    Http1,
+    /// HTTP/2: many.
+    Http2,
+    /// What the endpoint chooses.
+    Either,
+}
+
+/// Bounds of a connection that many requests share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sharing {
+    /// Requests under way at once, where the endpoint does not allow fewer.
+    pub streams: u32,
+    /// Octets of content that an endpoint may send ahead on one stream.
+    pub stream_window: u32,
+    /// The same over all streams.
+    pub connection_window: u32,
+    /// The silence, while requests are under way, after which the endpoint is asked whether it lives.
+    pub ping: Option<Duration>,
+}
+
+impl Default for Sharing {
+    fn default() -> Self {
+        Self {
+            streams: 100,
+            stream_window: 256 * 1024,
+            connection_window: 4 * 1024 * 1024,
+            ping: Some(Duration::from_secs(20)),
+        }
+    }
 }
 
 /// One address of an upstream.
@@ -95,6 +137,9 @@ impl UpstreamPlan {
             mark_down: MarkDown::default(),
             budget: BudgetPlan::default(),
             timeouts: Timeouts::default(),
+            speaks: Speaks::default(),
+            sharing: Sharing::default(),
+            forwards_trailers: false,
         }
     }
 

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::carriers::Carrier;
 use crate::base::Timestamp;
 
 /// Parked connections one [`Pool::sweep`] looks at.
@@ -14,6 +15,9 @@ pub const SWEEP_STEPS_MAX: usize = 32;
 
 /// A connection that waits for its next request.
 pub trait Parked {
+    /// What carries many of its like at once, where the protocol allows it.
+    type Carrier: Carrier;
+
     /// Whether the server closed it, or sent what nobody asked for: polls the parked read.
     fn has_ended(&mut self) -> bool;
 
@@ -204,6 +208,11 @@ impl<C: Parked> Pool<C> {
         true
     }
 
+    /// When a connection is no longer worth keeping.
+    pub fn limits(&self) -> &PoolLimits {
+        &self.limits
+    }
+
     /// Adopts new limits; connections beyond them go as they are met.
     pub fn set_limits(&mut self, limits: PoolLimits) {
         self.limits = limits;
@@ -292,6 +301,8 @@ mod tests {
     }
 
     impl Parked for Fake {
+        type Carrier = crate::upstream::Never;
+
         fn has_ended(&mut self) -> bool {
             self.closed.borrow().contains(&self.name)
         }

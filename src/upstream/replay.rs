@@ -29,7 +29,8 @@ pub struct RetryPlan {
 pub enum AttemptFailure {
     /// No connection was established: refused, unreachable, timed out.
     Connect,
-    /// The connection ended before an octet of the request was given to it.
+    /// The connection ended before an octet of the request was given to it, or the server said that it did not process
+    /// the request.
     Unsent,
     /// The connection ended after octets of the request may have left and before any octet of a response came.
     BeforeResponse,

@@ -29,6 +29,19 @@ fn a_chunked_body_goes_up_in_chunks_of_our_own_without_extensions_and_trailers()
 }
 
 #[test]
+fn request_trailers_go_up_where_the_upstream_wants_them_but_never_framing_or_credentials() {
+    let world = World::new(1).config(&PLAIN.replace("80\"] }", "80\"], trailers: forward }"));
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let body = "5\r\nhello\r\n0\r\nx-trailer: 1\r\ncontent-length: 9\r\nauthorization: b\r\n\r\n";
+        world.ask(format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{body}")).await;
+        let request = world.request();
+        assert_eq!(request.text(), "hello");
+        assert_eq!(request.trailers, [("x-trailer".to_owned(), "1".to_owned())]);
+    });
+}
+
+#[test]
 fn a_chunked_response_comes_down_in_chunks_and_leaves_the_connection_open() {
     let world = World::new(1).config(PLAIN);
     let origin = world.answers(

@@ -12,6 +12,7 @@ mod errors;
 mod headers;
 mod http2;
 mod http2_floods;
+mod http2_upstream;
 mod interim;
 mod keep_alive;
 mod lifecycle;

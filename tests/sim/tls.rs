@@ -89,11 +89,16 @@ impl Secure<ClientConnection> {
 
 impl Secure<ServerConnection> {
     fn server(peer: Peer, pair: &Pair) -> Self {
+        Self::server_offering(peer, pair, &[])
+    }
+
+    fn server_offering(peer: Peer, pair: &Pair, protocols: &[&str]) -> Self {
         let chain = vec![CertificateDer::from_pem_slice(pair.chain.as_bytes()).unwrap()];
         let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
         let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
-        let config = Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap());
-        Self { peer, session: ServerConnection::new(config).unwrap(), opened: Vec::new() }
+        let mut config = builder.with_no_client_auth().with_single_cert(chain, key).unwrap();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Self { peer, session: ServerConnection::new(Arc::new(config)).unwrap(), opened: Vec::new() }
     }
 }
 
@@ -804,4 +809,65 @@ fn an_upstream_that_is_not_kept_gets_a_last_word() {
         world.sleep(Duration::from_secs(1)).await;
         assert_eq!(in_order.get(), Some(true));
     });
+}
+
+/// Lets an origin choose one of `protocols` and answer each connection's first request by what was chosen.
+fn choosing_origin(world: &World, protocols: &'static [&'static str]) {
+    world.origin("10.0.0.1:443", move |peer| async move {
+        let mut origin = Secure::server_offering(peer, &A, protocols);
+        while origin.session.is_handshaking() {
+            origin.flush().await;
+            if !origin.receive().await {
+                return;
+            }
+        }
+        if origin.session.alpn_protocol() != Some(b"h2") {
+            // One that wants HTTP/2 leaves without a word.
+            while !origin.opened.ends_with(b"\r\n\r\n") {
+                if !origin.receive().await {
+                    return;
+                }
+            }
+            origin.send(OK).await;
+            return;
+        }
+        origin.until(PREFACE).await;
+        origin.send(frame(SETTINGS, 0, 0, b"")).await;
+        // Of the head alone: frames before it are settings and a window.
+        while !origin.opened.windows(9).any(|head| head[3] == HEADERS && head[5..] == [0, 0, 0, 1]) {
+            if !origin.receive().await {
+                return;
+            }
+        }
+        let head = block(&[(":status", "200"), ("x-by", "h2")]);
+        origin.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &head)).await;
+        origin.peer.sleep(Duration::from_secs(60)).await;
+    });
+}
+
+#[test]
+fn an_upstream_is_spoken_to_by_what_it_chooses() {
+    for (protocol, offered, status, by) in [
+        ("h2", &["h2", "http/1.1"][..], 200, Some("h2")),
+        ("auto", &["h2"], 200, Some("h2")),
+        ("auto", &["http/1.1"], 200, None),
+        ("auto", &[], 200, None),
+        ("http1", &["h2", "http/1.1"], 200, None),
+        ("h2", &["http/1.1"], 502, None),
+        ("h2", &[], 502, None),
+    ] {
+        let world = world(1, &UP.replace("server_name: a }", &format!("server_name: a }}, protocol: {protocol}")));
+        choosing_origin(&world, offered);
+        world.run(async {
+            let answer = world.ask(GET).await;
+            assert_eq!((answer.status(), answer.field("x-by")), (status, by), "{protocol} and {offered:?}");
+            if status == 502 {
+                assert_eq!(world.line().await.reason(), "tls-handshake");
+            }
+            // What was chosen once is expected again.
+            if by.is_none() && status == 200 {
+                assert_eq!(world.ask(GET).await.status(), 200);
+            }
+        });
+    }
 }

@@ -53,6 +53,21 @@ pub const TINY_BYTES: usize = 32;
 /// Frames of types that we do not know.
 pub const UNKNOWN: u32 = 500;
 
+/// Streams to an upstream that the library remembers after we let go of them, so that late frames are no error.
+pub const CANCELLED_STREAMS_REMEMBERED: usize = 1024;
+/// How long.
+pub const CANCELLED_STREAMS_REMEMBERED_FOR: Duration = Duration::from_secs(10);
+/// Streams that an upstream had us reset by breaking rules, over the life of a connection.
+pub const UPSTREAM_STREAM_ERRORS: usize = 10_000;
+/// Header blocks that an upstream may send beside those that our requests give rise to.
+pub const HEADS_UNEARNED: u32 = 100;
+/// Header blocks that a request of ours may give rise to: interim responses, the final one, and trailers.
+pub const HEADS_PER_REQUEST: u32 = 18;
+/// The most that requests can earn by the two above.
+pub const HEADS_EARNED_MAX: u32 = 8192;
+/// Frames of each kind, but for settings, that an upstream may send more for each request of the period.
+pub const FRAMES_PER_REQUEST: u32 = 8;
+
 /// How long a connection that ends by our will waits for the client to see it.
 pub const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -71,6 +86,8 @@ pub enum Flood {
     Unknown,
     HeadsTooLarge,
     Stalls,
+    /// Of an upstream: header blocks, such as those of interim responses.
+    Heads,
     /// One of the library's own budgets, which does not say which.
     Library,
 }
@@ -91,6 +108,7 @@ impl Flood {
             Self::Unknown => "unknown-frames",
             Self::HeadsTooLarge => "heads-too-large",
             Self::Stalls => "stalled-streams",
+            Self::Heads => "heads",
             Self::Library => "library",
         }
     }
@@ -112,6 +130,7 @@ const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
+const ACK: u8 = 0x1;
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 
@@ -149,6 +168,15 @@ pub struct Follower {
     ending: bool,
     /// Streams opened whose header blocks were complete.
     opened: u64,
+    /// Of an upstream: header blocks that it may still send. None for clients.
+    heads_left: Option<u32>,
+    /// Requests that we sent in this period.
+    asked: u32,
+    /// Whether the settings that are being read end with the payload that is passed over.
+    settling: bool,
+    has_settled: bool,
+    /// Whether the peer has said that it takes no more.
+    leaves: bool,
     flood: Option<Flood>,
 }
 
@@ -165,12 +193,39 @@ impl Default for Follower {
             opening: false,
             ending: false,
             opened: 0,
+            heads_left: None,
+            asked: 0,
+            settling: false,
+            has_settled: false,
+            leaves: false,
             flood: None,
         }
     }
 }
 
 impl Follower {
+    /// Follows an upstream, which sends no preface.
+    pub fn of_upstream() -> Self {
+        Self { skip: 0, heads_left: Some(HEADS_UNEARNED), ..Self::default() }
+    }
+
+    /// Takes note of a request that we sent.
+    pub fn asked(&mut self, now: Timestamp) {
+        self.turn(now);
+        self.asked = self.asked.saturating_add(1);
+        self.heads_left = self.heads_left.map(|left| (left + HEADS_PER_REQUEST).min(HEADS_EARNED_MAX));
+    }
+
+    /// Whether settings of the peer have come.
+    pub fn has_settled(&self) -> bool {
+        self.has_settled
+    }
+
+    /// Whether an upstream has said that it takes no more requests.
+    pub fn leaves(&self) -> bool {
+        self.leaves
+    }
+
     /// Takes what was received at `now`.
     pub fn received(&mut self, mut octets: &[u8], now: Timestamp) {
         self.turn(now);
@@ -216,6 +271,7 @@ impl Follower {
         if now >= self.period_end {
             self.counts = [0; KINDS.len()];
             self.sent = 0;
+            self.asked = 0;
             self.period_end = now.plus(PERIOD);
         }
     }
@@ -229,11 +285,13 @@ impl Follower {
             DATA if flags & END_STREAM != 0 => {}
             DATA if length == 0 => self.count(Flood::EmptyData, 1),
             DATA if length < TINY_BYTES => self.count(Flood::TinyData, 1),
-            DATA | PUSH_PROMISE | GOAWAY => {}
+            DATA | PUSH_PROMISE => {}
+            GOAWAY => self.leaves = true,
             HEADERS => {
                 self.opening = stream > self.newest;
                 self.newest = self.newest.max(stream);
                 self.block(flags);
+                self.count_head();
             }
             CONTINUATION => {
                 self.count(Flood::Continuations, 1);
@@ -241,10 +299,21 @@ impl Follower {
             }
             PRIORITY => self.count(Flood::Priorities, 1),
             RST_STREAM => self.count(Flood::Resets, 1),
-            SETTINGS_FRAME => self.count(Flood::Settings, 1),
+            SETTINGS_FRAME => {
+                self.settling = flags & ACK == 0;
+                self.count(Flood::Settings, 1);
+            }
             PING => self.count(Flood::Pings, 1),
             WINDOW_UPDATE => self.count(Flood::WindowUpdates, 1),
             _ => self.count(Flood::Unknown, 1),
+        }
+    }
+
+    fn count_head(&mut self) {
+        match &mut self.heads_left {
+            Some(0) => self.flood = self.flood.or(Some(Flood::Heads)),
+            Some(left) => *left -= 1,
+            None => {}
         }
     }
 
@@ -254,7 +323,11 @@ impl Follower {
 
     /// Takes note of a block that is complete with the last octet of its last frame.
     fn passed(&mut self) {
-        if self.skip == 0 && std::mem::take(&mut self.ending) {
+        if self.skip > 0 {
+            return;
+        }
+        self.has_settled |= std::mem::take(&mut self.settling);
+        if std::mem::take(&mut self.ending) {
             self.opened += u64::from(std::mem::take(&mut self.opening));
         }
     }
@@ -262,7 +335,10 @@ impl Follower {
     fn count(&mut self, flood: Flood, times: u32) {
         let Some(at) = KINDS.iter().position(|(kind, _)| *kind == flood) else { return };
         self.counts[at] = self.counts[at].saturating_add(times);
-        let earned = if flood == Flood::WindowUpdates { self.sent / OCTETS_FOR_WINDOW_UPDATE } else { 0 };
+        let octets = if flood == Flood::WindowUpdates { self.sent / OCTETS_FOR_WINDOW_UPDATE } else { 0 };
+        // A change of settings is nobody's answer to a request.
+        let requests = if flood == Flood::Settings { 0 } else { self.asked.saturating_mul(FRAMES_PER_REQUEST) };
+        let earned = octets + u64::from(requests);
         if u64::from(self.counts[at]) > u64::from(KINDS[at].1) + earned {
             self.flood.get_or_insert(flood);
         }

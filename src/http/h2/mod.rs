@@ -6,6 +6,8 @@
 pub mod budget;
 mod request;
 mod response;
+mod upstream;
 
 pub use request::{Content, MalformedRequest, write_request, write_trailers};
 pub use response::{head_of, trailers_of};
+pub use upstream::{Asked, MalformedResponse, Unsayable, request_of, write_interim, write_response};

@@ -138,7 +138,7 @@ fn write_fields(
 }
 
 /// Section 8.2.1: a value neither begins nor ends with white space.
-fn checked(value: &HeaderValue) -> Result<&[u8], MalformedRequest> {
+pub(super) fn checked(value: &HeaderValue) -> Result<&[u8], MalformedRequest> {
     let value = value.as_bytes();
     let is_space = |octet: Option<&u8>| matches!(octet, Some(b' ' | b'\t'));
     if is_space(value.first()) || is_space(value.last()) {

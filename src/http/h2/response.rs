@@ -10,7 +10,7 @@ use crate::http::h1::Trailers;
 use crate::http::header::{Field, Fields, KnownName};
 
 /// Fields that speak of a connection of HTTP/1.1, and that HTTP/2 forbids (RFC 9113, section 8.2.2).
-const OF_CONNECTIONS: u128 = KnownName::Connection.bit()
+pub(super) const OF_CONNECTIONS: u128 = KnownName::Connection.bit()
     | KnownName::KeepAlive.bit()
     | KnownName::ProxyConnection.bit()
     | KnownName::TransferEncoding.bit()
@@ -30,7 +30,7 @@ pub fn trailers_of(trailers: &Trailers) -> HeaderMap {
     map(&trailers.fields, &Bytes::copy_from_slice(&trailers.bytes), OF_CONNECTIONS)
 }
 
-fn map(fields: &Fields, bytes: &Bytes, dropped: u128) -> HeaderMap {
+pub(super) fn map(fields: &Fields, bytes: &Bytes, dropped: u128) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(fields.len());
     let kept = fields.as_slice().iter().filter(|field| field.known.is_none_or(|known| known.bit() & dropped == 0));
     for field in kept {

@@ -3,6 +3,7 @@
 //! An idle connection holds no buffer. What is received passes the follower, which counts frames; what is sent is
 //! gathered, so that the frames of many streams leave in one write.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -17,10 +18,26 @@ use crate::proxy::connection::Connection;
 use crate::proxy::net::{Net, Patience, Reader, Writer};
 use crate::proxy::shard::Shard;
 
+/// Whose octets they are.
+pub(super) trait Ends<N: Net> {
+    fn reader(&self) -> &RefCell<N::Reader>;
+    fn writer(&self) -> &RefCell<N::Writer>;
+}
+
+impl<N: Net> Ends<N> for Connection<N> {
+    fn reader(&self) -> &RefCell<N::Reader> {
+        &self.reader
+    }
+
+    fn writer(&self) -> &RefCell<N::Writer> {
+        &self.writer
+    }
+}
+
 /// One connection's octets.
-pub(super) struct Io<N: Net> {
+pub(super) struct Io<N: Net, E = Connection<N>> {
     shard: Rc<Shard<N>>,
-    connection: Rc<Connection<N>>,
+    ends: Rc<E>,
     session: Rc<Session>,
     /// Received, and how much of it was taken.
     input: Buffer,
@@ -29,7 +46,7 @@ pub(super) struct Io<N: Net> {
     flows: bool,
     /// To be sent.
     output: Buffer,
-    /// Of a client that does not read.
+    /// Of a peer that does not read.
     idle: Duration,
 }
 
@@ -38,15 +55,23 @@ impl<N: Net> Io<N> {
     pub fn new(shard: &Rc<Shard<N>>, connection: &Rc<Connection<N>>, session: &Rc<Session>) -> Self {
         let input = connection.ahead.borrow_mut().take().unwrap_or_default();
         session.follower.borrow_mut().received(input.filled(), shard.net.now());
+        let idle = connection.listener.borrow().timeouts.idle;
+        Self { input, ..Io::of(shard, connection, session, idle) }
+    }
+}
+
+impl<N: Net, E: Ends<N>> Io<N, E> {
+    /// Nothing has come yet. A peer that does not read is given up after `idle`.
+    pub fn of(shard: &Rc<Shard<N>>, ends: &Rc<E>, session: &Rc<Session>, idle: Duration) -> Self {
         Self {
             shard: Rc::clone(shard),
-            connection: Rc::clone(connection),
+            ends: Rc::clone(ends),
             session: Rc::clone(session),
-            input,
+            input: Buffer::default(),
             taken: 0,
             flows: false,
             output: Buffer::default(),
-            idle: connection.listener.borrow().timeouts.idle,
+            idle,
         }
     }
 
@@ -57,7 +82,7 @@ impl<N: Net> Io<N> {
 
     /// Receives into `input`; false at the end of the stream.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let mut reader = self.connection.reader.borrow_mut();
+        let mut reader = self.ends.reader().borrow_mut();
         if !reader.is_reading() {
             ready!(reader.poll_readable(cx, Timestamp::NEVER))?;
             let buffers = &self.shard.buffers;
@@ -70,14 +95,16 @@ impl<N: Net> Io<N> {
             self.shard.buffers.give(buffer);
             return Poll::Ready(result.map(|_| false));
         }
-        self.session.follower.borrow_mut().received(buffer.filled(), self.shard.net.now());
+        let now = self.shard.net.now();
+        self.session.received_at.set(now);
+        self.session.follower.borrow_mut().received(buffer.filled(), now);
         self.input = buffer;
         Poll::Ready(Ok(true))
     }
 
     /// Begins to send what was gathered, once what was sent before has gone.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut writer = self.connection.writer.borrow_mut();
+        let mut writer = self.ends.writer().borrow_mut();
         if writer.is_writing() {
             let (result, buffer) = ready!(writer.poll_write(cx));
             self.shard.buffers.give(buffer);
@@ -93,7 +120,7 @@ impl<N: Net> Io<N> {
     }
 }
 
-impl<N: Net> AsyncRead for Io<N> {
+impl<N: Net, E: Ends<N>> AsyncRead for Io<N, E> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.is_deaf() {
@@ -117,7 +144,7 @@ impl<N: Net> AsyncRead for Io<N> {
     }
 }
 
-impl<N: Net> AsyncWrite for Io<N> {
+impl<N: Net, E: Ends<N>> AsyncWrite for Io<N, E> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.output.capacity() > 0 && this.output.room() == 0 {
@@ -136,7 +163,7 @@ impl<N: Net> AsyncWrite for Io<N> {
         let this = self.get_mut();
         loop {
             ready!(this.poll_send(cx))?;
-            if !this.connection.writer.borrow().is_writing() {
+            if !this.ends.writer().borrow().is_writing() {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -144,7 +171,7 @@ impl<N: Net> AsyncWrite for Io<N> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.as_mut().poll_flush(cx))?;
-        self.connection.writer.borrow_mut().shutdown();
+        self.ends.writer().borrow_mut().shutdown();
         Poll::Ready(Ok(()))
     }
 }

@@ -8,12 +8,28 @@
 //!
 //! To the exchange a stream is a client that speaks HTTP/1.1: the halves translate. So routing, policies, limits,
 //! forwarding and answers are the same for both, and so is the parser that every request has to pass.
+//!
+//! With upstreams it is the same the other way round: a request takes a place on a connection that others share.
+//!
+//! ```text
+//! exchange ─ Lease ─ AskWriter / AskReader ─┬─ Carrier ─ h2 ─ Io
+//! exchange ─ …                             ─┘
+//! ```
 
 mod alarm;
+mod asking;
+mod broken;
+mod carrier;
+mod drive;
+mod inflow;
 mod io;
 mod open;
+mod outflow;
 mod serve;
 mod session;
 mod stream;
 
+pub(super) use broken::Broken;
+pub(super) use carrier::{Carrier, CarrierParts, Entered};
+pub(super) use drive::carry;
 pub(super) use open::{is_opened, open};

@@ -14,6 +14,8 @@ pub(super) struct Session {
     streams: Cell<u32>,
     /// When the last of them ended, or the connection began.
     pub idle_since: Cell<Timestamp>,
+    /// When something last came.
+    pub received_at: Cell<Timestamp>,
     /// When a write last ended.
     pub sent_at: Cell<Timestamp>,
     /// Whether somebody looks for floods, and ends the connection.
@@ -26,6 +28,17 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// Of a connection to an upstream, opened at `now`.
+    pub fn of_upstream(now: Timestamp) -> Self {
+        Self {
+            follower: RefCell::new(Follower::of_upstream()),
+            idle_since: Cell::new(now),
+            received_at: Cell::new(now),
+            is_driven: Cell::new(true),
+            ..Self::default()
+        }
+    }
+
     /// Has the task of `cx` woken when something happens here.
     pub fn watch(&self, cx: &Context<'_>) {
         let mut driver = self.driver.borrow_mut();
@@ -34,10 +47,15 @@ impl Session {
         }
     }
 
-    fn wake(&self) {
+    pub fn wake(&self) {
         if let Some(driver) = self.driver.borrow().as_ref() {
             driver.wake_by_ref();
         }
+    }
+
+    /// Streams under way.
+    pub fn streams(&self) -> u32 {
+        self.streams.get()
     }
 
     pub fn is_idle(&self) -> bool {

@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::World;
 use crate::base::UnixTime;
 use crate::config::{
-    Certificate, Finding, HttpVersion, Listener, ListenerTls, Object, PemFile, TlsVersion, Upstream, UpstreamTls,
+    Certificate, Finding, HttpVersion, Listener, ListenerTls, Object, PemFile, TlsVersion, Upstream, UpstreamProtocol,
+    UpstreamTls,
 };
-use crate::snapshot::tls::{ClientTls, Identity, Problem, ServerSettings, ServerTls, Trust};
+use crate::snapshot::tls::{ClientTls, HTTP_1_1, HTTP_2, Identity, Problem, ServerSettings, ServerTls, Trust};
 
 /// A certificate that ends sooner is worth a word.
 const EXPIRY_NOTICE: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -126,10 +127,12 @@ pub(super) fn client(
     let before = world.previous.and_then(|previous| {
         let entry = previous.upstream_named(&object.name)?;
         let model = previous.config.upstreams.iter().find(|other| other.name == object.name)?;
-        Some((model.value.as_ref()?.tls.as_ref()?, entry.tls.as_ref()?))
+        Some((model.value.as_ref()?, entry.tls.as_ref()?))
     });
+    let protocol = object.value.as_ref().map_or_else(UpstreamProtocol::default, |upstream| upstream.protocol);
     if let Some((same, tls)) = before
-        && same == model
+        && same.tls.as_ref() == Some(model)
+        && same.protocol == protocol
     {
         return Some(Arc::clone(tls));
     }
@@ -139,7 +142,7 @@ pub(super) fn client(
         (None, roots) => Trust::Roots(roots.as_deref().unwrap_or_default()),
     };
     match (ClientTls::new(&trust), &model.ca) {
-        (Ok(tls), _) => Some(Arc::new(tls)),
+        (Ok(tls), _) => Some(Arc::new(tls.offering(offered(protocol)))),
         (Err(problem), Some(ca)) => {
             let finding = object.error(problem.code(), ca.path.span, "tls.ca", said(ca, problem));
             findings.push(finding.hint("it must hold the certificates of authorities, as PEM"));
@@ -149,6 +152,15 @@ pub(super) fn client(
             findings.push(object.error(problem.code(), object.span, "tls", problem.to_string()));
             None
         }
+    }
+}
+
+/// What is offered by ALPN.
+fn offered(protocol: UpstreamProtocol) -> &'static [&'static [u8]] {
+    match protocol {
+        UpstreamProtocol::Http1 => &[HTTP_1_1],
+        UpstreamProtocol::H2 => &[HTTP_2],
+        UpstreamProtocol::Auto => &[HTTP_2, HTTP_1_1],
     }
 }
 

@@ -7,12 +7,13 @@ use super::{World, tls};
 use crate::base::Address;
 use crate::config::{
     self, AttemptTimeouts, Config, EndpointAddress, Finding, Gateway, Object, SentProxyProtocol, Upstream,
+    UpstreamHttp2, UpstreamProtocol,
 };
 use crate::http::proxy_protocol;
 use crate::observe::{EscapedText, Registration};
 use crate::snapshot::tls::{ClientTls, PeerName};
 use crate::snapshot::{EndpointEntry, Snapshot, UpstreamEntry};
-use crate::upstream::{Balance, EndpointPlan, MarkDown, PoolLimits, Timeouts, UpstreamPlan};
+use crate::upstream::{Balance, EndpointPlan, MarkDown, PoolLimits, Sharing, Speaks, Timeouts, UpstreamPlan};
 
 /// Endpoints that one host name may stand for.
 const ADDRESSES_PER_NAME_MAX: usize = 64;
@@ -72,7 +73,24 @@ fn plan(name: &str, model: &Upstream, gateway: &Gateway, world: &World<'_>) -> (
         response_head: timeouts.response_head.get(),
         ..Timeouts::default()
     };
+    plan.speaks = match (model.protocol, &model.tls) {
+        (UpstreamProtocol::Http1, _) | (UpstreamProtocol::Auto, None) => Speaks::Http1,
+        (UpstreamProtocol::H2, _) => Speaks::Http2,
+        (UpstreamProtocol::Auto, Some(_)) => Speaks::Either,
+    };
+    plan.sharing = sharing(&model.h2.as_ref().map_or_else(UpstreamHttp2::default, |h2| h2.value));
+    plan.forwards_trailers = model.trailers == config::Trailers::Forward;
     (plan, peers)
+}
+
+fn sharing(model: &UpstreamHttp2) -> Sharing {
+    let bytes = |size: u64| u32::try_from(size).unwrap_or(u32::MAX);
+    Sharing {
+        streams: model.streams.get(),
+        stream_window: bytes(model.stream_window.bytes()),
+        connection_window: bytes(model.connection_window.bytes()),
+        ping: model.ping.limit().map(|period| period.get()),
+    }
 }
 
 /// One endpoint for an address, one for each address of a name.

@@ -20,27 +20,34 @@ pub struct Nginx {
     tls: Option<(PathBuf, PathBuf)>,
     /// Whether it takes PROXY headers, and answers with what they say.
     told: bool,
+    /// What else its listener is: `http2`, which in plain text is all that it speaks then.
+    speaks: &'static str,
 }
 
 impl Nginx {
     pub fn start() -> Self {
-        Self::start_by(None, false)
+        Self::start_by(None, "", false)
     }
 
     /// The same over TLS, with this certificate and key.
     pub fn start_tls(chain: PathBuf, key: PathBuf) -> Self {
-        Self::start_by(Some((chain, key)), false)
+        Self::start_by(Some((chain, key)), "", false)
+    }
+
+    /// The same by HTTP/2, over TLS where a certificate and its key are given.
+    pub fn start_http2(tls: Option<(PathBuf, PathBuf)>) -> Self {
+        Self::start_by(tls, " http2", false)
     }
 
     /// One that wants a PROXY header on every connection, and answers with the client and the destination in it.
     pub fn start_told(tls: Option<(PathBuf, PathBuf)>) -> Self {
-        Self::start_by(tls, true)
+        Self::start_by(tls, "", true)
     }
 
-    fn start_by(tls: Option<(PathBuf, PathBuf)>, told: bool) -> Self {
+    fn start_by(tls: Option<(PathBuf, PathBuf)>, speaks: &'static str, told: bool) -> Self {
         for _ in 0..STARTS_MAX {
             let (folder, address) = (TempDir::new().unwrap(), free_address());
-            let mut nginx = Self { process: None, folder, address, tls: tls.clone(), told };
+            let mut nginx = Self { process: None, folder, address, tls: tls.clone(), speaks, told };
             std::fs::create_dir(nginx.root()).unwrap();
             std::fs::write(nginx.folder.path().join("nginx.conf"), nginx.config()).unwrap();
             if nginx.rise() {
@@ -82,7 +89,7 @@ impl Nginx {
     }
 
     fn config(&self) -> String {
-        let (path, address) = (self.folder.path(), &self.address);
+        let (path, address, speaks) = (self.folder.path(), &self.address, self.speaks);
         let (ssl, certificate) = match &self.tls {
             Some((chain, key)) => {
                 (" ssl", format!(" ssl_certificate {}; ssl_certificate_key {};", chain.display(), key.display()))
@@ -98,7 +105,7 @@ impl Nginx {
         format!(
             "daemon off; master_process off; pid {path}/pid;\nevents {{ worker_connections 4096; }}\nhttp {{\n  \
              access_log off; client_max_body_size 0; keepalive_requests 100000000; keepalive_timeout 300s;\n{temporary}  \
-             server {{\n    listen {address}{ssl}{told} backlog=4096;{certificate} listen unix:{path}/origin.sock{told};\n    root {path}/files;\n    \
+             server {{\n    listen {address}{ssl}{speaks}{told} backlog=4096;{certificate} listen unix:{path}/origin.sock{told};\n    root {path}/files;\n    \
              location / {{ return 200 \"{answer}\\n\"; }}\n    location /files/ {{ alias {path}/files/; \
              dav_methods PUT; }}\n  }}\n}}\n",
             path = path.display(),

@@ -1,16 +1,19 @@
-//! Clients of HTTP/2: the library's own over a scripted peer, and frames by hand for what it would never send.
+//! Clients and origins of HTTP/2: the library's own over a scripted peer, and frames by hand for what it would never
+//! send.
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
-use h2::{Reason, SendStream};
-use http::{HeaderMap, Request};
+use h2::server::{self, SendResponse};
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderMap, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Peer, World};
+use super::{Host, Peer, World};
 
 /// A peer as the library wants it.
 struct PeerIo(Peer);
@@ -140,6 +143,75 @@ impl World {
         let peer = self.client();
         let frames = Frames { peer, received: Vec::new() };
         frames.peer.send(PREFACE).await;
+        frames.send(SETTINGS, 0, 0, b"").await;
+        frames
+    }
+}
+
+/// A request as an origin of HTTP/2 gets it, and the way to answer it.
+pub type Asked = (Request<RecvStream>, SendResponse<Bytes>);
+
+/// Answers with this status and content.
+pub fn respond(mut to: SendResponse<Bytes>, status: u16, fields: &[(&str, &str)], content: &str) {
+    let mut response = Response::builder().status(status);
+    for (name, value) in fields {
+        response = response.header(*name, *value);
+    }
+    let mut sending = to.send_response(response.body(()).unwrap(), content.is_empty()).unwrap();
+    if !content.is_empty() {
+        sending.send_data(Bytes::copy_from_slice(content.as_bytes()), true).unwrap();
+    }
+}
+
+/// The whole content of a request, and its trailers; what came of it where it was reset.
+pub async fn content(mut from: RecvStream) -> Result<(Vec<u8>, HeaderMap), Option<Reason>> {
+    let mut all = Vec::new();
+    while let Some(chunk) = from.data().await {
+        let chunk = chunk.map_err(|error| error.reason())?;
+        from.flow_control().release_capacity(chunk.len()).unwrap();
+        all.extend(chunk);
+    }
+    Ok((all, from.trailers().await.map_err(|error| error.reason())?.unwrap_or_default()))
+}
+
+impl World {
+    /// Lets an origin that speaks HTTP/2 serve each request to `address` with `serve`, all at once.
+    pub fn http2_origin<F: Future<Output = ()> + 'static>(
+        &self,
+        address: &str,
+        serve: impl Fn(Asked) -> F + 'static,
+    ) -> Rc<Host> {
+        self.http2_origin_with(address, |_| {}, serve)
+    }
+
+    /// The same with settings of its own.
+    pub fn http2_origin_with<F: Future<Output = ()> + 'static>(
+        &self,
+        address: &str,
+        settings: impl Fn(&mut server::Builder) + 'static,
+        serve: impl Fn(Asked) -> F + 'static,
+    ) -> Rc<Host> {
+        let (serve, world) = (Rc::new(serve), self.clone());
+        let settings = Rc::new(settings);
+        self.origin(address, move |peer| {
+            let (serve, world, settings) = (serve.clone(), world.clone(), settings.clone());
+            async move {
+                let mut builder = server::Builder::new();
+                settings(&mut builder);
+                let Ok(mut connection) = builder.handshake(PeerIo(peer)).await else { return };
+                while let Some(Ok(asked)) = connection.accept().await {
+                    world.spawn(serve(asked));
+                }
+            }
+        })
+    }
+}
+
+impl Frames {
+    /// An origin's side of a connection that a client of HTTP/2 has begun; after its preface and ours.
+    pub async fn of_origin(mut peer: Peer) -> Self {
+        peer.read_exactly(PREFACE.len()).await;
+        let frames = Self { peer, received: Vec::new() };
         frames.send(SETTINGS, 0, 0, b"").await;
         frames
     }
