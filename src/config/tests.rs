@@ -52,6 +52,35 @@ fn sound(text: &str) -> Config {
 }
 
 #[test]
+fn proxy_headers_need_to_be_required_and_somebody_to_send_them() {
+    let listener = |bind: &str, rest: &str| findings(&format!("listeners:\n  a:\n    bind: {bind}\n{rest}"));
+    let required = "    proxy_protocol: required\n";
+    let from = |network: &str| format!("{required}    proxy_protocol_from: {network}\n");
+    assert_eq!(listener("\"127.0.0.1:1\"", &from("10.0.0.0/8")), [""; 0]);
+    assert_eq!(listener("\"unix:/run/a\"", required), [""; 0], "permissions decide");
+    for bind in ["\"127.0.0.1:1\"", "[\"unix:/run/a\", \"[::1]:1\"]"] {
+        assert_eq!(listener(bind, required), ["2:3 missing-key listeners.a.proxy_protocol_from"]);
+    }
+    let idle = "    proxy_protocol: off\n    proxy_protocol_from: 10.0.0.0/8\n";
+    assert_eq!(listener("\"127.0.0.1:1\"", idle), ["5:26 without-effect listeners.a.proxy_protocol_from"]);
+    let all = listener("\"127.0.0.1:1\"", &from("[10.0.0.0/8, \"::/0\"]"));
+    assert_eq!(all, ["5:39 trusts-everybody listeners.a.proxy_protocol_from"]);
+    let optional = listener("\"127.0.0.1:1\"", "    proxy_protocol: optional\n");
+    assert_eq!(optional.len(), 1, "{optional:?}");
+}
+
+#[test]
+fn permissions_are_those_of_a_unix_socket() {
+    let listener =
+        |bind: &str, mode: &str| findings(&format!("listeners:\n  a:\n    bind: \"{bind}\"\n    mode: {mode}\n"));
+    assert_eq!(listener("unix:/run/a", "\"0660\""), [""; 0]);
+    assert_eq!(listener("127.0.0.1:1", "\"0660\""), ["4:11 without-effect listeners.a.mode"]);
+    for mode in ["660", "0660", "\"0888\"", "\"rw\""] {
+        assert_eq!(listener("unix:/run/a", mode).len(), 1, "{mode}");
+    }
+}
+
+#[test]
 fn settings_of_an_upstream_that_cannot_act_are_told() {
     let upstream = |rest: &str| findings(&format!("upstreams:\n  a:\n    endpoints: \"127.0.0.1:1\"\n{rest}"));
     assert_eq!(upstream("    h2: { streams: 10 }\n"), ["4:9 without-effect upstreams.a.h2"]);
@@ -60,6 +89,10 @@ fn settings_of_an_upstream_that_cannot_act_are_told() {
     assert!(upstream("    protocol: h2\n    h2: { streams: 10, ping: unlimited }\n").is_empty());
     let negotiated = upstream("    protocol: auto\n    tls: on\n    h2: { streams: 10 }\n");
     assert_eq!(negotiated, ["2:3 no-trust-roots upstreams.a.tls"], "there are none in this world");
+    for protocol in ["h2", "auto\n    tls: { verify: false }"] {
+        let shared = upstream(&format!("    proxy_protocol: v2\n    protocol: {protocol}\n"));
+        assert!(shared.contains(&"2:3 conflict upstreams.a.proxy_protocol".to_owned()), "{shared:?}");
+    }
     let windows = "    protocol: h2\n    h2: { stream_window: 1MiB, connection_window: 512KiB }\n";
     assert_eq!(upstream(windows), ["5:9 too-small upstreams.a.h2.connection_window"]);
 }

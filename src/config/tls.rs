@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::address::is_host_name;
 use super::check::Report;
 use super::interpolate::World;
+use super::passthrough::Passthrough;
 use super::pin::Pin;
 use super::shape::{OneOrMany, Shorthand, shorthand_type};
 use super::spanned::Text;
@@ -25,8 +26,13 @@ use super::value::{Literal, Period};
 #[serde(deny_unknown_fields)]
 pub struct ListenerTls {
     /// A certificate, or a list: each is shown to clients that ask for one of its names; the first also to those that ask
-    /// for none, or for an unknown one.
+    /// for none, or for an unknown one. Required where not every connection is passed on.
+    #[serde(default)]
     pub certificates: OneOrMany<Certificate>,
+    /// Connections that are passed on as they are, by the name that the client asks for: nothing of them is decrypted. What
+    /// is not listed is shown a certificate, and refused where there is none. Default: none is passed on.
+    #[serde(default)]
+    pub passthrough: OneOrMany<Passthrough>,
     /// The oldest version spoken. Default: `"1.2"`; `"1.3"` with `policy: modern`.
     #[serde(default)]
     pub minimum: Option<TlsVersion>,
@@ -332,6 +338,7 @@ impl ListenerTls {
     }
 
     pub(super) fn check(&self, report: &mut Report<'_>) {
+        self.check_whole(report);
         for (at, certificate) in self.certificates.iter().enumerate() {
             certificate.check(&format!("certificates[{at}]"), report);
         }
@@ -344,6 +351,23 @@ impl ListenerTls {
         if self.policy == TlsPolicy::Modern && self.minimum == Some(TlsVersion::V12) {
             let hint = "write `policy: intermediate`, or remove `minimum`";
             report.error("conflict", report.span, "minimum", "the policy `modern` has no suites of TLS 1.2", hint);
+        }
+    }
+}
+
+impl ListenerTls {
+    /// TLS needs a certificate, or somebody else who has one.
+    fn check_whole(&self, report: &mut Report<'_>) {
+        if !self.certificates.is_empty() || !report.lacks(&["certificates", "passthrough"]) {
+            return;
+        }
+        if self.passthrough.is_empty() {
+            let hint = "write `certificates: { chain: path, key: path }`, or `passthrough` to pass connections on";
+            report.error("missing-key", report.span, "certificates", "TLS needs a certificate", hint);
+        } else if self.hsts.is_some() || self.minimum.is_some() || self.strict_sni {
+            let problem = "nothing is decrypted here: `hsts`, `minimum` and `strict_sni` say nothing";
+            let hint = "remove them, or add `certificates`";
+            report.warning("without-effect", report.span, "passthrough", problem, hint);
         }
     }
 }

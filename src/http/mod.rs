@@ -12,6 +12,7 @@ pub mod header;
 mod message;
 mod method;
 pub mod problem;
+pub mod proxy_protocol;
 pub mod request_id;
 pub mod status;
 pub mod target;

@@ -69,6 +69,12 @@ pub struct ShardMetrics {
     pub websockets_open: Gauge,
     websockets: [Counter; WEBSOCKET_PROTOCOLS.len()],
     pub websockets_closed: ByReason,
+    /// Connections of TLS that were passed on as they are.
+    pub passed_connections: Counter,
+    /// PROXY headers that were taken.
+    pub proxy_headers: Counter,
+    /// Connections closed for the want of one.
+    pub proxy_header_failures: Words,
     pub handshakes_in_flight: Gauge,
     handshakes: [Counter; TLS_VERSIONS.len()],
     handshakes_resumed: Counter,
@@ -173,7 +179,7 @@ pub(super) static SHARD: &[Spec<ShardMetrics>] = &[
     },
     Spec {
         name: "tidegate_tunnels_open",
-        help: "Upgraded connections and streams open now, WebSockets included.",
+        help: "Upgraded and passed-on connections and streams open now, WebSockets included.",
         read: Read::Gauge(|b| b.tunnels_open.value()),
     },
     Spec {
@@ -245,6 +251,22 @@ pub(super) static SHARD: &[Spec<ShardMetrics>] = &[
         name: "tidegate_http2_floods_total",
         help: "Client connections of HTTP/2 ended over budget, by what was flooded.",
         read: Read::Words(|b| &b.http2_floods),
+    },
+    Spec {
+        name: "tidegate_passthrough_connections_total",
+        help: "Client connections of TLS passed on to an upstream without being decrypted; the open ones are tunnels.",
+        read: Read::Counter(|b| b.passed_connections.value()),
+    },
+    Spec {
+        name: "tidegate_proxy_headers_total",
+        help: "Client connections that began with a PROXY header, those of health checks included.",
+        read: Read::Counter(|b| b.proxy_headers.value()),
+    },
+    Spec {
+        name: "tidegate_proxy_header_failures_total",
+        help: "Client connections closed because their PROXY header was missing, malformed or late, or not theirs to send, by \
+               detail.",
+        read: Read::Words(|b| &b.proxy_header_failures),
     },
     Spec {
         name: "tidegate_tls_handshakes_total",

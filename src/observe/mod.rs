@@ -29,7 +29,7 @@ pub use line::LINE_BYTES_MAX;
 pub use metrics::{ControlMetrics, EndpointBlock, RouteBlock, ShardMetrics, UpstreamBlock, WorkerMetrics};
 pub use outbox::{CHUNK_AGE_MAX, CHUNK_BYTES, CHUNKS_MAX, Collector, Outbox, outbox};
 pub use reason::{Reason, Side};
-pub use record::{Record, Recorded, Transport};
+pub use record::{Introduction, Record, Recorded, Transport};
 pub use reference::reference;
 pub use registry::{
     Bounds, ENDPOINTS_MAX, EndpointMetrics, LABEL_BYTES_MAX, PerShard, ROUTES_MAX, Registration, Registry,

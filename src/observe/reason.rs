@@ -65,6 +65,9 @@ reasons! {
     ClientClosed = "client-closed", 0, Client, "Client closed the connection";
     /// The client took nothing of its answer for the idle time.
     ClientStalled = "client-stalled", 0, Client, "Client stopped reading";
+    /// The connection did not begin with the PROXY header that its listener requires, or came from nobody who may send one;
+    /// the detail word says which.
+    ProxyHeader = "proxy-header", 0, Client, "PROXY header refused";
     /// The client and the gateway could not agree on a TLS connection, or not in time; the detail or the metrics say why.
     HandshakeFailed = "handshake-failed", 0, Client, "TLS handshake failed";
     /// The client has sent a request by plain text to a listener that speaks TLS.

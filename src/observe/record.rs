@@ -49,6 +49,41 @@ pub struct Record<'a> {
     pub grpc_status: Option<u8>,
     /// What the client's connection is secured by, where it is.
     pub transport: Option<&'a Transport>,
+    /// The address at the other end of the client's socket.
+    pub peer: Escaped<'a>,
+    /// What a PROXY header has said of the client's connection, where there was one.
+    pub introduction: Option<&'a Introduction>,
+}
+
+/// What a PROXY header has claimed; made once per connection.
+#[derive(Clone, Debug, Default)]
+pub struct Introduction {
+    authority: EscapedText,
+    tls_version: EscapedText,
+    unique_id: EscapedText,
+}
+
+impl Introduction {
+    /// The host that the client asked for, the version of TLS it spoke, and an id; empty where nothing is said.
+    pub fn new(authority: &str, tls_version: &str, unique_id: &str) -> Self {
+        let [authority, tls_version, unique_id] = [authority, tls_version, unique_id].map(EscapedText::new);
+        Self { authority, tls_version, unique_id }
+    }
+
+    /// The host.
+    pub fn authority(&self) -> Escaped<'_> {
+        self.authority.as_escaped()
+    }
+
+    /// The version of TLS.
+    pub fn tls_version(&self) -> Escaped<'_> {
+        self.tls_version.as_escaped()
+    }
+
+    /// The id.
+    pub fn unique_id(&self) -> Escaped<'_> {
+        self.unique_id.as_escaped()
+    }
 }
 
 /// What a connection is secured by; made once per connection.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use arrayvec::ArrayString;
 
 use super::adopted::Adopted;
+use super::introduced::Introduced;
 use super::net::Net;
 use super::secured::Secured;
 use super::tunnel::Stop;
@@ -38,9 +39,14 @@ fn ip_text(ip: IpAddr) -> IpText {
 pub(super) struct Connection<N: Net> {
     pub reader: RefCell<N::Reader>,
     pub writer: RefCell<N::Writer>,
+    /// Whose connection it is: the source that a PROXY header names, else the other end of the socket.
     pub peer: Address,
     /// The peer's IP address as text; empty for Unix sockets.
     pub peer_text: IpText,
+    /// Where the peer connected to.
+    pub local: Address,
+    /// By whom the peer was introduced, where a PROXY header has done so.
+    pub introduced: Option<Rc<Introduced>>,
     /// The listener it came in by, as of the newest snapshot that has it.
     pub listener: RefCell<Arc<ListenerPlan>>,
     /// What the handshake has found, where TLS is spoken; the streams of a connection share it.
@@ -69,12 +75,19 @@ pub(super) struct Connection<N: Net> {
 
 impl<N: Net> Connection<N> {
     /// A connection just accepted.
-    pub fn new(halves: (N::Reader, N::Writer), peer: Address, listener: Arc<ListenerPlan>, now: Timestamp) -> Self {
+    pub fn new(
+        halves: (N::Reader, N::Writer),
+        (peer, local): (Address, Address),
+        listener: Arc<ListenerPlan>,
+        now: Timestamp,
+    ) -> Self {
         Self {
             reader: RefCell::new(halves.0),
             writer: RefCell::new(halves.1),
             peer_text: peer.ip().map_or_else(IpText::new, ip_text),
             peer,
+            local,
+            introduced: None,
             listener: RefCell::new(listener),
             secured: OnceCell::new(),
             carrier: None,
@@ -104,6 +117,8 @@ impl<N: Net> Connection<N> {
             writer: RefCell::new(halves.1),
             peer_text: carrier.peer_text,
             peer: carrier.peer.clone(),
+            local: carrier.local.clone(),
+            introduced: carrier.introduced.clone(),
             listener: carrier.listener.clone(),
             secured: carrier.secured.clone(),
             carrier: Some(Rc::clone(carrier)),
@@ -118,6 +133,20 @@ impl<N: Net> Connection<N> {
             ended: Cell::default(),
             client: Cell::new(None),
         }
+    }
+
+    /// Notes whom it was introduced as; what is known of the other end of the socket goes with `introduced`.
+    pub fn introduce(&mut self, introduced: Introduced, endpoints: Option<(Address, Address)>) {
+        if let Some((source, destination)) = endpoints {
+            self.peer_text = source.ip().map_or_else(IpText::new, ip_text);
+            (self.peer, self.local) = (source, destination);
+        }
+        self.introduced = Some(Rc::new(introduced));
+    }
+
+    /// The IP address at the other end of the socket as text; empty for Unix sockets.
+    pub fn socket_peer_text(&self) -> &[u8] {
+        self.introduced.as_ref().map_or(&self.peer_text, |introduced| &introduced.by).as_bytes()
     }
 
     /// Whether a handshake comes first.

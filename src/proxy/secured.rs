@@ -127,6 +127,11 @@ async fn shake<N: Net>(
         certificate: false,
         transport: Transport::new("", "", ""),
     })?;
+    // What came behind a PROXY header.
+    if let Some(ahead) = connection.ahead.take() {
+        engine.receive(ahead.filled());
+        shard.buffers.give(ahead);
+    }
     let shaken = handshake(&shard.net, &connection.reader, &connection.writer, &mut engine, deadline).await;
     let outcome = match shaken {
         Ok(()) => match client(tls, &engine, shard.net.unix_time()) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::net::{self, Net, Patience, Reader, Writer};
 use crate::base::{BufferPool, Timestamp, try_join};
 use crate::http::websocket::frames::{Frames, append_going_away};
+use crate::observe::Reason;
 
 /// How long a close frame of ours may take to be written.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
@@ -167,6 +168,20 @@ impl<N: Net> Tunnel<'_, N> {
         }
         let (peer, error) = outcome.err().map_or((None, None), |cut| (cut.peer, Some(cut.error)));
         TunnelEnd { bytes_up: up.copied, bytes_down: down.copied, error, peer }
+    }
+
+    /// Why it has ended.
+    pub fn reason(&self, end: &TunnelEnd) -> Reason {
+        match &end.error {
+            None => Reason::Ok,
+            Some(error) if error.kind() != io::ErrorKind::TimedOut => match end.peer {
+                Some(Peer::Server) => Reason::UpstreamReset,
+                _ => Reason::ClientClosed,
+            },
+            Some(_) if self.stop.is_told() => Reason::Draining,
+            Some(_) if self.net.now() >= self.until => Reason::Lifetime,
+            Some(_) => Reason::TunnelIdle,
+        }
     }
 
     /// Whether the tunnel ends by our will and not for anything that a side did.

@@ -1,14 +1,13 @@
 //! Changing the protocol of a connection (RFC 9110, section 7.8): only where the route names the protocol, only for a
 //! GET without content, and only by a 101 that confirms exactly that protocol.
 
-use std::io;
 
 use super::exchange::{Exchange, Next};
 use super::failure::Failure;
 use super::forward::{Failed, malformed_response};
 use super::lease::Halves;
 use super::net::{self, Net, Patience};
-use super::tunnel::{Peer, Side, Tunnel, TunnelEnd, Websocket};
+use super::tunnel::{Side, Tunnel, TunnelEnd, Websocket};
 use super::{relay, respond};
 use crate::base::Buffer;
 use crate::http::h1::Hop;
@@ -149,15 +148,9 @@ pub(super) async fn tunnel<N: Net>(
 
 /// Why a tunnel has ended.
 fn reason<N: Net>(x: &Exchange<'_, N>, end: &TunnelEnd, tunnel: &Tunnel<'_, N>) -> Reason {
-    match &end.error {
-        None => Reason::Ok,
-        Some(error) if error.kind() != io::ErrorKind::TimedOut => match end.peer {
-            Some(Peer::Server) => Reason::UpstreamReset,
-            _ => respond::lost_with_its_carrier(x, Reason::ClientClosed).unwrap_or(Reason::ClientClosed),
-        },
-        Some(_) if tunnel.stop.is_told() => Reason::Draining,
-        Some(_) if x.shard.net.now() >= tunnel.until => Reason::Lifetime,
-        Some(_) => Reason::TunnelIdle,
+    match tunnel.reason(end) {
+        Reason::ClientClosed => respond::lost_with_its_carrier(x, Reason::ClientClosed).unwrap_or(Reason::ClientClosed),
+        reason => reason,
     }
 }
 

@@ -13,6 +13,8 @@ mod limits;
 mod listeners;
 mod mtls;
 mod observe;
+mod passthrough;
+mod proxy_protocol;
 mod quickstart;
 mod reload;
 mod smuggling;

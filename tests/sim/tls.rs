@@ -161,6 +161,95 @@ where
 }
 
 #[test]
+fn a_proxy_header_comes_before_the_handshake_even_in_one_segment_with_it() {
+    let required = "bind: \"127.0.0.1:8443\"\n    proxy_protocol: required\n    proxy_protocol_from: 192.0.2.7";
+    let yaml = DOWN.replace("bind: \"127.0.0.1:8443\"", required).replace("[reason,", "[client, peer, reason,");
+    for pieces in [0, 1, 100] {
+        let world = world(1, &yaml);
+        world.client_wire(Wire { pieces, ..Wire::default() });
+        world.answers("10.0.0.1:80", OK);
+        world.run(async {
+            let mut client = Secure::client(world.client(), "a");
+            let mut front = b"PROXY TCP4 198.51.100.1 203.0.113.1 4711 443\r\n".to_vec();
+            client.session.write_tls(&mut front).unwrap();
+            client.peer.send(front).await;
+            client.send(GET).await;
+            client.until("\r\n\r\nok").await;
+            assert_eq!(world.request().field("x-forwarded-for"), Some("198.51.100.1"));
+            let line = world.line().await;
+            assert_eq!((line.text("client"), line.text("peer")), ("198.51.100.1".into(), "192.0.2.7".into()));
+            assert_eq!((line.text("sni"), line.text("tls_version")), ("a".into(), "TLSv1.3".into()));
+        });
+    }
+}
+
+#[test]
+fn a_request_by_plain_text_behind_a_proxy_header_is_told_so_where_tls_is_spoken() {
+    let required = "bind: \"127.0.0.1:8443\"\n    proxy_protocol: required\n    proxy_protocol_from: 192.0.2.7";
+    let world = world(1, &DOWN.replace("bind: \"127.0.0.1:8443\"", required));
+    world.run(async {
+        let mut client = world.client();
+        client.send(format!("PROXY TCP4 198.51.100.1 203.0.113.1 4711 443\r\n{GET}")).await;
+        assert_eq!(client.response().await.status(), 400);
+    });
+}
+
+#[test]
+fn a_proxy_header_to_an_upstream_comes_before_the_handshake() {
+    let world = world(1, &UP.replace("tls: {", "proxy_protocol: v2, tls: {"));
+    world.origin("10.0.0.1:443", |mut peer| async move {
+        let header = peer.read_exactly(28).await;
+        assert_eq!(header[..16], *b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c");
+        assert_eq!(header[16..], [192, 0, 2, 7, 127, 0, 0, 1, 0x9c, 0x40, 0x1f, 0x90]);
+        let mut origin = Secure::server(peer, &A);
+        while !origin.opened.ends_with(b"\r\n\r\n") {
+            origin.flush().await;
+            assert!(origin.receive().await);
+        }
+        origin.send(OK).await;
+    });
+    world.run(async {
+        assert_eq!(world.ask(GET).await.status(), 200);
+    });
+}
+
+#[test]
+fn what_is_not_passed_on_is_terminated_where_there_is_a_certificate() {
+    let yaml = DOWN.replace("tls: { ", "tls: { passthrough: { sni: b, to: app }, ");
+    for pieces in [0, 1] {
+        let world = world(1, &yaml);
+        world.client_wire(Wire { pieces, ..Wire::default() });
+        world.answers("10.0.0.1:80", OK);
+        world.run(async {
+            let mut client = Secure::client(world.client(), "a");
+            client.send(GET).await;
+            client.until("\r\n\r\nok").await;
+            let line = world.line().await;
+            assert_eq!((line.text("sni"), line.text("tls_version")), ("a".into(), "TLSv1.3".into()));
+            assert_eq!(world.sum("tidegate_passthrough_connections_total"), 0);
+        });
+    }
+}
+
+#[test]
+fn an_endpoint_shakes_hands_with_a_client_that_is_passed_on() {
+    let world = world(1, &DOWN.replace("tls: { ", "tls: { passthrough: { sni: b, to: app }, "));
+    world.origin("10.0.0.1:80", |peer| async move {
+        let mut origin = Secure::server(peer, &B);
+        while !origin.opened.ends_with(b"\r\n\r\n") {
+            origin.flush().await;
+            assert!(origin.receive().await);
+        }
+        origin.send(OK).await;
+    });
+    world.run(async {
+        let mut client = Secure::client(world.client(), "b");
+        client.send(GET).await;
+        client.until("\r\n\r\nok").await;
+    });
+}
+
+#[test]
 fn a_request_over_tls_is_forwarded_as_https_and_logged_with_its_name() {
     let world = world(1, DOWN);
     world.answers("10.0.0.1:80", OK);

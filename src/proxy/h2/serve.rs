@@ -259,6 +259,8 @@ impl<N: Net> Driver<N> {
             detail: flood.word(),
             client_reused: self.accepted > 0,
             transport: self.connection.secured.get().map(|secured| &secured.transport),
+            peer: Escaped::plain(self.connection.socket_peer_text()),
+            introduction: self.connection.introduced.as_ref().map(|introduced| &introduced.claims),
             ..Record::default()
         };
         self.shard.log_apart(format, &record, now);

@@ -210,6 +210,11 @@ impl Engine {
         self.refused.take().or_else(client_auth::refused)
     }
 
+    /// Whether there is ciphertext, or what is taken for some.
+    pub(super) fn has_received(&self) -> bool {
+        !self.incoming.filled().is_empty()
+    }
+
     /// Whether what a fresh client has sent is a request and no handshake: a method, as far as it tells.
     pub(super) fn is_asked_in_plain_text(&self) -> bool {
         let mut front = self.incoming.filled().iter().take(METHOD_BYTES_MIN);
@@ -347,6 +352,17 @@ impl Engine {
         }
         self.see_records();
         self.release();
+    }
+
+    /// Takes what was read before there was anybody to read it.
+    pub(in crate::proxy) fn receive(&mut self, mut octets: &[u8]) {
+        while !octets.is_empty() && self.failed.is_none() {
+            let mut buffer = self.lend();
+            let (piece, rest) = octets.split_at(octets.len().min(buffer.room()));
+            buffer.vec().extend_from_slice(piece);
+            self.received(&Ok(piece.len()), buffer);
+            octets = rest;
+        }
     }
 
     /// Adds to what the library may hold on to.

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::mem;
 
 use rustls::{CertificateError, Error};
 
@@ -57,6 +56,12 @@ pub(in crate::proxy) async fn handshake<N: Net>(
 ) -> Result<(), HandshakeError> {
     let mut fresh = true;
     loop {
+        if fresh && engine.has_received() {
+            fresh = false;
+            if engine.is_asked_in_plain_text() {
+                return Err(HandshakeError { word: PLAIN_TEXT, kind: io::ErrorKind::InvalidData, certificate: false });
+            }
+        }
         let done = engine.shake_hands();
         let sent = send(net, writer, engine, deadline).await;
         let done = match (done, sent) {
@@ -75,9 +80,6 @@ pub(in crate::proxy) async fn handshake<N: Net>(
         }
         let (result, buffer) = net::read(reader, engine.lend(), deadline).await;
         engine.received(&result, buffer);
-        if mem::take(&mut fresh) && engine.is_asked_in_plain_text() {
-            return Err(HandshakeError { word: PLAIN_TEXT, kind: io::ErrorKind::InvalidData, certificate: false });
-        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod client_auth;
 mod gateway;
 mod listener;
+mod passthrough;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -60,9 +61,11 @@ impl Compiled {
 pub fn compile(config: &Arc<Config>, world: &World<'_>) -> Compiled {
     let mut findings = Vec::new();
     let gateway = gateway::compile(&config.gateway, world);
-    let listeners = listener::compile_all(config, world, &mut findings);
-    let upstreams = upstream::compile_all(config, world, &mut findings);
+    let mut of_upstreams = Vec::new();
+    let upstreams = upstream::compile_all(config, world, &mut of_upstreams);
     let names = Names::of(config, &upstreams);
+    let listeners = listener::compile_all(config, &names, world, &mut findings);
+    findings.append(&mut of_upstreams);
     let (routes, specs) = compile_routes(config, world, &names, &mut findings);
     let table = Table::build(specs);
     report_shadowed(config, &routes, &table, &mut findings);

@@ -159,7 +159,7 @@ fn forward(
 ) -> Option<Forward> {
     let upstream = names.ids.get(to.upstream.as_str()).copied();
     if upstream.is_none() && !names.lost {
-        report.findings.push(unknown_upstream(&to.upstream, names, report.object));
+        report.findings.push(unknown_upstream(&to.upstream, names, report.object, "to.upstream"));
     }
     let pattern = pattern?;
     let path = template(to.path.as_ref(), "to.path", pattern, Template::path, report);
@@ -183,9 +183,8 @@ fn websocket(model: &config::Websocket) -> WebsocketPlan {
     }
 }
 
-fn unknown_upstream(name: &Text, names: &Names<'_>, object: &Object<Route>) -> Finding {
-    let finding =
-        object.error("unknown-reference", name.span, "to.upstream", format!("there is no upstream `{}`", name.shown()));
+pub(super) fn unknown_upstream<T>(name: &Text, names: &Names<'_>, object: &Object<T>, key: &str) -> Finding {
+    let finding = object.error("unknown-reference", name.span, key, format!("there is no upstream `{}`", name.shown()));
     let known = names.ids.keys().copied();
     match names.nearest(name) {
         Some(similar) => finding.hint(format!("did you mean `{similar}`?")),

@@ -134,6 +134,15 @@ impl World {
         Http2 { requests }
     }
 
+    /// The same on a connection that something was said on before.
+    pub async fn http2_on(&self, peer: Peer) -> Http2 {
+        let (requests, connection) = Builder::new().handshake(PeerIo(peer)).await.unwrap();
+        self.spawn(async move {
+            let _ = connection.await;
+        });
+        Http2 { requests }
+    }
+
     /// A client that writes frames by hand, after the preface and empty settings.
     pub async fn frames(&self) -> Frames {
         let peer = self.client();
