@@ -146,7 +146,7 @@ reasons! {
     /// The upstream's response head is larger than the limit.
     UpstreamHeadTooLarge = "upstream-head-too-large", 502, Upstream, "Upstream response head too large";
     /// A call of gRPC was to go to an upstream that does not speak HTTP/2.
-    Http2Required = "http2-required", 502, Upstream, "Upstream does not speak HTTP/2";
+    UpstreamVersion = "upstream-version", 502, Upstream, "Upstream does not speak HTTP/2";
     /// The upstream confirmed another protocol than asked for, or confirmed it wrongly.
     UpgradeFailed = "upgrade-failed", 502, Upstream, "Upgrade failed";
 

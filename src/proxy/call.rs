@@ -211,7 +211,7 @@ pub(super) fn parts<'p, N: Net>(x: &'p Exchange<'_, N>) -> Result<Option<CallPar
 
 /// Fails for an upstream to which there is no way for a call.
 pub(super) fn needs_http2<N: Net>(x: &Exchange<'_, N>, speaks_http2: bool) -> Result<(), Failure> {
-    if x.call.is_some() && !speaks_http2 { Err(Failure::of(Reason::Http2Required)) } else { Ok(()) }
+    if x.call.is_some() && !speaks_http2 { Err(Failure::of(Reason::UpstreamVersion)) } else { Ok(()) }
 }
 
 /// The same failure, or that the caller's time was over.
@@ -226,7 +226,7 @@ pub(super) fn code_of(failure: &Failure) -> Code {
         // That no connection came about in time says nothing of how long the call took.
         (Reason::ConnectTimeout, _) => Code::Unavailable,
         (Reason::UpstreamMalformed | Reason::UpstreamHeadTooLarge | Reason::UpstreamTruncated, _) => Code::Internal,
-        (Reason::Http2Required, _) => Code::Internal,
+        (Reason::UpstreamVersion, _) => Code::Internal,
         (Reason::UpstreamReset, _) => code_of_reset(failure.detail),
         (Reason::ClientClosed | Reason::ClientStalled | Reason::Flood | Reason::ProtocolError, _) => Code::Cancelled,
         (reason, _) if reason.is_timeout() => Code::DeadlineExceeded,

@@ -397,7 +397,7 @@ fn an_upstream_that_does_not_speak_http_2_is_not_called() {
     world.run(async {
         let answer = call(&world, "/old/m", &[]).await.unwrap();
         assert_eq!(refusal(&answer), ("13", "Upstream does not speak HTTP/2"));
-        assert_eq!(world.line().await.reason(), "http2-required");
+        assert_eq!(world.line().await.reason(), "upstream-version");
         assert!(world.connects().is_empty());
     });
 }
