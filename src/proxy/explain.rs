@@ -217,7 +217,7 @@ impl Asked {
                     span: 0,
                     upgrade: None,
                     default_host: listener.default_host.as_deref(),
-                    certificate: None,
+                    secured: None,
                 };
                 encode::request(&parts, &mut out).map_err(|_| (400, "rewrite"))?;
                 Ok(Outcome::Forward {

@@ -7,6 +7,7 @@ mod errors;
 mod gateway;
 mod limits;
 mod listener;
+mod ocsp;
 mod pins;
 mod route;
 pub mod tls;

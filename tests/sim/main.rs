@@ -17,6 +17,7 @@ mod keep_alive;
 mod lifecycle;
 mod limits;
 mod mtls;
+mod ocsp;
 mod pipelining;
 mod retries;
 mod routing;
