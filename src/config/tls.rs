@@ -116,6 +116,9 @@ pub struct Certificate {
     pub chain: PemFile,
     /// A PEM file with the private key of the certificate, not encrypted.
     pub key: PemFile,
+    /// A file with an OCSP response about the certificate, DER, which is shown along while it holds. Default: none.
+    #[serde(default)]
+    pub ocsp: Option<PemFile>,
 }
 
 /// Which certificates of clients are believed.
@@ -183,11 +186,17 @@ impl Certificate {
     fn take_in(&mut self, world: &mut World<'_>) {
         self.chain.read(world);
         self.key.read(world);
+        if let Some(ocsp) = &mut self.ocsp {
+            ocsp.read(world);
+        }
     }
 
     fn check(&self, key: &str, report: &mut Report<'_>) {
         self.chain.check(&format!("{key}.chain"), report);
         self.key.check(&format!("{key}.key"), report);
+        if let Some(ocsp) = &self.ocsp {
+            ocsp.check(&format!("{key}.ocsp"), report);
+        }
     }
 }
 
@@ -399,6 +408,10 @@ impl UpstreamTls {
         }
         if let Some(certificate) = &self.certificate {
             certificate.check("certificate", report);
+            if let Some(ocsp) = &certificate.ocsp {
+                let hint = "remove it: it is for the certificates of listeners";
+                report.warning("without-effect", ocsp.path.span, "certificate.ocsp", "no endpoint asks for it", hint);
+            }
         }
         if !self.verify && self.pins.is_empty() {
             let problem = "whoever stands between can read and change everything: the certificate is not verified";

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use super::call::CallParts;
+use super::secured::Secured;
 use crate::base::CidrSet;
 use crate::context::RequestContext;
 use crate::http::client_cert;
@@ -124,8 +125,8 @@ pub struct RequestParts<'a> {
     pub call: Option<CallParts<'a>>,
     /// The host that stands in for a missing one.
     pub default_host: Option<&'a str>,
-    /// Where it is told of the client's certificate: that, and those that came with it as far as they are told of.
-    pub certificate: Option<&'a [Box<[u8]>]>,
+    /// What the client's connection is secured by, where it is.
+    pub(super) secured: Option<&'a Secured>,
 }
 
 impl RequestParts<'_> {
@@ -159,8 +160,8 @@ pub fn request(parts: &RequestParts<'_>, out: &mut Vec<u8>) -> Result<(), Render
     let own = out.len();
     about_the_client(parts, out);
     about_the_exchange(parts, request_id, out);
-    if let Some([leaf, others @ ..]) = parts.certificate {
-        client_cert::append_fields(leaf, others, out);
+    if parts.policies.tells_certificate {
+        about_the_certificate(parts, out);
     }
     drop_own(edits, request_id, own, out);
     request_framing(parts, out);
@@ -325,6 +326,15 @@ fn about_the_client(parts: &RequestParts<'_>, out: &mut Vec<u8>) {
         forwarded::append_forwarded_chain(&parts.chain(peer), element, out);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// `Client-Cert`, and `Client-Cert-Chain` where there is one and it is wished for (RFC 9440).
+#[cold]
+fn about_the_certificate(parts: &RequestParts<'_>, out: &mut Vec<u8>) {
+    let told = parts.secured.zip(parts.forward.client_certificate);
+    if let Some([leaf, others @ ..]) = told.and_then(|(secured, wish)| secured.told(wish)) {
+        client_cert::append_fields(leaf, others, out);
+    }
 }
 
 fn x_forwarded(parts: &RequestParts<'_>, out: &mut Vec<u8>) {
@@ -526,23 +536,20 @@ pub fn response(parts: &ResponseParts<'_>, out: &mut Vec<u8>) {
     let request_id = parts.gateway.request_id.as_ref();
     let server = if drops_server { KnownName::Server.bit() } else { 0 };
     let server = parts.media.map_or(server, |_| server | KnownName::ContentType.bit());
-    let hides = parts.policies.tells_certificate && varies_by_certificate(head, bytes);
-    let vary = if hides { KnownName::Vary.bit() } else { 0 };
-    let dropped = RESPONSE_OWNED | parts.hop.strip() | server | vary | known_bits(request_id, edits);
+    let dropped = RESPONSE_OWNED | parts.hop.strip() | server | known_bits(request_id, edits);
     let any_drops = names_unknown(parts.hop, request_id, edits);
     copy_fields_without(out, bytes, &head.fields, dropped, |field| {
         any_drops && drops_unknown_response_field(field, parts, request_id, edits)
     });
-    if hides {
-        // RFC 9440, section 2.4: nobody in front of us can tell by what it varies.
-        write_field(out, b"vary", b"*");
-    }
     let own = out.len();
     if head.status >= 200 || head.status == 101 {
         own_response_fields(parts, request_id, out);
     }
     drop_own(edits, request_id, own, out);
     append_edits(edits, out);
+    if parts.policies.tells_certificate {
+        vary_by_everything(parts, start, out);
+    }
     if let Some(hsts) = parts.hsts
         && head.status >= 200
     {
@@ -557,9 +564,16 @@ pub fn response(parts: &ResponseParts<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// An answer that varies by a certificate varies by what nobody in front of us can see (RFC 9440, section 2.4).
 #[cold]
-fn varies_by_certificate(head: &ResponseHead, bytes: &[u8]) -> bool {
-    head.fields.all(KnownName::Vary).any(|field| client_cert::is_varied_by(field.value.of(bytes)))
+fn vary_by_everything(parts: &ResponseParts<'_>, start: usize, out: &mut Vec<u8>) {
+    let by_certificate = |field: &Field| client_cert::is_varied_by(field.value.of(parts.bytes));
+    if parts.head.fields.all(KnownName::Vary).any(by_certificate) {
+        let mut edits = HeaderEdits::default();
+        // The name and the value are ours.
+        let _ = edits.set("vary", "*");
+        edits.apply(start, out);
+    }
 }
 
 #[inline(never)]

@@ -226,17 +226,7 @@ fn request_parts<'p, N: Net>(
         upgrade,
         call,
         default_host: x.listener.default_host.as_deref(),
-        certificate: plan.client_certificate.and_then(|wish| certificates(x, wish)),
-    }
-}
-
-/// What an upstream is told of the client's certificate.
-#[cold]
-fn certificates<'p, N: Net>(x: &'p Exchange<'_, N>, wish: CertificateForward) -> Option<&'p [Box<[u8]>]> {
-    let chain = &x.connection.secured.get()?.client.as_ref()?.chain;
-    match wish {
-        CertificateForward::Leaf => chain.get(..1),
-        CertificateForward::Chain => Some(chain),
+        secured: x.connection.secured.get().map(|secured| &**secured),
     }
 }
 
@@ -244,7 +234,8 @@ fn certificates<'p, N: Net>(x: &'p Exchange<'_, N>, wish: CertificateForward) ->
 /// must have room for both.
 #[cold]
 fn certificate_bytes<N: Net>(x: &Exchange<'_, N>, wish: CertificateForward) -> Result<usize, Failure> {
-    let Some([leaf, others @ ..]) = certificates(x, wish) else { return Ok(0) };
+    let told = x.connection.secured.get().and_then(|secured| secured.told(wish));
+    let Some([leaf, others @ ..]) = told else { return Ok(0) };
     let bytes = client_cert::fields_bytes(leaf, others);
     let room = x.terms.head_limits().head_bytes_max.saturating_sub(x.memory.request.length);
     if bytes > room { Err(Failure::of(Reason::HeadTooLarge).detail("client-certificate")) } else { Ok(bytes) }

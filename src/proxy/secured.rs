@@ -11,6 +11,7 @@ use super::shard::Shard;
 use super::tls::{Engine, HandshakeError, PLAIN_TEXT, handshake, turn_away};
 use super::{downstream, respond};
 use crate::base::{Timestamp, UnixTime};
+use crate::config::CertificateForward;
 use crate::context::ClientCertificate;
 use crate::observe::{Escaped, Gauge, Reason, Record, Transport};
 use crate::snapshot::client_auth;
@@ -34,6 +35,15 @@ impl Secured {
     /// Whether a client that asks for `host` would have been shown the certificate of this connection.
     pub fn stands_for(&self, host: &str) -> bool {
         self.tls.select(Some(host)) == self.certificate
+    }
+
+    /// What an upstream is told of the client's certificate: that, then those that came with it.
+    pub fn told(&self, wish: CertificateForward) -> Option<&[Box<[u8]>]> {
+        let chain = &self.client.as_ref()?.chain;
+        match wish {
+            CertificateForward::Leaf => chain.get(..1),
+            CertificateForward::Chain => Some(chain),
+        }
     }
 }
 
@@ -122,7 +132,7 @@ async fn shake<N: Net>(
     tls: &ServerTls,
     deadline: Timestamp,
 ) -> Result<(Engine, Option<Box<ClientCertificate>>), Refused> {
-    let mut engine = Engine::server(tls, &shard.cipher_buffers).map_err(|_| Refused {
+    let mut engine = Engine::server(tls, shard.net.unix_time(), &shard.cipher_buffers).map_err(|_| Refused {
         word: "other",
         certificate: false,
         transport: Transport::new("", "", ""),

@@ -7,6 +7,7 @@ mod errors;
 mod gateway;
 mod limits;
 mod listener;
+mod ocsp;
 pub mod passthrough;
 mod pins;
 mod route;

@@ -25,6 +25,7 @@ use rustls::{
 use zeroize::Zeroize as _;
 
 use super::client_auth::ClientAuth;
+use super::ocsp::{OcspProblem, Staple};
 use super::pins::{Digest, Pinned};
 use crate::base::UnixTime;
 use crate::base::x509;
@@ -113,7 +114,14 @@ pub struct Identity {
     names: Vec<Box<str>>,
     pub valid_from: UnixTime,
     pub valid_until: UnixTime,
+    /// The same with an OCSP response, and from when to when that holds.
+    stapled: Option<(Arc<CertifiedKey>, UnixTime, UnixTime)>,
+    /// Whether clients that know of it refuse the certificate without an OCSP response (RFC 7633).
+    pub must_staple: bool,
 }
+
+/// id-pe-tlsfeature.
+const TLS_FEATURE: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 1, 24];
 
 impl Identity {
     /// Reads a chain and its key, both PEM.
@@ -125,6 +133,7 @@ impl Identity {
         })?;
         let leaf = x509::Certificate::of(&chain[0]).ok_or(Problem::BadCertificate)?;
         let (valid_from, valid_until) = (leaf.valid_from, leaf.valid_until);
+        let must_staple = leaf.extension(TLS_FEATURE).is_some();
         let names = names(&chain[0])?;
         let signing = aws_lc_rs::sign::any_supported_type(&key);
         key.zeroize();
@@ -134,7 +143,30 @@ impl Identity {
             Error::InvalidCertificate(_) => Problem::BadCertificate,
             _ => Problem::BadKey,
         })?;
-        Ok(Self { key: Arc::new(key), names, valid_from, valid_until })
+        Ok(Self { key: Arc::new(key), names, valid_from, valid_until, stapled: None, must_staple })
+    }
+
+    /// Has an OCSP response shown along for as long as it holds.
+    pub fn staple(&mut self, response: &[u8]) -> Result<(), OcspProblem> {
+        let serial = self.key.cert.first().and_then(|leaf| x509::Certificate::of(leaf)).map(|leaf| leaf.serial);
+        let staple = Staple::parse(response, serial.unwrap_or_default())?;
+        let mut key = CertifiedKey::clone(&self.key);
+        key.ocsp = Some(staple.response);
+        self.stapled = Some((Arc::new(key), staple.valid_from, staple.valid_until));
+        Ok(())
+    }
+
+    /// From when to when the OCSP response holds, where there is one.
+    pub fn stapled(&self) -> Option<(UnixTime, UnixTime)> {
+        self.stapled.as_ref().map(|(_, from, until)| (*from, *until))
+    }
+
+    /// What is shown at `now`.
+    fn shown(&self, now: UnixTime) -> &Arc<CertifiedKey> {
+        match &self.stapled {
+            Some((key, from, until)) if *from <= now && now < *until => key,
+            _ => &self.key,
+        }
     }
 
     /// The certificate itself.
@@ -229,6 +261,16 @@ thread_local! {
     static ASKED: Cell<Option<Option<Box<str>>>> = const { Cell::new(None) };
 }
 
+thread_local! {
+    /// By which OCSP responses are judged on this thread.
+    static NOW: Cell<UnixTime> = const { Cell::new(UnixTime::from_nanos(0)) };
+}
+
+/// Says what time it is, before the library is called on this thread: it does not tell who chooses a certificate.
+pub fn set_now(now: UnixTime) {
+    NOW.set(now);
+}
+
 /// The name asked for, if a certificate was chosen on this thread since the last call. Choosing happens inside of a call
 /// of the library, which keeps the name to itself: whoever made that call takes it from here right after.
 pub fn asked_name() -> Option<Option<Box<str>>> {
@@ -242,7 +284,8 @@ impl ResolvesServerCert for Names {
             Some(name) => self.set(name)?,
             None => self.default_set()?,
         };
-        let key = |at: &usize| &self.identities[*at].key;
+        let now = NOW.get();
+        let key = |at: &usize| self.identities[*at].shown(now);
         let usable = |at: &&usize| key(at).key.choose_scheme(hello.signature_schemes()).is_some();
         set.iter().find(usable).or(set.first()).map(|at| Arc::clone(key(at)))
     }

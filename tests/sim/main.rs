@@ -21,6 +21,7 @@ mod keep_alive;
 mod lifecycle;
 mod limits;
 mod mtls;
+mod ocsp;
 mod passthrough;
 mod pipelining;
 mod proxy_protocol;

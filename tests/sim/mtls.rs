@@ -117,10 +117,10 @@ impl Gate {
         let authority = Authority::new("clients");
         let key = KeyPair::generate().unwrap();
         let own = CertificateParams::new(["a".to_owned()]).unwrap().signed_by(&key, &authority.0).unwrap();
-        world.file("ca.pem", &authority.0.pem());
-        world.file("a.pem", &own.pem());
-        world.file("a.key", &key.serialize_pem());
-        world.file("list.pem", &list(&authority));
+        world.file("ca.pem", authority.0.pem());
+        world.file("a.pem", own.pem());
+        world.file("a.key", key.serialize_pem());
+        world.file("list.pem", list(&authority));
         let yaml = GATE.replace("ca: ca.pem", &format!("ca: ca.pem{clients}"));
         let world = world.config(&yaml);
         world.answers("10.0.0.1:80", OK);
@@ -290,7 +290,7 @@ fn where_there_are_lists_every_authority_between_needs_one() {
         assert!(gate.is_served(Some(&id)).await);
         assert!(!gate.is_served(Some(&below)).await);
         assert_eq!(refusals(&gate.world).await, ["certificate-without-crl CN=bob"]);
-        gate.world.file("list.pem", &(gate.authority.list(2090, &[]) + &middle.list(2090, &[])));
+        gate.world.file("list.pem", gate.authority.list(2090, &[]) + &middle.list(2090, &[]));
         gate.world.reload(&gate.yaml);
         assert!(gate.is_served(Some(&below)).await);
     });
@@ -435,16 +435,16 @@ fn a_session_of_other_rules_is_not_resumed() {
         gate.world.reload(&gate.yaml.replace("tls: {", "tls: { hsts: 1d,"));
         assert_eq!(gate.ask(&config, GET).await, Some(HandshakeKind::Resumed));
         // So does a file that was written anew with what it held.
-        gate.world.file("ca.pem", &gate.authority.0.pem());
+        gate.world.file("ca.pem", gate.authority.0.pem());
         gate.world.reload(&gate.yaml);
         assert_eq!(gate.ask(&config, GET).await, Some(HandshakeKind::Resumed));
-        gate.world.file("list.pem", &gate.authority.list(2090, &[&[0x0a, 0x0b]]));
+        gate.world.file("list.pem", gate.authority.list(2090, &[&[0x0a, 0x0b]]));
         gate.world.reload(&gate.yaml);
         assert_eq!(gate.ask(&config, GET).await, None);
-        gate.world.file("list.pem", &gate.authority.list(2090, &[&[0x0c]]));
+        gate.world.file("list.pem", gate.authority.list(2090, &[&[0x0c]]));
         gate.world.reload(&gate.yaml);
         assert_eq!(gate.ask(&config, GET).await, Some(HandshakeKind::Full));
-        gate.world.file("ca.pem", &Authority::new("others").0.pem());
+        gate.world.file("ca.pem", Authority::new("others").0.pem());
         gate.world.reload(&gate.yaml.replace(", crl: list.pem", ""));
         assert_eq!(gate.ask(&config, GET).await, None);
         let expected = ["certificate-revoked CN=ada", "certificate-unknown-authority CN=ada"];
@@ -491,7 +491,7 @@ fn a_connection_keeps_its_client_across_a_reload() {
         let mut client = gate.client(&gate.config(Some(&id), |_| {}));
         client.send(GET).await;
         client.until("\r\n\r\nok").await;
-        gate.world.file("ca.pem", &Authority::new("others").0.pem());
+        gate.world.file("ca.pem", Authority::new("others").0.pem());
         gate.world.reload(&gate.yaml);
         client.send(GET).await;
         client.until("\r\n\r\nok").await;

@@ -96,7 +96,7 @@ fn an_endpoint_that_asks_is_shown_the_certificate_and_the_next_one_once_it_chang
     let world = World::new(1);
     let show = |world: &World, pair: &Pair| {
         world.file("own.pem", &pair.chain);
-        world.file("own.key", &pair.key.serialize_pem());
+        world.file("own.key", pair.key.serialize_pem());
     };
     world.file("ca.pem", &server.chain);
     show(&world, &first);

@@ -17,7 +17,7 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedS
 use rustls::{CommonState, Error, HandshakeKind, ProtocolVersion};
 
 use super::buffers::{CipherBuffers, LARGE_BYTES, SMALL_BYTES};
-use crate::base::Buffer;
+use crate::base::{Buffer, UnixTime};
 use crate::context::ClientCertificate;
 use crate::snapshot::client_auth;
 use crate::snapshot::tls::{self, ClientTls, PeerName, ServerTls};
@@ -117,6 +117,8 @@ pub struct Engine {
     asked: Option<Box<str>>,
     /// A certificate that the client has shown and that was refused.
     refused: Option<Box<ClientCertificate>>,
+    /// When the handshake began.
+    began: UnixTime,
     peer_closed: bool,
     /// Whether the stream below has ended.
     ended: bool,
@@ -128,10 +130,10 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// The server's side of a fresh connection.
-    pub fn server(tls: &ServerTls, buffers: &Rc<CipherBuffers>) -> Result<Self, Error> {
+    /// The server's side of a fresh connection, at `now`.
+    pub fn server(tls: &ServerTls, now: UnixTime, buffers: &Rc<CipherBuffers>) -> Result<Self, Error> {
         let session = UnbufferedServerConnection::new(tls.config().clone())?;
-        Ok(Self::new(Session::Server(session), buffers))
+        Ok(Self { began: now, ..Self::new(Session::Server(session), buffers) })
     }
 
     /// The client's side of a fresh connection to `peer`.
@@ -153,6 +155,7 @@ impl Engine {
             queue: Vec::new(),
             asked: None,
             refused: None,
+            began: UnixTime::default(),
             peer_closed: false,
             ended: false,
             lost: None,
@@ -232,6 +235,7 @@ impl Engine {
             if let Some(kind) = self.failed {
                 return Err(kind.into());
             }
+            tls::set_now(self.began);
             let step = self.step(None, false, Wish::Nothing);
             if let Some(name) = tls::asked_name() {
                 self.asked = name;

@@ -45,7 +45,10 @@ fn pair(newest_only: bool) -> Pair {
 fn engines(pair: &Pair) -> (Engine, Engine) {
     let buffers = Rc::new(CipherBuffers::default());
     let peer = PeerName::new("a.test").unwrap();
-    (Engine::client(&pair.client, &peer, &buffers).unwrap(), Engine::server(&pair.server, &buffers).unwrap())
+    (
+        Engine::client(&pair.client, &peer, &buffers).unwrap(),
+        Engine::server(&pair.server, Default::default(), &buffers).unwrap(),
+    )
 }
 
 /// Lets an engine receive octets in pieces of at most `piece`.
@@ -305,7 +308,7 @@ impl Forger {
         config.enable_secret_extraction = true;
         let buffers = Rc::new(CipherBuffers::default());
         let mut client = Engine::client_of(Arc::new(config), &PeerName::new("a.test").unwrap(), &buffers);
-        let mut server = Engine::server(&NEWEST.server, &buffers).unwrap();
+        let mut server = Engine::server(&NEWEST.server, Default::default(), &buffers).unwrap();
         shaken_by(&mut client, &mut server, 4096);
         let (number, ConnectionTrafficSecrets::Aes256Gcm { key, iv }) = client.into_secrets() else {
             panic!("the suite")
@@ -406,7 +409,7 @@ fn of_two_certificates_for_a_name_each_client_gets_the_first_that_it_can_read() 
         let mut config = ClientTls::new(&Trust::Anybody, Vec::new(), None).unwrap().config().as_ref().clone();
         config.dangerous().set_certificate_verifier(Arc::new(Reads(reads)));
         let mut client = Engine::client_of(Arc::new(config), &PeerName::new("a.test").unwrap(), &buffers);
-        let mut server = Engine::server(&server, &buffers).unwrap();
+        let mut server = Engine::server(&server, Default::default(), &buffers).unwrap();
         shaken_by(&mut client, &mut server, 4096);
         lengths.iter().position(|length| *length == client.peer_certificate_bytes())
     };
@@ -467,7 +470,7 @@ fn who_speaks_the_newest_version_alone_refuses_the_older() {
             .with_custom_certificate_verifier(Arc::new(Reads(|_| true)))
             .with_no_client_auth();
         let mut client = Engine::client_of(Arc::new(older), &PeerName::new("a.test").unwrap(), &buffers);
-        let mut server = Engine::server(&pair.server, &buffers).unwrap();
+        let mut server = Engine::server(&pair.server, Default::default(), &buffers).unwrap();
         let _ = client.shake_hands();
         feed_hello(&mut server, &queue(&mut client))
     };
@@ -491,7 +494,7 @@ fn a_client_must_speak_http_1_above_or_say_nothing_of_it() {
         let mut config = PAIR.client.config().as_ref().clone();
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         let mut client = Engine::client_of(Arc::new(config), &PeerName::new("a.test").unwrap(), &buffers);
-        let mut server = Engine::server(&PAIR.server, &buffers).unwrap();
+        let mut server = Engine::server(&PAIR.server, Default::default(), &buffers).unwrap();
         let _ = client.shake_hands();
         feed_hello(&mut server, &queue(&mut client))
     };

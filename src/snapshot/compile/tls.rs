@@ -9,6 +9,7 @@ use crate::config::{
     Certificate, Finding, HttpVersion, Listener, ListenerTls, Object, PemFile, TlsVersion, Upstream, UpstreamProtocol,
     UpstreamTls,
 };
+use crate::snapshot::ocsp::OcspProblem;
 use crate::snapshot::tls::{ClientTls, HTTP_1_1, HTTP_2, Identity, Problem, ServerSettings, ServerTls, Trust};
 
 /// A certificate that ends sooner is worth a word.
@@ -42,6 +43,7 @@ pub(super) fn server(
     }
     for (certificate, identity) in model.certificates.iter().zip(tls.identities()) {
         findings.extend(judged((&object.path, "tls.certificates", "clients"), certificate, identity, now));
+        findings.extend(judged_staple(object, certificate, identity, now));
     }
     Some(tls)
 }
@@ -62,7 +64,10 @@ fn anew(
     let mut identities = Vec::with_capacity(model.certificates.0.len());
     for (at, certificate) in model.certificates.iter().enumerate() {
         match Identity::parse(certificate.chain.bytes(), certificate.key.bytes()) {
-            Ok(identity) => identities.push(identity),
+            Ok(mut identity) => {
+                findings.extend(stapled(object, at, certificate, &mut identity));
+                identities.push(identity);
+            }
             Err(problem) => {
                 findings.push(broken(object, &format!("tls.certificates[{at}]"), certificate, problem));
             }
@@ -80,6 +85,51 @@ fn anew(
         findings.push(object.error("tls", object.span, "tls", problem));
     })
     .ok()
+}
+
+/// Has an OCSP response shown. One that is none refuses the change; one that is not fit to be shown is only left out, since
+/// the certificate may have been renewed before it.
+fn stapled(
+    object: &Object<Listener>,
+    at: usize,
+    certificate: &Certificate,
+    identity: &mut Identity,
+) -> Option<Finding> {
+    let ocsp = certificate.ocsp.as_ref()?;
+    let problem = identity.staple(ocsp.bytes()).err()?;
+    let (key, said) = (format!("tls.certificates[{at}].ocsp"), format!("{}: {problem}", ocsp.path.shown()));
+    if problem == OcspProblem::Malformed {
+        let hint = "it must be DER; look at it with `openssl ocsp -resp_text -noverify -respin`";
+        return Some(object.error(problem.code(), ocsp.path.span, &key, said).hint(hint));
+    }
+    let said = format!("{said}; it is not shown");
+    let finding = Finding::warning(problem.code(), ocsp.path.span, crate::config::join(&object.path, &key), said);
+    Some(finding.hint("fetch a current one for this certificate; a changed file is taken up by itself"))
+}
+
+/// A word about an OCSP response that does not hold now, or is missed.
+fn judged_staple(
+    object: &Object<Listener>,
+    certificate: &Certificate,
+    identity: &Identity,
+    now: UnixTime,
+) -> Option<Finding> {
+    let place = (&*object.path, "tls.certificates");
+    let hint = "fetch a current one for this certificate; a changed file is taken up by itself";
+    match (identity.stapled(), &certificate.ocsp) {
+        // Without a clock nothing is early.
+        (Some((from, until)), Some(ocsp)) if now >= until || (now < from && now > UnixTime::default()) => {
+            let state = if now < from { "does not hold yet" } else { "has expired" };
+            let problem = format!("{}: the OCSP response {state}; it is not shown", ocsp.path.shown());
+            Some(warning(place, ocsp, "ocsp-expired", problem).hint(hint))
+        }
+        (None, None) if identity.must_staple => {
+            let problem =
+                format!("{}: clients demand an OCSP response with this certificate", certificate.chain.path.shown());
+            Some(warning(place, &certificate.chain, "ocsp-missing", problem).hint("name its file in `ocsp`"))
+        }
+        _ => None,
+    }
 }
 
 fn broken<T>(object: &Object<T>, at: &str, certificate: &Certificate, problem: Problem) -> Finding {
@@ -208,7 +258,7 @@ mod tests {
     const NOW_SECONDS: u64 = 1_795_521_600;
 
     #[derive(Default)]
-    struct Files(HashMap<String, String>);
+    struct Files(HashMap<String, Vec<u8>>);
 
     impl Environment for Files {
         fn variable(&self, _: &str) -> Option<String> {
@@ -217,7 +267,7 @@ mod tests {
 
         fn file(&self, path: &Path) -> io::Result<Vec<u8>> {
             let text = path.to_str().and_then(|path| self.0.get(path));
-            text.map(|text| text.clone().into_bytes()).ok_or_else(|| io::ErrorKind::NotFound.into())
+            text.cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
         }
 
         fn now(&self) -> UnixTime {
@@ -232,8 +282,8 @@ mod tests {
         let mut params = rcgen::CertificateParams::new(names).unwrap();
         params.not_before = rcgen::date_time_ymd(2026, 1, 1);
         params.not_after = rcgen::date_time_ymd(until.0, until.1, until.2);
-        files.0.insert(format!("{stem}.pem"), params.self_signed(&key).unwrap().pem());
-        files.0.insert(format!("{stem}.key"), key.serialize_pem());
+        files.0.insert(format!("{stem}.pem"), params.self_signed(&key).unwrap().pem().into());
+        files.0.insert(format!("{stem}.key"), key.serialize_pem().into());
     }
 
     fn files() -> Files {
@@ -326,8 +376,8 @@ mod tests {
             revoked_certs: Vec::new(),
             key_identifier_method: rcgen::KeyIdMethod::Sha256,
         };
-        files.0.insert(format!("{stem}.pem"), authority.pem());
-        files.0.insert(format!("{stem}.crl"), list.signed_by(&authority).unwrap().pem().unwrap());
+        files.0.insert(format!("{stem}.pem"), authority.pem().into());
+        files.0.insert(format!("{stem}.crl"), list.signed_by(&authority).unwrap().pem().unwrap().into());
     }
 
     fn clients(more: &str) -> Vec<String> {
@@ -436,6 +486,36 @@ mod tests {
         assert_eq!(upstream_with("\"a:1\", tls: on"), ["Error no-trust-roots upstreams.app.tls"]);
         assert_eq!(upstream_with("\"a:1\", tls: yes"), ["Error bad-value upstreams.app.tls"]);
         assert_eq!(upstream_at("unix:/run/a", "ca: good.pem"), ["Error no-server-name upstreams.app.tls"]);
+    }
+
+    #[test]
+    fn an_ocsp_response_must_be_one_and_hold() {
+        use crate::snapshot::ocsp::tests::response;
+        let feature = rcgen::CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 24], vec![0x30, 3, 2, 1, 5]);
+        let found = |extensions: &[&rcgen::CustomExtension], ocsp: Option<&[u8]>| {
+            let (mut files, key) = (files(), rcgen::KeyPair::generate().unwrap());
+            let mut params = rcgen::CertificateParams::new(["a.test".to_owned()]).unwrap();
+            params.serial_number = Some(rcgen::SerialNumber::from_slice(&[7]));
+            params.custom_extensions = extensions.iter().map(|&extension| extension.clone()).collect();
+            files.0.insert("x.pem".into(), params.self_signed(&key).unwrap().pem().into());
+            files.0.insert("x.key".into(), key.serialize_pem().into());
+            files.0.insert("x.der".into(), ocsp.unwrap_or_default().into());
+            let named = if ocsp.is_some() { ", ocsp: x.der" } else { "" };
+            let pair = format!("{{ chain: x.pem, key: x.key{named} }}");
+            let text = format!("listeners: {{ public: {{ bind: \"127.0.0.1:1\", tls: {{ certificates: {pair} }} }} }}");
+            let rest = "routes: [{ match: { path: / }, respond: { status: 200 } }]\n";
+            let draft = Draft::alone(&Source::text("gate.yaml", format!("{text}\n{rest}")), &files);
+            draft.findings.iter().map(|f| format!("{:?} {}", f.severity, f.code)).collect::<Vec<_>>().join(", ")
+        };
+        let (from, until) = ("20260101000000Z", Some("20270101000000Z"));
+        let sound = response(&[7], 0x80, from, until);
+        assert_eq!((found(&[], Some(&sound)), found(&[&feature], Some(&sound))), (String::new(), String::new()));
+        assert_eq!(found(&[&feature], None), "Warning ocsp-missing");
+        assert_eq!(found(&[], Some(b"text")), "Error bad-ocsp-response");
+        assert_eq!(found(&[], Some(&response(&[8], 0x80, from, until))), "Warning ocsp-other-certificate");
+        assert_eq!(found(&[], Some(&response(&[7], 0xa1, from, until))), "Warning ocsp-revoked");
+        assert_eq!(found(&[], Some(&response(&[7], 0x80, from, Some(from)))), "Warning ocsp-expired");
+        assert_eq!(found(&[], Some(&response(&[7], 0x80, "20261224000000Z", until))), "Warning ocsp-expired");
     }
 
     #[test]
