@@ -157,6 +157,7 @@ impl<N: Net> Driver<N> {
             if let Poll::Ready(result) = Pin::new(&mut self.h2).poll(cx) {
                 return Poll::Ready(End::Ended(result));
             }
+            self.carrier.poll_tails(cx);
             if self.carrier.flood().is_some() {
                 return Poll::Ready(End::Flooded);
             }
@@ -195,6 +196,7 @@ impl<N: Net> Driver<N> {
     /// Takes no further request; the library ends the connection with the last one under way.
     fn leave(&mut self) {
         self.left_at = Some(self.shard.net.now());
+        self.carrier.drop_tails();
         self.carrier.retire();
         self.carrier.endpoint.carriers().remove(&self.carrier);
     }
@@ -204,7 +206,7 @@ impl<N: Net> Driver<N> {
         self.is_settled = self.is_settled || self.carrier.session.follower.borrow().has_settled();
         if self.is_settled {
             let allowed = self.h2.max_concurrent_send_streams();
-            self.carrier.allowed.set(u32::try_from(allowed).unwrap_or(u32::MAX));
+            self.carrier.allowed.set(Some(u32::try_from(allowed).unwrap_or(u32::MAX)));
             if let Some(opening) = self.opening.take() {
                 opening.end(Ok(()));
             }
@@ -288,6 +290,7 @@ impl<N: Net> Drop for Driver<N> {
         self.carrier.block().http2_connections_open.fall();
         drop(self.carrier.requests.borrow_mut().take());
         self.carrier.settled();
+        self.carrier.drop_tails();
         self.carrier.endpoint.carriers().remove(&self.carrier);
         self.carrier.writer().borrow_mut().abort();
     }
