@@ -298,8 +298,8 @@ impl<N: Net> Drop for Driver<N> {
     fn drop(&mut self) {
         self.carrier.block().http2_connections_open.fall();
         drop(self.carrier.requests.borrow_mut().take());
-        self.carrier.drop_tails();
         self.carrier.settled();
+        self.carrier.drop_tails();
         self.carrier.endpoint.carriers().remove(&self.carrier);
         self.carrier.writer().borrow_mut().abort();
     }

@@ -51,7 +51,12 @@ impl Inflow {
     /// Begins with the content behind a head that stands in `framing`, where there is any.
     pub fn begin(&mut self, begun: Option<Begun>) {
         let Some(Begun { content, framing, length }) = begun else { return };
-        self.left = if framing == Content::Declared { length } else { 0 };
+        self.left = match framing {
+            Content::Declared => length,
+            // It has no end but the one that is said.
+            Content::Tunnel => u64::MAX,
+            Content::Empty | Content::Chunked => 0,
+        };
         self.content = Some(content);
         self.is_chunked = framing == Content::Chunked;
         self.stage = if framing == Content::Empty { Stage::Done } else { Stage::Content };
