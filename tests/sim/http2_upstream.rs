@@ -716,3 +716,62 @@ fn a_truncated_answer_never_looks_complete() {
         assert_eq!(world.line().await.reason(), "upstream-reset");
     });
 }
+
+#[test]
+fn an_answer_that_is_complete_but_for_its_end_is_not_cancelled() {
+    let world = World::new(1).config(H2_UP);
+    let resets = Rc::new(Cell::new(0));
+    let count = resets.clone();
+    let host = world.origin("10.0.0.1:80", move |peer| {
+        let count = count.clone();
+        async move {
+            let mut frames = Frames::of_origin(peer).await;
+            while let Some(frame) = frames.next().await {
+                count.set(count.get() + u32::from(frame.kind == RST_STREAM));
+                if frame.kind != HEADERS {
+                    continue;
+                }
+                let head = block(&[(":status", "200"), ("content-length", "2")]);
+                frames.send(HEADERS, END_HEADERS, frame.stream, &head).await;
+                frames.send(DATA, 0, frame.stream, b"ok").await;
+                frames.peer.sleep(Duration::from_millis(20)).await;
+                frames.send(DATA, END_STREAM, frame.stream, b"").await;
+            }
+        }
+    });
+    world.run(async {
+        let mut client = world.client();
+        for _ in 0..3 {
+            client.send(GET).await;
+            assert_eq!(client.response().await.text(), "ok");
+            client.sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!((resets.get(), host.accepted()), (0, 1));
+    });
+}
+
+#[test]
+fn a_burst_of_more_than_one_connection_carries_opens_another() {
+    let world = World::new(1).config(&H2_UP.replace("h2 }", "h2, h2: { streams: 4 } }"));
+    let clock = world.clone();
+    let host = world.http2_origin("10.0.0.1:80", move |(_, to)| {
+        let clock = clock.clone();
+        async move {
+            clock.sleep(Duration::from_secs(1)).await;
+            respond(to, 200, &[], "ok");
+        }
+    });
+    host.wire(crate::world::Wire { latency: Duration::from_millis(20), ..Default::default() });
+    world.run(async {
+        let begun = world.now();
+        let clients: Vec<_> = (0..10).map(|_| world.client()).collect();
+        for client in &clients {
+            client.send(GET).await;
+        }
+        for mut client in clients {
+            assert_eq!(client.response().await.status(), 200);
+        }
+        assert_eq!(host.accepted(), 3);
+        assert!(world.since(begun) < Duration::from_millis(1500));
+    });
+}

@@ -12,13 +12,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
+use h2::Reason as Code;
 use h2::client::ResponseFuture;
-use h2::{Reason as Code, RecvStream};
+use http::header::CONTENT_LENGTH;
 
 use super::alarm::Alarm;
 use super::broken::{Broken, code_word};
 use super::carrier::Carrier;
-use super::inflow::Inflow;
+use super::inflow::{Begun, Inflow};
 use super::outflow::{Outflow, Outgoing};
 use crate::base::{Buffer, Timestamp};
 use crate::http::Body;
@@ -181,12 +182,20 @@ impl<N: Net> AskReader<N> {
     }
 }
 
-/// The content of a final response, and how it is delimited; nothing behind an interim one.
-type Begun = Option<(RecvStream, crate::http::h2::Content)>;
+impl<N: Net> Drop for AskReader<N> {
+    /// Letting go of a stream cancels it: one that is complete but for its end is left to end.
+    fn drop(&mut self) {
+        let Ok(asking) = self.asking.try_borrow() else { return };
+        let is_sent = asking.outgoing.as_ref().is_some_and(Outgoing::is_over);
+        if is_sent && let Some(tail) = self.inflow.take_unended() {
+            asking.carrier.leave_to_end(tail);
+        }
+    }
+}
 
 impl<N: Net> Asking<N> {
-    /// Writes the next head, interim or final.
-    fn poll_head(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<io::Result<Begun>> {
+    /// Writes the next head; what is behind it, if it is a final one.
+    fn poll_head(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<io::Result<Option<Begun>>> {
         let (response, asked) = match &mut self.stage {
             Stage::Asked(response, asked) => (response, *asked),
             Stage::Failed(kind) => return Poll::Ready(Err((*kind).into())),
@@ -214,9 +223,12 @@ impl<N: Net> Asking<N> {
             Err(error) => return Poll::Ready(Err(self.failure(&error))),
         };
         match write_response(&response, response.body().is_end_stream(), asked, out) {
-            Ok(content) => {
+            Ok(framing) => {
                 self.stage = Stage::Answered;
-                Poll::Ready(Ok(Some((response.into_body(), content))))
+                let length =
+                    response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+                let content = response.into_body();
+                Poll::Ready(Ok(Some(Begun { content, framing, length: length.unwrap_or(u64::MAX) })))
             }
             Err(error) => malformed(error.reason()),
         }
@@ -249,7 +261,7 @@ impl<N: Net> Reader for AskReader<N> {
         let Some(deadline) = self.reading.as_ref().map(|(_, deadline)| *deadline) else { return Poll::Pending };
         let input = ready!(self.poll_until(deadline, cx));
         let Some((mut buffer, _)) = self.reading.take() else { return Poll::Pending };
-        let result = input.map(|more| if more { self.inflow.fill(&mut buffer) } else { 0 });
+        let result = input.map(|more| if more { self.inflow.fill(&mut buffer, cx) } else { 0 });
         Poll::Ready((result, buffer))
     }
 }

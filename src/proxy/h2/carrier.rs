@@ -4,9 +4,11 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::RecvStream;
 use h2::client::SendRequest;
 
 use super::asking::{AskReader, AskWriter, Asking};
@@ -25,6 +27,9 @@ use crate::upstream::{self, Endpoint, Permit, Sharing};
 /// How long a connection that refused a request is the last choice of who tries again.
 const REFUSAL_COUNTS: Duration = Duration::from_secs(1);
 
+/// Streams that are left to end; beyond, one is cancelled.
+const TAILS_MAX: usize = 128;
+
 /// One connection.
 pub(in crate::proxy) struct Carrier<N: Net> {
     pub(super) shard: Rc<Shard<N>>,
@@ -38,11 +43,13 @@ pub(in crate::proxy) struct Carrier<N: Net> {
     pub(super) scheme: Scheme,
     sharing: Sharing,
     /// Requests that the endpoint allows at once; none before it has said so.
-    pub(super) allowed: Cell<u32>,
+    pub(super) allowed: Cell<Option<u32>>,
     refused_at: Cell<Option<Timestamp>>,
     /// Why it has broken, where we know better than the library.
     pub(super) broken: Cell<Option<&'static str>>,
     pub(super) opened: Timestamp,
+    /// Streams of answers that are complete but for their end.
+    tails: RefCell<Vec<RecvStream>>,
     /// Requests that it has carried.
     carried: Cell<u32>,
     _permit: Permit<UpstreamConnection<N>>,
@@ -71,10 +78,11 @@ impl<N: Net> Carrier<N> {
             requests: RefCell::new(None),
             scheme: parts.scheme,
             sharing: parts.sharing,
-            allowed: Cell::new(0),
+            allowed: Cell::new(None),
             refused_at: Cell::new(None),
             broken: Cell::new(None),
             opened: now,
+            tails: RefCell::default(),
             carried: Cell::new(0),
             _permit: parts.permit,
         })
@@ -117,8 +125,35 @@ impl<N: Net> Carrier<N> {
         self.metrics.at(self.shard.number)
     }
 
+    /// Keeps a stream until it ends.
+    pub(super) fn leave_to_end(&self, tail: RecvStream) {
+        let mut tails = self.tails.borrow_mut();
+        if tails.len() < TAILS_MAX && self.is_open() {
+            tails.push(tail);
+            self.session.wake();
+        }
+    }
+
+    /// Lets go of streams that have ended, or bring what nobody wants.
+    pub(super) fn poll_tails(&self, cx: &mut Context<'_>) {
+        self.tails.borrow_mut().retain_mut(|tail| {
+            loop {
+                match tail.poll_data(cx) {
+                    Poll::Pending => return true,
+                    Poll::Ready(Some(Ok(piece))) if piece.is_empty() => {}
+                    Poll::Ready(_) => return false,
+                }
+            }
+        });
+    }
+
+    /// Lets go of all of them.
+    pub(super) fn drop_tails(&self) {
+        self.tails.borrow_mut().clear();
+    }
+
     fn limit(&self) -> u32 {
-        self.sharing.streams.min(self.allowed.get())
+        self.sharing.streams.min(self.allowed.get().unwrap_or(0))
     }
 
     pub(super) fn sharing(&self) -> &Sharing {
@@ -148,7 +183,7 @@ impl<N: Net> upstream::Carrier for Carrier<N> {
     }
 
     fn is_stopped(&self) -> bool {
-        self.allowed.get() == 0 && self.is_open()
+        self.allowed.get() == Some(0) && self.is_open()
     }
 
     fn is_idle(&self) -> bool {

@@ -162,6 +162,7 @@ impl<N: Net> Driver<N> {
             if let Poll::Ready(result) = Pin::new(&mut self.h2).poll(cx) {
                 return Poll::Ready(End::Ended(result));
             }
+            self.carrier.poll_tails(cx);
             if matches!(self.sending.poll(cx), Poll::Ready(Err(_))) {
                 // The library learns it now.
                 continue;
@@ -204,6 +205,7 @@ impl<N: Net> Driver<N> {
     /// Takes no further request; the library ends the connection with the last one under way.
     fn leave(&mut self) {
         self.left_at = Some(self.shard.net.now());
+        self.carrier.drop_tails();
         self.carrier.retire();
         self.carrier.endpoint.carriers().remove(&self.carrier);
     }
@@ -213,7 +215,7 @@ impl<N: Net> Driver<N> {
         self.is_settled = self.is_settled || self.carrier.session.follower.borrow().has_settled();
         if self.is_settled {
             let allowed = self.h2.max_concurrent_send_streams();
-            self.carrier.allowed.set(u32::try_from(allowed).unwrap_or(u32::MAX));
+            self.carrier.allowed.set(Some(u32::try_from(allowed).unwrap_or(u32::MAX)));
             if let Some(opening) = self.opening.take() {
                 opening.end(Ok(()));
             }
@@ -295,6 +297,7 @@ impl<N: Net> Drop for Driver<N> {
     fn drop(&mut self) {
         self.carrier.block().http2_connections_open.fall();
         drop(self.carrier.requests.borrow_mut().take());
+        self.carrier.drop_tails();
         self.carrier.endpoint.carriers().remove(&self.carrier);
         self.carrier.writer().borrow_mut().abort();
     }

@@ -12,11 +12,21 @@ use crate::http::h2::{Content, write_trailers};
 /// What a chunk takes beside its content.
 const CHUNK_FRAMING_BYTES: usize = CHUNK_HEADER_BYTES + 2;
 
+/// Content behind a head.
+pub(super) struct Begun {
+    pub content: RecvStream,
+    pub framing: Content,
+    /// As declared, if it is.
+    pub length: u64,
+}
+
 /// What comes, and is not yet read.
 #[derive(Default)]
 pub(super) struct Inflow {
     content: Option<RecvStream>,
     is_chunked: bool,
+    /// What a declared length leaves to be read.
+    left: u64,
     stage: Stage,
     /// Received from the library and not yet read.
     chunk: Bytes,
@@ -39,8 +49,9 @@ enum Stage {
 
 impl Inflow {
     /// Begins with the content behind a head that stands in `framing`, where there is any.
-    pub fn begin(&mut self, content: Option<(RecvStream, Content)>) {
-        let Some((content, framing)) = content else { return };
+    pub fn begin(&mut self, begun: Option<Begun>) {
+        let Some(Begun { content, framing, length }) = begun else { return };
+        self.left = if framing == Content::Declared { length } else { 0 };
         self.content = Some(content);
         self.is_chunked = framing == Content::Chunked;
         self.stage = if framing == Content::Empty { Stage::Done } else { Stage::Content };
@@ -83,27 +94,48 @@ impl Inflow {
         Poll::Ready(Ok(true))
     }
 
-    /// Moves what there is into `buffer`, as far as it has room; how much that was.
-    pub fn fill(&mut self, buffer: &mut Buffer) -> usize {
+    /// Moves what there is into `buffer`, as far as it has room; how much that was. A head and its content go together.
+    pub fn fill(&mut self, buffer: &mut Buffer, cx: &mut Context<'_>) -> usize {
         let before = buffer.filled().len();
-        self.fill_framing(buffer);
-        if self.framing.is_empty() && self.is_chunked {
-            let fits = buffer.room().saturating_sub(CHUNK_FRAMING_BYTES);
-            let piece = self.chunk.split_to(self.chunk.len().min(fits.max(1)));
-            self.taken += piece.len();
-            match (piece.is_empty(), fits > 0) {
-                (true, _) => {}
-                (false, true) => write_chunk(buffer.vec(), &piece),
-                (false, false) => write_chunk(&mut self.framing, &piece),
-            }
+        loop {
             self.fill_framing(buffer);
+            if self.framing.is_empty() {
+                let has_some = buffer.filled().len() > before;
+                self.fill_content(buffer, has_some);
+            }
+            // What failed behind it fails again when it is asked for.
+            if !self.is_empty() || buffer.room() == 0 || !matches!(self.poll(cx), Poll::Ready(Ok(true))) {
+                return buffer.filled().len() - before;
+            }
         }
-        if self.framing.is_empty() && !self.is_chunked {
-            let piece = self.chunk.split_to(self.chunk.len().min(buffer.room()));
-            self.taken += piece.len();
-            buffer.vec().extend_from_slice(&piece);
+    }
+
+    /// `has_some` says whether the buffer will bring something whatever is left out here.
+    fn fill_content(&mut self, buffer: &mut Buffer, has_some: bool) {
+        let fits = match self.is_chunked {
+            true => buffer.room().saturating_sub(CHUNK_FRAMING_BYTES),
+            false => buffer.room(),
+        };
+        if self.chunk.is_empty() || (fits == 0 && has_some) {
+            return;
         }
-        buffer.filled().len() - before
+        let piece = self.chunk.split_to(self.chunk.len().min(fits.max(1)));
+        self.taken += piece.len();
+        self.left = self.left.saturating_sub(piece.len() as u64);
+        match (self.is_chunked, fits > 0) {
+            (false, _) => buffer.vec().extend_from_slice(&piece),
+            (true, true) => write_chunk(buffer.vec(), &piece),
+            (true, false) => {
+                write_chunk(&mut self.framing, &piece);
+                self.fill_framing(buffer);
+            }
+        }
+    }
+
+    /// The stream of a message that was read whole, and whose end was not yet said.
+    pub fn take_unended(&mut self) -> Option<RecvStream> {
+        let is_whole = !self.is_chunked && self.left == 0 && self.is_empty();
+        self.content.take_if(|content| is_whole && !content.is_end_stream())
     }
 
     fn fill_framing(&mut self, buffer: &mut Buffer) {

@@ -60,6 +60,11 @@ impl Outgoing {
         Self { content, framing }
     }
 
+    /// Whether it has all been handed on.
+    pub fn is_over(&self) -> bool {
+        matches!(self.framing, Framing::Over)
+    }
+
     /// Goes one step on in `octets`: how many are dealt with.
     pub fn poll(&mut self, octets: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match &mut self.framing {
