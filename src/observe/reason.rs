@@ -237,7 +237,7 @@ mod tests {
         let words: HashSet<_> = Reason::ALL.iter().map(|reason| reason.word()).collect();
         assert_eq!(words.len(), Reason::COUNT);
         for word in words {
-            assert!(word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{word}");
+            assert!(word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'), "{word}");
             assert!(!word.starts_with('-') && !word.ends_with('-'), "{word}");
         }
     }

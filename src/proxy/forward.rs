@@ -100,15 +100,7 @@ async fn attempt<N: Net>(
     upgrade: Option<&str>,
     deadline: Timestamp,
 ) -> Result<bool, Failed> {
-    let mut body = BodyReader::new();
-    body.expect(x.memory.request.body, x.terms.body_bytes(), &x.terms);
-    if let Some(call) = &x.call {
-        body.codec = call.request_codec();
-        call::needs_http2(x, halves.takes_trailers).map_err(Failed::for_good)?;
-    }
-    if x.memory.request.body == Body::Chunked {
-        body.forwards_trailers = halves.takes_trailers || x.adopted.upstream(plan.upstream).plan().forwards_trailers;
-    }
+    let mut body = expected(x, plan, halves)?;
     let out = first_write(x, route, plan, upgrade, &mut body).map_err(Failed::for_good)?;
     let at_hand = body.content;
     let progress = Progress::default();
@@ -162,6 +154,20 @@ async fn attempt<N: Net>(
     }
     // A response may end before its request does: what was not sent whole leaves a connection in no known state.
     outcome.map(|reusable| reusable && sent && body.is_done())
+}
+
+/// The request's content, as it is to be read for this upstream.
+fn expected<N: Net>(x: &Exchange<'_, N>, plan: &Forward, halves: &Halves<N>) -> Result<BodyReader, Failed> {
+    let mut body = BodyReader::new();
+    body.expect(x.memory.request.body, x.terms.body_bytes(), &x.terms);
+    if let Some(call) = &x.call {
+        body.codec = call.request_codec();
+        call::needs_http2(x, halves.takes_trailers).map_err(Failed::for_good)?;
+    }
+    if x.memory.request.body == Body::Chunked {
+        body.forwards_trailers = halves.takes_trailers || x.adopted.upstream(plan.upstream).plan().forwards_trailers;
+    }
+    Ok(body)
 }
 
 /// The request head, and what of the body has arrived with it.

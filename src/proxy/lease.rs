@@ -391,9 +391,7 @@ async fn open<N: Net>(
             state.connected(endpoint);
             state.endpoint(endpoint).carriers().learn(shares);
             if !shares {
-                if let Some(opening) = opening {
-                    opening.end(Ok(()));
-                }
+                opening.into_iter().for_each(|opening| opening.end(Ok(())));
                 let (halves, permit) = (Halves::armed(halves, false, shard), Some(permit));
                 return Ok(Box::new(Opened { halves, opened: now, requests: 0, client, permit, _entered: None }));
             }
@@ -409,9 +407,7 @@ async fn open<N: Net>(
             h2::carry(shard, &x.adopted.snapshot, parts, opening, until).await.map_err(failed)
         }
         Err(failure) => {
-            if let Some(opening) = opening {
-                opening.end(Err(failure));
-            }
+            opening.into_iter().for_each(|opening| opening.end(Err(failure)));
             block.connect_failures.increment();
             // What we lack ourselves is no fault of the endpoint.
             if failure.reason != Reason::NoResources {

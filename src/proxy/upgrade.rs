@@ -1,7 +1,6 @@
 //! Changing the protocol of a connection (RFC 9110, section 7.8): only where the route names the protocol, only for a
 //! GET without content, and only by a 101 that confirms exactly that protocol.
 
-
 use super::exchange::{Exchange, Next};
 use super::failure::Failure;
 use super::forward::{Failed, malformed_response};

@@ -900,3 +900,39 @@ fn a_request_on_a_kept_connection_allocates_no_more_than_is_stated() {
         assert!(each <= ALLOCATIONS_MAX, "{each} times");
     });
 }
+
+#[test]
+fn answers_of_many_streams_that_come_together_share_their_records() {
+    const STREAMS: u32 = 8;
+    let content = "x".repeat(2_000);
+    let world = world(1, DOWN);
+    world.answers("10.0.0.1:80", format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{content}", content.len()));
+    world.run(async {
+        let mut client = Secure::client_offering(world.client(), "a", &["h2"]);
+        let fields = [(":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", "a")];
+        let head = |stream: u32| frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&fields));
+        // Tickets and settings come with the first answer.
+        client.send([PREFACE.as_bytes(), &frame(SETTINGS, 0, 0, b""), &head(1)].concat()).await;
+        client.until(&content).await;
+        client.send((0..STREAMS).flat_map(|number| head(3 + 2 * number)).collect::<Vec<u8>>()).await;
+        let mut raw = Vec::new();
+        while client.opened.len() < content.len() * STREAMS as usize {
+            let octets = client.peer.read_some(usize::MAX).await.unwrap();
+            raw.extend_from_slice(&octets);
+            let mut rest = Cursor::new(&octets);
+            while rest.position() < octets.len() as u64 {
+                client.session.read_tls(&mut rest).unwrap();
+                let waiting = client.session.process_new_packets().unwrap().plaintext_bytes_to_read();
+                let before = client.opened.len();
+                client.opened.resize(before + waiting, 0);
+                client.session.reader().read_exact(&mut client.opened[before..]).unwrap();
+            }
+        }
+        let (mut records, mut at) = (0, 0);
+        while let Some(length) = raw.get(at + 3..at + 5) {
+            at += 5 + usize::from(u16::from_be_bytes([length[0], length[1]]));
+            records += 1;
+        }
+        assert!(records <= STREAMS / 2, "{records} records for {STREAMS} answers");
+    });
+}

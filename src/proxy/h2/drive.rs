@@ -162,11 +162,11 @@ impl<N: Net> Driver<N> {
             if let Poll::Ready(result) = Pin::new(&mut self.h2).poll(cx) {
                 return Poll::Ready(End::Ended(result));
             }
+            self.carrier.poll_tails(cx);
             if matches!(self.sending.poll(cx), Poll::Ready(Err(_))) {
                 // The library learns it now.
                 continue;
             }
-            self.carrier.poll_tails(cx);
             if self.carrier.flood().is_some() {
                 return Poll::Ready(End::Flooded);
             }
