@@ -1,5 +1,7 @@
 //! The facts of one exchange, as routing, policies, the log and `explain` see them.
 
+mod certificate;
+
 use std::net::IpAddr;
 
 use arrayvec::ArrayVec;
@@ -10,6 +12,8 @@ use crate::http::request_id::{REQUEST_ID_BYTES, REQUEST_ID_BYTES_MAX};
 use crate::http::target::Target;
 use crate::http::trace_context::Trace;
 use crate::http::{RequestHead, Span};
+
+pub use certificate::{AlternativeName, ClientCertificate, FINGERPRINT_BYTES, distinguished_name};
 
 /// The id by which an exchange is found in the log: ours, or a trusted peer's.
 #[derive(Debug, Default)]

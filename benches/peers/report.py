@@ -91,21 +91,21 @@ def syscalls(results: list[dict]) -> None:
     table("System calls per request (strace -c -f)", heads, rows)
 
 
-def idle(results: list[dict]) -> None:
+def idle(title: str, results: list[dict]) -> None:
     heads = ["contestant", "connections", "user B/connection", "slab B/connection", "user MiB before", "failed"]
     rows = [
         [r["contestant"], str(r["connections"]), f"{r['user_bytes']:.0f}", f"{r['slab_bytes']:.0f}",
          f"{r['user_before'] / 2**20:.1f}", str(r["failed"])]
         for r in results
     ]
-    table("Memory of idle keep-alive connections", heads, rows)
+    table(title, heads, rows)
 
 
 def smoke(windows: list[dict]) -> None:
-    heads = ["contestant", "requests", "failed", "log lines lost", "CPU us/req", "p99 us", "upstream connections"]
+    heads = ["contestant", "scenario", "requests", "failed", "log lines lost", "CPU us/req", "p99 us", "upstream connections"]
     rows = [
-        [w["contestant"], str(w["requests"]), str(w["failed"]), f"{w['log_loss']:.1%}", f"{w['cpu_us']:.2f}",
+        [w["contestant"], w["kind"], str(w["requests"]), str(w["failed"]), f"{w['log_loss']:.1%}", f"{w['cpu_us']:.2f}",
          f"{w['latency_us']['p99']:.0f}" if w["latency_us"] else "-", str(w["backend_accepted"])]
         for w in windows
     ]
-    table("Smoke: one second each, 64 connections", heads, rows)
+    table("Smoke: one second each", heads, rows)

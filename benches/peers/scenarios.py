@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 import machine
-from contestants import CONTESTANTS, TARGET, Contestant, Running
+from contestants import BACKEND, BACKEND_H2, BACKEND_SOCKET, CONTESTANTS, H1, H2, H2C, LEAF, TARGET, TLS, Contestant, Running
 from drive import Load
 from paired import LOG_LOSS_MAX, Tolerance, abba, compare, undisturbed
 
@@ -14,6 +14,25 @@ CONNECTIONS = 64
 SHORT_REQUESTS = 10
 SATURATION_WINDOWS = 9
 IDLE_CONNECTIONS = 5_000
+IDLE_TLS_CONNECTIONS = 2_000
+# HTTP/2: few connections that carry many requests at once.
+H2_WORK = {"connections": 8, "streams": 16}
+HANDSHAKE_CONNECTIONS = 32
+# Tidegate's own upstream, by what else it may be.
+UPSTREAM = f'endpoints: ["{BACKEND}"]'
+UPSTREAMS = {
+    "unix": (UPSTREAM, f'endpoints: ["unix:{BACKEND_SOCKET}"]'),
+    "h2-upstream": (UPSTREAM, f'endpoints: ["{BACKEND_H2}"]\n    protocol: h2'),
+}
+# What each contestant shows it can do in `--smoke`: what is spoken, and the words of the client's command.
+SMOKE = {
+    "keepalive": (H1, {"connections": CONNECTIONS}),
+    "tls": (TLS, {"connections": CONNECTIONS}),
+    "handshake": (TLS, {"connections": HANDSHAKE_CONNECTIONS, "handshakes": "full"}),
+    "resumed": (TLS, {"connections": HANDSHAKE_CONNECTIONS, "handshakes": "resumed"}),
+    "h2": (H2, H2_WORK),
+    "h2c": (H2C, H2_WORK),
+}
 STRACE_SECONDS_MAX = 30
 
 
@@ -34,19 +53,20 @@ class Bench:
     def start(self, contestant: Contestant) -> Running:
         return Running(contestant, self.proxy_cpu, self.niceness)
 
-    def prove(self, running: Running) -> None:
+    def prove(self, running: Running, protocol: str = H1) -> None:
         """Makes the contestant show that it does the agreed work, on both of its sides."""
-        running.verify(self.request)
-        running.verify_upstream(self.request, self.load.ask("seen")["head"])
+        running.verify(self.request, protocol)
+        running.verify_upstream(self.request, self.load.ask("seen"))
 
-    def window(self, running: Running, command: str, **words) -> dict:
+    def window(self, running: Running, command: str, protocol: str = H1, **words) -> dict:
         """Loads a started contestant once, and returns what was seen."""
         pids = ",".join(map(str, running.pids()))
         window = self.load.ask(
-            command, self.warmup + self.seconds, target=running.address, pids=pids, warmup=self.warmup,
-            seconds=self.seconds, **words,
+            command, self.warmup + self.seconds, target=running.address(protocol), pids=pids, warmup=self.warmup,
+            seconds=self.seconds, **secured(protocol), **words,
         )
-        running.answered += window["total"]
+        # Nobody logs a handshake.
+        running.answered += 0 if "handshakes" in words else window["total"]
         return self.refine(window)
 
     def refine(self, window: dict) -> dict:
@@ -66,27 +86,32 @@ class Bench:
             "foreign": max(0.0, (own["work"] - proxy) / wall),
         }
 
-    def alone(self, contestant: Contestant, command: str, **words) -> dict:
+    def alone(self, contestant: Contestant, command: str, protocol: str = H1, **words) -> dict:
         """One window of a contestant by itself, its log counted."""
         with self.start(contestant) as running:
-            self.prove(running)
-            window = self.window(running, command, **words)
+            self.prove(running, protocol)
+            window = self.window(running, command, protocol, **words)
         return window | {"contestant": contestant.name, "log_loss": running.log_loss()}
 
-    def round(self, base: Contestant, rival: Contestant, command: str, **words) -> list[dict]:
+    def round(self, base: Contestant, rival: Contestant, command: str, protocol: str = H1, **words) -> list[dict]:
         """Starts both afresh and measures them in turn; the one whose turn it is not only sleeps."""
         with self.start(base) as ours, self.start(rival) as theirs:
             sides = {"base": ours, "rival": theirs}
             for running in sides.values():
-                self.prove(running)
+                self.prove(running, protocol)
             pairs = [
-                {side: undisturbed(lambda: self.window(sides[side], command, **words), self.tolerance)
+                {side: undisturbed(lambda: self.window(sides[side], command, protocol, **words), self.tolerance)
                  for side in order}
                 for order in abba(self.pairs)
             ]
         for side, running in sides.items():
             mark_lost_lines([pair[side] for pair in pairs], running.log_loss())
         return pairs
+
+
+def secured(protocol: str) -> dict:
+    """The words that have the client speak TLS: the certificate it is to see."""
+    return {"tls": LEAF} if protocol in (TLS, H2) else {}
 
 
 def mark_lost_lines(windows: list[dict], loss: float) -> None:
@@ -124,14 +149,42 @@ def single(bench: Bench, base: Contestant, rival: Contestant) -> dict:
     return paired(bench, base, rival, {"cpu": cpu, **LATENCIES}, "closed", connections=1)
 
 
+def tls(bench: Bench, base: Contestant, rival: Contestant) -> dict:
+    """Closed loop over keep-alive connections of TLS 1.3."""
+    return paired(bench, base, rival, {"cpu": cpu}, "closed", TLS, connections=CONNECTIONS)
+
+
+def handshake(bench: Bench, base: Contestant, rival: Contestant) -> dict:
+    """Full handshakes of TLS 1.3, one after the other on every place."""
+    return paired(bench, base, rival, {"cpu": cpu}, "closed", TLS, connections=HANDSHAKE_CONNECTIONS, handshakes="full")
+
+
+def resumed(bench: Bench, base: Contestant, rival: Contestant) -> dict:
+    """The same with the ticket of the connection before."""
+    words = {"connections": HANDSHAKE_CONNECTIONS, "handshakes": "resumed"}
+    return paired(bench, base, rival, {"cpu": cpu}, "closed", TLS, **words)
+
+
+def h2(bench: Bench, base: Contestant, rival: Contestant) -> dict:
+    """HTTP/2 over TLS 1.3."""
+    return paired(bench, base, rival, {"cpu": cpu}, "closed", H2, **H2_WORK)
+
+
+def h2c(bench: Bench, base: Contestant, rival: Contestant) -> dict:
+    """HTTP/2 in plain text, by prior knowledge."""
+    return paired(bench, base, rival, {"cpu": cpu}, "closed", H2C, **H2_WORK)
+
+
 def open_loop(bench: Bench, base: Contestant, rival: Contestant, rate: float) -> dict:
     """The same absolute rate for all, latency from the intended instant."""
     values = {"cpu": cpu, **LATENCIES}
     return paired(bench, base, rival, values, "open", connections=CONNECTIONS, rate=f"{rate:.1f}")
 
 
-def paired(bench: Bench, base: Contestant, rival: Contestant, values: dict, command: str, **words) -> dict:
-    rounds = [bench.round(base, rival, command, **words) for _ in range(bench.rounds)]
+def paired(
+    bench: Bench, base: Contestant, rival: Contestant, values: dict, command: str, protocol: str = H1, **words
+) -> dict:
+    rounds = [bench.round(base, rival, command, protocol, **words) for _ in range(bench.rounds)]
     ratios = {name: compare(rounds, value) for name, value in values.items()}
     return {"base": base.name, "rival": rival.name, "ratios": ratios, "rounds": rounds}
 
@@ -158,7 +211,7 @@ def syscalls(bench: Bench, contestant: Contestant, connections: int) -> dict:
         tracer = subprocess.Popen(["strace", "-c", "-f", "-o", str(summary), *targets], stderr=subprocess.DEVNULL)
         try:
             time.sleep(0.5)
-            run = bench.load.ask("closed", 4, target=running.address, connections=connections, warmup=1, seconds=3)
+            run = bench.load.ask("closed", 4, target=running.address(), connections=connections, warmup=1, seconds=3)
         finally:
             tracer.send_signal(subprocess.signal.SIGINT)
             tracer.wait(STRACE_SECONDS_MAX)
@@ -182,14 +235,15 @@ def parse_strace(text: str) -> dict:
     return {row[-1]: int(row[3]) for row in counted if row[-1] != "total"}
 
 
-def idle(bench: Bench, contestant: Contestant, connections: int) -> dict:
+def idle(bench: Bench, contestant: Contestant, connections: int, protocol: str = H1) -> dict:
     """Memory of connections that were used once and then stay open."""
     with bench.start(contestant) as running:
-        bench.prove(running)
-        bench.load.ask("closed", 2, target=running.address, connections=CONNECTIONS, warmup=0, seconds=1)
+        bench.prove(running, protocol)
+        where = {"target": running.address(protocol), **secured(protocol)}
+        bench.load.ask("closed", 2, connections=CONNECTIONS, warmup=0, seconds=1, **where)
         time.sleep(0.5)
         before = machine.memory(running.pids())
-        opened = bench.load.ask("idle", target=running.address, connections=connections)
+        opened = bench.load.ask("idle", connections=connections, **where)
         time.sleep(1)
         after = machine.memory(running.pids())
         released = bench.load.ask("release")

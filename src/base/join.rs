@@ -4,28 +4,23 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-/// Runs both to their ends.
-pub async fn join<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
+/// Runs both to their ends, or until one fails; the other is dropped then.
+pub async fn try_join<E>(
+    a: impl Future<Output = Result<(), E>>,
+    b: impl Future<Output = Result<(), E>>,
+) -> Result<(), E> {
     let (mut a, mut b) = (pin!(a), pin!(b));
-    let (mut ended_a, mut ended_b) = (None, None);
+    let (mut ended_a, mut ended_b) = (false, false);
     poll_fn(|cx| {
-        if ended_a.is_none()
-            && let Poll::Ready(output) = a.as_mut().poll(cx)
-        {
-            ended_a = Some(output);
+        if !ended_a && let Poll::Ready(outcome) = a.as_mut().poll(cx) {
+            outcome?;
+            ended_a = true;
         }
-        if ended_b.is_none()
-            && let Poll::Ready(output) = b.as_mut().poll(cx)
-        {
-            ended_b = Some(output);
+        if !ended_b && let Poll::Ready(outcome) = b.as_mut().poll(cx) {
+            outcome?;
+            ended_b = true;
         }
-        match (ended_a.take(), ended_b.take()) {
-            (Some(a), Some(b)) => Poll::Ready((a, b)),
-            (a, b) => {
-                (ended_a, ended_b) = (a, b);
-                Poll::Pending
-            }
-        }
+        if ended_a && ended_b { Poll::Ready(Ok(())) } else { Poll::Pending }
     })
     .await
 }

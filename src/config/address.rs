@@ -75,6 +75,40 @@ impl Literal for BindAddress {
     }
 }
 
+/// Permissions of the file of a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketMode(u32);
+
+impl SocketMode {
+    /// As the kernel knows it.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for SocketMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
+
+const MODE_HINT: &str = "write three octal digits in quotes, as `\"0660\"`: for the owner, the group, all others";
+
+impl Literal for SocketMode {
+    const EXPECTED: &'static str = "permissions such as `\"0660\"`";
+
+    fn of_text(text: &str) -> Result<Self, String> {
+        let digits = text.strip_prefix('0').filter(|digits| digits.len() == 3).unwrap_or(text);
+        let octal = digits.len() == 3 && digits.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
+        let mode = u32::from_str_radix(digits, 8).ok().filter(|_| octal);
+        mode.map(Self).ok_or_else(|| format!("these are no permissions\n{MODE_HINT}"))
+    }
+
+    fn of_number(_: u64) -> Result<Self, String> {
+        Err(format!("a number may be meant as octal or not\n{MODE_HINT}"))
+    }
+}
+
 /// Where an endpoint is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum EndpointAddress {
@@ -219,6 +253,9 @@ literal_type!([] BindAddress, "bind address", |_generator| {
 literal_type!([] EndpointAddress, "endpoint address", |_generator| {
     json_schema!({ "type": "string", "format": "endpoint address" })
 });
+literal_type!([] SocketMode, "permissions", |_generator| {
+    json_schema!({ "type": "string", "format": "permissions", "pattern": "^(0?[0-7]{3}|.*\\$\\{.*)$" })
+});
 literal_type!([] Network, "network", |_generator| json_schema!({ "type": "string", "format": "network" }));
 
 #[cfg(test)]
@@ -245,6 +282,17 @@ mod tests {
         {
             assert!(EndpointAddress::of_text(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn permissions_are_three_octal_digits() {
+        for (text, mode) in [("0660", 0o660), ("660", 0o660), ("0777", 0o777), ("000", 0)] {
+            assert_eq!(SocketMode::of_text(text).unwrap().get(), mode);
+        }
+        for text in ["", "66", "0668", "rw", "01777", "00660", "0o660", "+66"] {
+            assert!(SocketMode::of_text(text).is_err(), "{text}");
+        }
+        assert!(SocketMode::of_number(660).is_err());
     }
 
     #[test]

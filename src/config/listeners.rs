@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::address::{BindAddress, Network, is_host_name};
+use super::address::{BindAddress, Network, SocketMode, is_host_name};
 use super::check::{Check, Report};
 use super::gateway::ClientAddress;
 use super::interpolate::World;
@@ -20,6 +20,10 @@ use super::value::{Count, Size};
 pub struct Listener {
     /// `"0.0.0.0:8080"`, `"[::]:8080"` (every address, IPv4 included), `unix:/path`, or a list of these.
     pub bind: OneOrMany<BindAddress>,
+    /// Who may connect to the Unix sockets that are bound, as permissions of the file such as `"0660"`; one that systemd has
+    /// opened keeps its own. Default: what the umask of the process leaves.
+    #[serde(default)]
+    pub mode: Option<Spanned<SocketMode>>,
     /// Whether `"[::]:…"` leaves IPv4 out. Default: `false`.
     #[serde(default)]
     pub ipv6_only: bool,
@@ -42,6 +46,14 @@ pub struct Listener {
     /// Timeouts; absent ones are those of the gateway.
     #[serde(default)]
     pub timeouts: ListenerTimeouts,
+    /// Whether every connection begins with a header of the PROXY protocol, version 1 or 2, whose address is the client's:
+    /// `required` closes a connection without one, `off` takes it for a malformed request. Default: `off`.
+    #[serde(default)]
+    pub proxy_protocol: ProxyProtocol,
+    /// The networks of the load balancers that send these headers; all others are closed. Required with `proxy_protocol`,
+    /// unless only Unix sockets are bound, whose `mode` says who may connect.
+    #[serde(default)]
+    pub proxy_protocol_from: OneOrMany<Network>,
     /// Networks whose forwarding fields are believed, instead of the gateway's; `[]` believes nobody.
     #[serde(default)]
     pub trusted_proxies: Option<Vec<Spanned<Network>>>,
@@ -106,6 +118,18 @@ impl Listener {
     }
 }
 
+/// Whether connections begin with a PROXY header. There is nothing between: a header that may be absent is one that anybody
+/// may bring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyProtocol {
+    /// They do not.
+    #[default]
+    Off,
+    /// All of them do.
+    Required,
+}
+
 /// What a half-closed client means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -135,6 +159,12 @@ impl Check for Listener {
         if let Some(h2) = &self.h2 {
             self.check_h2(h2, report);
         }
+        self.check_proxy_protocol(report);
+        let reached_by_path = self.bind.iter().any(|bind| matches!(bind.value, BindAddress::Unix(_)));
+        if let Some(mode) = self.mode.as_ref().filter(|_| !reached_by_path) {
+            let hint = "bind a `unix:/path`, or remove the key";
+            report.warning("without-effect", mode.span, "mode", "no Unix socket is bound here", hint);
+        }
         if let Some(host) = self.default_host.as_ref().filter(|host| !is_host_name(host)) {
             let hint = "write a name such as `www.example.com`, without a port";
             report.error("bad-value", host.span, "default_host", "this is not a host", hint);
@@ -143,6 +173,25 @@ impl Check for Listener {
 }
 
 impl Listener {
+    fn check_proxy_protocol(&self, report: &mut Report<'_>) {
+        let key = "proxy_protocol_from";
+        let (required, from) = (self.proxy_protocol == ProxyProtocol::Required, &self.proxy_protocol_from);
+        let reached = self.bind.iter().any(|bind| matches!(bind.value, BindAddress::Ip(_)));
+        if required && reached && from.is_empty() && report.lacks(&[key]) {
+            let problem = "whoever connects could claim any address: nobody is named who may send PROXY headers";
+            let hint = "name the load balancers' networks: `proxy_protocol_from: [\"10.0.0.0/8\"]`";
+            report.error("missing-key", report.span, key, problem, hint);
+        }
+        if let Some(first) = from.iter().next().filter(|_| !required) {
+            let hint = "write `proxy_protocol: required`, or remove the key";
+            report.warning("without-effect", first.span, key, "no PROXY headers are taken here", hint);
+        }
+        if let Some(all) = from.iter().find(|network| network.value.get().prefix_len() == 0) {
+            let problem = "this is everybody: whoever connects can claim any address";
+            report.warning("trusts-everybody", all.span, key, problem, "name the load balancers' networks alone");
+        }
+    }
+
     fn check_h2(&self, h2: &Spanned<Http2>, report: &mut Report<'_>) {
         if !self.speaks(HttpVersion::H2) {
             let hint = "add `h2` to `protocols`, or remove the key";

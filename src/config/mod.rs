@@ -20,6 +20,8 @@ mod limits;
 mod listeners;
 #[expect(clippy::result_large_err, reason = "a finding is made once and ends what it is about")]
 mod load;
+mod passthrough;
+mod pin;
 mod routes;
 mod schema;
 mod shape;
@@ -33,9 +35,10 @@ mod tree;
 mod typing;
 mod upstreams;
 mod value;
+mod websocket;
 
 pub use access_log::{AccessLog, LogFormat, LogTarget};
-pub use address::{BindAddress, EndpointAddress, Network};
+pub use address::{BindAddress, EndpointAddress, Network, SocketMode};
 pub use admin::Admin;
 pub use errors::{ErrorBodies, ErrorBody, ErrorStatus};
 pub use finding::{FileId, Finding, Related, Severity, Sources, Span, join, render, to_json};
@@ -44,11 +47,13 @@ pub use gateway::{
     VIA_NAME_BYTES_MAX, Via, ViaName, Workers,
 };
 pub use limits::{GatewayLimits, HEAD_BYTES_MAX, HeadSize, Limits, ListenerLimits, RouteLimits};
-pub use listeners::{HalfClose, Http2, HttpVersion, Listener};
+pub use listeners::{HalfClose, Http2, HttpVersion, Listener, ProxyProtocol};
 pub use load::{Config, Loaded, Object, load};
+pub use passthrough::Passthrough;
+pub use pin::Pin;
 pub use routes::{
-    Edits, EncodedSlash, HeaderEdits, Match, PathMatch, Redirect, RedirectStatus, Respond, Retry, Route, Scheme, To,
-    ValueMatch,
+    CertificateForward, Edits, EncodedSlash, HeaderEdits, Match, PathMatch, Redirect, RedirectStatus, Respond, Retry,
+    Route, Scheme, To, ValueMatch,
 };
 pub use schema::{reference, schema};
 pub use shape::{Entries, FieldName, FieldValue, Method, Name, OneOrMany, Protocol};
@@ -58,9 +63,15 @@ pub use suggest::nearest;
 pub use timeouts::{
     AttemptTimeouts, GatewayTimeouts, ListenerTimeouts, RouteTimeouts, Timeout, Timeouts, UpstreamTimeouts,
 };
-pub use tls::{Certificate, Hsts, HstsAge, ListenerTls, PemFile, TlsPolicy, TlsVersion, UpstreamTls};
-pub use upstreams::{Balance, Dns, Endpoint, MarkDown, Pool, Trailers, Upstream, UpstreamHttp2, UpstreamProtocol};
+pub use tls::{
+    Certificate, ClientCertificateMode, ClientCertificates, ExpiredCrl, Hsts, HstsAge, ListenerTls, PemFile, TlsPolicy,
+    TlsVersion, UpstreamTls,
+};
+pub use upstreams::{
+    Balance, Dns, Endpoint, MarkDown, Pool, SentProxyProtocol, Trailers, Upstream, UpstreamHttp2, UpstreamProtocol,
+};
 pub use value::{Bounded, Count, Period, Rate, Size, Switched};
+pub use websocket::{Origin, Websocket};
 
 #[cfg(test)]
 mod tests;

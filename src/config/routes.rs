@@ -8,11 +8,13 @@ use serde::{Deserialize, Deserializer};
 
 use super::check::{Check, Report};
 use super::errors::ErrorBodies;
+use super::finding::Span;
 use super::limits::RouteLimits;
 use super::shape::{Entries, FieldName, FieldValue, Method, Name, OneOrMany, Protocol, Shorthand, shorthand_type};
 use super::spanned::{Spanned, Text};
 use super::timeouts::RouteTimeouts;
 use super::value::{Count, Literal, REFERENCE_PATTERN, literal, literal_type};
+use super::websocket::Websocket;
 
 /// What a fixed response may hold.
 const RESPOND_BODY_BYTES_MAX: usize = 256 * 1024;
@@ -49,6 +51,9 @@ pub struct Route {
     /// Whether requests of gRPC-Web, which browsers send, are bridged to gRPC. Default: `false`.
     #[serde(default)]
     pub grpc_web: bool,
+    /// Limits of the WebSockets that the route is upgraded to, and who may open one.
+    #[serde(default)]
+    pub websocket: Option<Spanned<Websocket>>,
     /// Trying again after a failed attempt. Default: only the one replay that is always safe.
     #[serde(default)]
     pub retry: Option<Retry>,
@@ -188,6 +193,7 @@ pub struct To {
     pub upstream: Text,
     pub path: Option<Text>,
     pub host: Option<Text>,
+    pub client_certificate: Option<Spanned<CertificateForward>>,
 }
 
 /// Forward to an upstream, in full.
@@ -203,6 +209,20 @@ pub struct ToFull {
     /// The `Host` to send. Default: as it came.
     #[serde(default)]
     pub host: Option<Text>,
+    /// Hand on the certificate that the client has shown (RFC 9440): `leaf` sends it as `Client-Cert`, `chain` also what came
+    /// with it as `Client-Cert-Chain`. Default: neither is sent.
+    #[serde(default)]
+    pub client_certificate: Option<Spanned<CertificateForward>>,
+}
+
+/// How much an upstream is told of a client's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CertificateForward {
+    /// The certificate.
+    Leaf,
+    /// The certificate, and those that came with it.
+    Chain,
 }
 
 impl Shorthand for To {
@@ -210,11 +230,12 @@ impl Shorthand for To {
     const EXPECTED: &'static str = "the name of an upstream as a string, or a map with `upstream`";
 
     fn of_word(word: Text) -> Result<Self, String> {
-        Ok(Self { upstream: word, path: None, host: None })
+        Ok(Self { upstream: word, path: None, host: None, client_certificate: None })
     }
 
     fn of_full(full: ToFull) -> Self {
-        Self { upstream: full.upstream, path: full.path, host: full.host }
+        let ToFull { upstream, path, host, client_certificate } = full;
+        Self { upstream, path, host, client_certificate }
     }
 }
 
@@ -386,6 +407,12 @@ impl Check for Route {
         self.request.headers.check(&mut report.below("request.headers"));
         self.response.headers.check(&mut report.below("response.headers"));
         self.errors.check(&mut report.below("errors"));
+        if let Some(websocket) = &self.websocket {
+            self.check_websocket(websocket.span, report);
+            let mut report = report.below("websocket");
+            report.span = websocket.span;
+            websocket.check(&mut report);
+        }
         if let Some(redirect) = &self.redirect {
             redirect.check(&mut report.below("redirect"));
         }
@@ -417,6 +444,15 @@ impl Route {
         }
     }
 
+    /// Limits of what cannot be are a mistake.
+    fn check_websocket(&self, span: Span, report: &mut Report<'_>) {
+        let is_offered = self.upgrade.iter().any(|protocol| protocol.as_str() == "websocket");
+        if self.to.is_some() && !is_offered && report.lacks(&["upgrade"]) {
+            let problem = "`websocket` has no effect where no client may upgrade to it";
+            report.error("no-effect", span, "websocket", problem, "add `upgrade: websocket`, or remove it");
+        }
+    }
+
     /// Keys that act only on forwarded requests must not be written in vain.
     fn check_forwarding(&self, report: &mut Report<'_>) {
         if self.to.is_some() {
@@ -426,6 +462,7 @@ impl Route {
         let vain = [
             ("upgrade", span, !self.upgrade.is_empty()),
             ("grpc_web", report.span, self.grpc_web),
+            ("websocket", self.websocket.as_ref().map_or(report.span, |set| set.span), self.websocket.is_some()),
             ("retry", report.span, self.retry.is_some()),
             ("request", report.span, self.request != Edits::default()),
         ];

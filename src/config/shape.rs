@@ -283,6 +283,7 @@ macro_rules! text_type {
         }
     };
 }
+pub(super) use text_type;
 
 pub(super) fn ruled_text<'de, T, D: Deserializer<'de>>(
     deserializer: D,

@@ -52,13 +52,47 @@ fn sound(text: &str) -> Config {
 }
 
 #[test]
+fn proxy_headers_need_to_be_required_and_somebody_to_send_them() {
+    let listener = |bind: &str, rest: &str| findings(&format!("listeners:\n  a:\n    bind: {bind}\n{rest}"));
+    let required = "    proxy_protocol: required\n";
+    let from = |network: &str| format!("{required}    proxy_protocol_from: {network}\n");
+    assert_eq!(listener("\"127.0.0.1:1\"", &from("10.0.0.0/8")), [""; 0]);
+    assert_eq!(listener("\"unix:/run/a\"", required), [""; 0], "permissions decide");
+    for bind in ["\"127.0.0.1:1\"", "[\"unix:/run/a\", \"[::1]:1\"]"] {
+        assert_eq!(listener(bind, required), ["2:3 missing-key listeners.a.proxy_protocol_from"]);
+    }
+    let idle = "    proxy_protocol: off\n    proxy_protocol_from: 10.0.0.0/8\n";
+    assert_eq!(listener("\"127.0.0.1:1\"", idle), ["5:26 without-effect listeners.a.proxy_protocol_from"]);
+    let all = listener("\"127.0.0.1:1\"", &from("[10.0.0.0/8, \"::/0\"]"));
+    assert_eq!(all, ["5:39 trusts-everybody listeners.a.proxy_protocol_from"]);
+    let optional = listener("\"127.0.0.1:1\"", "    proxy_protocol: optional\n");
+    assert_eq!(optional.len(), 1, "{optional:?}");
+}
+
+#[test]
+fn permissions_are_those_of_a_unix_socket() {
+    let listener =
+        |bind: &str, mode: &str| findings(&format!("listeners:\n  a:\n    bind: \"{bind}\"\n    mode: {mode}\n"));
+    assert_eq!(listener("unix:/run/a", "\"0660\""), [""; 0]);
+    assert_eq!(listener("127.0.0.1:1", "\"0660\""), ["4:11 without-effect listeners.a.mode"]);
+    for mode in ["660", "0660", "\"0888\"", "\"rw\""] {
+        assert_eq!(listener("unix:/run/a", mode).len(), 1, "{mode}");
+    }
+}
+
+#[test]
 fn settings_of_an_upstream_that_cannot_act_are_told() {
     let upstream = |rest: &str| findings(&format!("upstreams:\n  a:\n    endpoints: \"127.0.0.1:1\"\n{rest}"));
     assert_eq!(upstream("    h2: { streams: 10 }\n"), ["4:9 without-effect upstreams.a.h2"]);
     assert_eq!(upstream("    protocol: auto\n"), ["2:3 without-effect upstreams.a.protocol"]);
     assert_eq!(upstream("    protocol: h2\n    trailers: forward\n"), ["2:3 without-effect upstreams.a.trailers"]);
     assert!(upstream("    protocol: h2\n    h2: { streams: 10, ping: unlimited }\n").is_empty());
-    assert!(upstream("    protocol: auto\n    tls: on\n    h2: { streams: 10 }\n").is_empty());
+    let negotiated = upstream("    protocol: auto\n    tls: on\n    h2: { streams: 10 }\n");
+    assert_eq!(negotiated, ["2:3 no-trust-roots upstreams.a.tls"], "there are none in this world");
+    for protocol in ["h2", "auto\n    tls: { verify: false }"] {
+        let shared = upstream(&format!("    proxy_protocol: v2\n    protocol: {protocol}\n"));
+        assert!(shared.contains(&"2:3 conflict upstreams.a.proxy_protocol".to_owned()), "{shared:?}");
+    }
     let windows = "    protocol: h2\n    h2: { stream_window: 1MiB, connection_window: 512KiB }\n";
     assert_eq!(upstream(windows), ["5:9 too-small upstreams.a.h2.connection_window"]);
 }
@@ -121,6 +155,7 @@ routes:
     request: { headers: { set: { x-from: edge }, add: { x-n: ["1", "2"] }, remove: [cookie] } }
     response: { headers: { remove: server } }
     upgrade: [websocket]
+    websocket: { idle_timeout: unlimited, lifetime: 1h, origins: ["https://*.example.com"] }
     retry: { attempts: 3 }
     timeouts: { exchange: 5s }
     limits: { body: 1MiB }
@@ -133,6 +168,29 @@ routes:
 admin: { bind: "127.0.0.1:9901", token: "${SECRET}", hosts: [admin.internal] }
 access_log: { to: { file: access.log }, format: json, fields: [status, route] }
 "#;
+
+#[test]
+fn limits_of_websockets_need_them_to_be_offered_and_fit_together() {
+    let route = |rest: &str| {
+        let upstream = "upstreams: { a: { endpoints: \"10.0.0.1:1\" } }\n";
+        findings(&format!("{upstream}routes:\n  - match: {{ path: /a }}\n{rest}"))
+    };
+    assert_eq!(route("    to: a\n    websocket: { idle_timeout: 1s }\n"), ["5:16 no-effect routes[0].websocket"]);
+    assert_eq!(
+        route("    to: a\n    upgrade: chat\n    websocket: { lifetime: 1s }\n"),
+        ["6:16 no-effect routes[0].websocket"]
+    );
+    assert_eq!(
+        route("    respond: { status: 204 }\n    websocket: { lifetime: 1s }\n"),
+        ["5:16 no-effect routes[0].websocket"]
+    );
+    assert!(route("    to: a\n    upgrade: [chat, websocket]\n    websocket: { lifetime: 1s }\n").is_empty());
+    let vain = "    to: a\n    upgrade: websocket\n    websocket: { lifetime: 1s, idle_timeout: 1s }\n";
+    assert_eq!(route(vain), ["6:16 without-effect routes[0].websocket.idle_timeout"]);
+    let wrong = "    to: a\n    upgrade: websocket\n    websocket: { origins: [https://a, https://a/b, wss://a] }\n";
+    let paths: Vec<_> = route(wrong).iter().map(|found| found.split(' ').next_back().unwrap().to_owned()).collect();
+    assert_eq!(paths, ["routes[0].websocket.origins[1]", "routes[0].websocket.origins[2]"]);
+}
 
 #[test]
 fn every_key_is_read() {

@@ -15,6 +15,8 @@ use zeroize::Zeroizing;
 use super::address::is_host_name;
 use super::check::Report;
 use super::interpolate::World;
+use super::passthrough::Passthrough;
+use super::pin::Pin;
 use super::shape::{OneOrMany, Shorthand, shorthand_type};
 use super::spanned::Text;
 use super::value::{Literal, Period};
@@ -24,8 +26,13 @@ use super::value::{Literal, Period};
 #[serde(deny_unknown_fields)]
 pub struct ListenerTls {
     /// A certificate, or a list: each is shown to clients that ask for one of its names; the first also to those that ask
-    /// for none, or for an unknown one.
+    /// for none, or for an unknown one. Required where not every connection is passed on.
+    #[serde(default)]
     pub certificates: OneOrMany<Certificate>,
+    /// Connections that are passed on as they are, by the name that the client asks for: nothing of them is decrypted. What
+    /// is not listed is shown a certificate, and refused where there is none. Default: none is passed on.
+    #[serde(default)]
+    pub passthrough: OneOrMany<Passthrough>,
     /// The oldest version spoken. Default: `"1.2"`; `"1.3"` with `policy: modern`.
     #[serde(default)]
     pub minimum: Option<TlsVersion>,
@@ -40,6 +47,9 @@ pub struct ListenerTls {
     /// upstream or a route says. Default: nothing is told.
     #[serde(default)]
     pub hsts: Option<Hsts>,
+    /// Ask clients for a certificate. Default: they are not asked.
+    #[serde(default)]
+    pub client_certificates: Option<ClientCertificates>,
 }
 
 /// What browsers are told by Strict-Transport-Security (RFC 6797).
@@ -106,6 +116,88 @@ pub struct Certificate {
     pub chain: PemFile,
     /// A PEM file with the private key of the certificate, not encrypted.
     pub key: PemFile,
+    /// A file with an OCSP response about the certificate, DER, which is shown along while it holds. Default: none.
+    #[serde(default)]
+    pub ocsp: Option<PemFile>,
+}
+
+/// Which certificates of clients are believed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCertificates {
+    /// Whether a client without a certificate is refused. One that shows a certificate must show one that is believed
+    /// either way. Default: `required`.
+    #[serde(default)]
+    pub mode: ClientCertificateMode,
+    /// A PEM file with the authorities whose certificates are believed, or a list. Paths are relative to the configuration
+    /// file.
+    pub ca: OneOrMany<PemFile>,
+    /// A file with certificate revocation lists, PEM or DER, or a list. Where there are any, every authority between a
+    /// client and a root needs one. Default: nothing is taken for revoked.
+    #[serde(default)]
+    pub crl: OneOrMany<PemFile>,
+    /// What an expired revocation list does: `refuse` refuses every certificate of its authority, `accept` goes by it still.
+    /// Default: `refuse`.
+    #[serde(default)]
+    pub expired_crl: ExpiredCrl,
+}
+
+/// Whether a client must show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientCertificateMode {
+    /// A client without one is refused.
+    #[default]
+    Required,
+    /// A client may have none.
+    Optional,
+}
+
+/// What an expired revocation list does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpiredCrl {
+    /// Every certificate of its authority is refused: nobody knows what was revoked since.
+    #[default]
+    Refuse,
+    /// It is gone by still.
+    Accept,
+}
+
+impl ClientCertificates {
+    fn take_in(&mut self, world: &mut World<'_>) {
+        self.ca.0.iter_mut().chain(&mut self.crl.0).for_each(|file| file.value.read(world));
+    }
+
+    fn check(&self, report: &mut Report<'_>) {
+        for (key, files) in [("ca", &self.ca), ("crl", &self.crl)] {
+            for (at, file) in files.iter().enumerate() {
+                file.check(&format!("{key}[{at}]"), report);
+            }
+        }
+        if self.crl.is_empty() && self.expired_crl == ExpiredCrl::Accept {
+            let hint = "name the lists in `crl`, or remove the key";
+            report.warning("without-effect", report.span, "expired_crl", "there is no revocation list", hint);
+        }
+    }
+}
+
+impl Certificate {
+    fn take_in(&mut self, world: &mut World<'_>) {
+        self.chain.read(world);
+        self.key.read(world);
+        if let Some(ocsp) = &mut self.ocsp {
+            ocsp.read(world);
+        }
+    }
+
+    fn check(&self, key: &str, report: &mut Report<'_>) {
+        self.chain.check(&format!("{key}.chain"), report);
+        self.key.check(&format!("{key}.key"), report);
+        if let Some(ocsp) = &self.ocsp {
+            ocsp.check(&format!("{key}.ocsp"), report);
+        }
+    }
 }
 
 /// A version of TLS.
@@ -136,6 +228,8 @@ pub struct UpstreamTls {
     pub verify: bool,
     pub ca: Option<PemFile>,
     pub server_name: Option<Text>,
+    pub certificate: Option<Certificate>,
+    pub pins: OneOrMany<Pin>,
     /// The system's authorities, where these are trusted.
     pub roots: Option<Arc<[Vec<u8>]>>,
 }
@@ -145,23 +239,28 @@ pub struct UpstreamTls {
 #[serde(deny_unknown_fields, default)]
 pub struct UpstreamTlsFull {
     /// Whether the certificate must be trusted, valid and of the expected name. Default: `true`; `false` protects against
-    /// nobody who can stand between.
+    /// nobody who can stand between, unless there are `pins`.
     pub verify: bool,
     /// A PEM file with the authorities to trust instead of the system's. The path is relative to the configuration file.
     pub ca: Option<PemFile>,
     /// The name to ask for and to find in the certificate. Default: the host name of the endpoint, or its address.
     pub server_name: Option<Text>,
+    /// The certificate to show to endpoints that ask for one, and its key. Default: none.
+    pub certificate: Option<Certificate>,
+    /// Public keys, one of which the endpoint's certificate must have beside all else: `sha256/` and the digest of the key in
+    /// base64, or a list. Name the next key before it comes. Default: any key.
+    pub pins: OneOrMany<Pin>,
 }
 
 impl Default for UpstreamTlsFull {
     fn default() -> Self {
-        Self { verify: true, ca: None, server_name: None }
+        Self { verify: true, ca: None, server_name: None, certificate: None, pins: OneOrMany::default() }
     }
 }
 
 impl Shorthand for UpstreamTls {
     type Full = UpstreamTlsFull;
-    const EXPECTED: &'static str = "`on` or a map with `ca`, `server_name` or `verify`";
+    const EXPECTED: &'static str = "`on` or a map with `ca`, `server_name`, `certificate`, `pins` or `verify`";
 
     fn of_word(word: Text) -> Result<Self, String> {
         match word.as_str() {
@@ -174,7 +273,8 @@ impl Shorthand for UpstreamTls {
     }
 
     fn of_full(full: UpstreamTlsFull) -> Self {
-        Self { verify: full.verify, ca: full.ca, server_name: full.server_name, roots: None }
+        let UpstreamTlsFull { verify, ca, server_name, certificate, pins } = full;
+        Self { verify, ca, server_name, certificate, pins, roots: None }
     }
 }
 
@@ -240,23 +340,43 @@ impl ListenerTls {
     }
 
     pub(super) fn take_in(&mut self, world: &mut World<'_>) {
-        for certificate in &mut self.certificates.0 {
-            certificate.value.chain.read(world);
-            certificate.value.key.read(world);
+        self.certificates.0.iter_mut().for_each(|certificate| certificate.value.take_in(world));
+        if let Some(clients) = &mut self.client_certificates {
+            clients.take_in(world);
         }
     }
 
     pub(super) fn check(&self, report: &mut Report<'_>) {
+        self.check_whole(report);
         for (at, certificate) in self.certificates.iter().enumerate() {
-            certificate.chain.check(&format!("certificates[{at}].chain"), report);
-            certificate.key.check(&format!("certificates[{at}].key"), report);
+            certificate.check(&format!("certificates[{at}]"), report);
         }
         if let Some(hsts) = &self.hsts {
             hsts.check(report);
         }
+        if let Some(clients) = &self.client_certificates {
+            clients.check(&mut report.below("client_certificates"));
+        }
         if self.policy == TlsPolicy::Modern && self.minimum == Some(TlsVersion::V12) {
             let hint = "write `policy: intermediate`, or remove `minimum`";
             report.error("conflict", report.span, "minimum", "the policy `modern` has no suites of TLS 1.2", hint);
+        }
+    }
+}
+
+impl ListenerTls {
+    /// TLS needs a certificate, or somebody else who has one.
+    fn check_whole(&self, report: &mut Report<'_>) {
+        if !self.certificates.is_empty() || !report.lacks(&["certificates", "passthrough"]) {
+            return;
+        }
+        if self.passthrough.is_empty() {
+            let hint = "write `certificates: { chain: path, key: path }`, or `passthrough` to pass connections on";
+            report.error("missing-key", report.span, "certificates", "TLS needs a certificate", hint);
+        } else if self.hsts.is_some() || self.minimum.is_some() || self.strict_sni {
+            let problem = "nothing is decrypted here: `hsts`, `minimum` and `strict_sni` say nothing";
+            let hint = "remove them, or add `certificates`";
+            report.warning("without-effect", report.span, "passthrough", problem, hint);
         }
     }
 }
@@ -267,6 +387,9 @@ impl UpstreamTls {
             Some(ca) => ca.read(world),
             None if self.verify => self.roots = Some(world.trust_roots()),
             None => {}
+        }
+        if let Some(certificate) = &mut self.certificate {
+            certificate.take_in(world);
         }
     }
 
@@ -283,9 +406,22 @@ impl UpstreamTls {
             let hint = "remove `verify`: certificates of these authorities are believed";
             report.error("conflict", ca.path.span, "ca", "with `verify: false` nobody looks at the authorities", hint);
         }
-        if !self.verify {
+        if let Some(certificate) = &self.certificate {
+            certificate.check("certificate", report);
+            if let Some(ocsp) = &certificate.ocsp {
+                let hint = "remove it: it is for the certificates of listeners";
+                report.warning("without-effect", ocsp.path.span, "certificate.ocsp", "no endpoint asks for it", hint);
+            }
+        }
+        if !self.verify && self.pins.is_empty() {
             let problem = "whoever stands between can read and change everything: the certificate is not verified";
-            report.warning("unverified", report.span, "verify", problem, "name the authority in `ca` instead");
+            report.warning(
+                "unverified",
+                report.span,
+                "verify",
+                problem,
+                "name the authority in `ca` instead, or a key in `pins`",
+            );
         }
         if self.roots.as_ref().is_some_and(|roots| roots.is_empty()) {
             let hint = "name the authority in `ca`, or install the system's (Debian: ca-certificates)";

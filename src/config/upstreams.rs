@@ -25,6 +25,10 @@ pub struct Upstream {
     /// Speak TLS to the endpoints: `on`, which trusts the system's authorities, or a map. Default: plain text.
     #[serde(default)]
     pub tls: Option<UpstreamTls>,
+    /// Begin every connection with a header of the PROXY protocol of this version, which tells the client's address and the
+    /// one it connected to. A connection then carries requests of one client's connection alone. Default: `off`.
+    #[serde(default)]
+    pub proxy_protocol: SentProxyProtocol,
     /// The version of HTTP that is spoken. Default: `http1`.
     #[serde(default)]
     pub protocol: UpstreamProtocol,
@@ -79,6 +83,11 @@ impl Check for Upstream {
 impl Upstream {
     /// What can have no effect by the version that is spoken.
     fn check_protocol(&self, report: &mut Report<'_>) {
+        if self.proxy_protocol != SentProxyProtocol::Off && self.protocol != UpstreamProtocol::Http1 {
+            let hint = "remove one of the two: `Forwarded` tells of the client by HTTP/2";
+            let problem = "connections of HTTP/2 are shared by clients, and a PROXY header names one";
+            report.error("conflict", report.span, "proxy_protocol", problem, hint);
+        }
         let plain_auto = self.protocol == UpstreamProtocol::Auto && self.tls.is_none();
         if plain_auto {
             let hint = "write `h2`, which needs no choice, or add `tls`";
@@ -164,6 +173,19 @@ impl Shorthand for Endpoint {
 
 shorthand_type!(Endpoint, { "type": "string", "format": "endpoint address" });
 
+/// The PROXY header that is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SentProxyProtocol {
+    /// None.
+    #[default]
+    Off,
+    /// A line of text.
+    V1,
+    /// The binary one.
+    V2,
+}
+
 /// How an endpoint is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -179,7 +201,7 @@ pub enum Balance {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pool {
-    /// Idle connections that each core keeps per endpoint; `0` keeps none. Default: `64`.
+    /// Idle connections that each core keeps per endpoint; `0` keeps none. Default: `256`.
     pub max_idle: Count<0, 65_535>,
     /// How long a connection may stay idle; choose less than the server's own keep-alive. Default: `60s`.
     pub idle: Period,
@@ -192,7 +214,7 @@ pub struct Pool {
 impl Default for Pool {
     fn default() -> Self {
         Self {
-            max_idle: Count::new(64),
+            max_idle: Count::new(256),
             idle: Period::from_secs(60),
             max_age: Bounded::AtMost(Period::from_secs(3600)),
             max_connections: Bounded::AtMost(Count::new(4096)),

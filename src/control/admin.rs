@@ -24,7 +24,7 @@ use super::reload::Reloads;
 use super::shared::{Phase, Shared};
 use super::status;
 use crate::config::{BindAddress, Switched};
-use crate::observe::{Registry, render_certificates};
+use crate::observe::{Registry, render_expiries};
 
 /// No call has a body that is looked at.
 const BODY_BYTES_MAX: u64 = 64 * 1024;
@@ -216,7 +216,7 @@ async fn metrics(State(state): State<AdminState>) -> Response {
     let render = move || {
         let mut text = String::new();
         state.shared.registry.render(&mut text);
-        render_certificates(state.shared.current().certificates(), &mut text);
+        render_expiries(state.shared.current().expiries().into_iter(), &mut text);
         text
     };
     // Thousands of routes take a while, and a snapshot being compiled holds their names.

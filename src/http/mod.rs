@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod authority;
+pub mod client_cert;
 pub mod date;
 pub mod forwarded;
 pub mod grpc;
@@ -11,6 +12,7 @@ pub mod header;
 mod message;
 mod method;
 pub mod problem;
+pub mod proxy_protocol;
 pub mod request_id;
 pub mod status;
 pub mod target;

@@ -1,8 +1,10 @@
 //! The opening handshake of WebSocket (RFC 6455, section 4): what a request must hold, and what the answer must prove.
 //!
-//! The caller has seen `Upgrade: websocket` and `Connection: Upgrade` on a GET. Frames are the matter of [`frames`].
+//! The caller has seen `Upgrade: websocket` and `Connection: Upgrade` on a GET. Frames are the matter of [`frames`], who may ask at all that
+//! of [`origins`].
 
 pub mod frames;
+pub mod origins;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -4,7 +4,7 @@
 
 use super::line::{FRAME_BYTES_MAX, LINE_BYTES_MAX, Line, PIECE_BYTES_MAX, Piece, Value};
 use super::stamp::Stamp;
-use super::{Escaped, Record, Recorded, Transport};
+use super::{Escaped, Introduction, Record, Recorded, Transport};
 
 // A piece, and the mark of a cut or a number behind it.
 const _: () = assert!(Field::ALL.len() <= u64::BITS as usize, "a set of fields is one word");
@@ -119,6 +119,20 @@ fields! {
     Sni = "sni";
     /// What a call of gRPC has ended with, as a number; null for any other exchange.
     GrpcStatus = "grpc_status";
+    /// The subject of the certificate that the client has shown (RFC 4514); empty where there is none.
+    ClientCertSubject = "client_cert_subject";
+    /// The serial number of that certificate, in hexadecimal.
+    ClientCertSerial = "client_cert_serial";
+    /// SHA-256 over that certificate, in hexadecimal.
+    ClientCertFingerprint = "client_cert_sha256";
+    /// The address at the other end of the client's socket: a load balancer's, where one speaks for the client.
+    Peer = "peer";
+    /// The host that the client asked for, as its PROXY header claims.
+    ProxyAuthority = "proxy_authority";
+    /// The version of TLS that the client spoke, as its PROXY header claims.
+    ProxyTls = "proxy_tls";
+    /// The id of the client's connection, as its PROXY header claims: text, or hexadecimal digits.
+    ProxyUniqueId = "proxy_unique_id";
 }
 
 impl Field {
@@ -272,7 +286,7 @@ impl LineFormat {
     /// Whether a line holds `field`: a value that must be looked for need not be where it does not.
     #[inline]
     pub fn has(&self, field: Field) -> bool {
-        self.set >> field as u32 & 1 != 0
+        self.set >> field as u64 & 1 != 0
     }
 
     /// Writes one line at the front of `window` and returns its length. `stamp` is the writer's, from line to line.
@@ -340,6 +354,17 @@ fn value<'a>(field: Field, record: &Record<'a>, stamp: &'a mut Stamp) -> Value<'
         Field::TlsCipher => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::cipher)),
         Field::GrpcStatus => maybe(record.grpc_status.map(u64::from)),
         Field::Sni => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::name)),
+        Field::ClientCertSubject => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::subject)),
+        Field::ClientCertSerial => Value::Escaped(record.transport.map_or(Escaped::default(), Transport::serial)),
+        Field::ClientCertFingerprint => {
+            Value::Escaped(record.transport.map_or(Escaped::default(), Transport::fingerprint))
+        }
+        Field::Peer => Value::Escaped(record.peer),
+        Field::ProxyAuthority => {
+            Value::Escaped(record.introduction.map_or(Escaped::default(), Introduction::authority))
+        }
+        Field::ProxyTls => Value::Escaped(record.introduction.map_or(Escaped::default(), Introduction::tls_version)),
+        Field::ProxyUniqueId => Value::Escaped(record.introduction.map_or(Escaped::default(), Introduction::unique_id)),
     }
 }
 

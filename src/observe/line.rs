@@ -11,7 +11,7 @@ use crate::base::decimal::decimal;
 pub const LINE_BYTES_MAX: usize = 8 * 1024;
 
 /// What all names, numbers and marks of a line may take; the rest is for texts.
-pub(super) const FRAME_BYTES_MAX: usize = 2 * 1024;
+pub(super) const FRAME_BYTES_MAX: usize = 3 * 1024;
 /// Where texts must end, so that all that may follow them still fits.
 const TEXT_END: usize = LINE_BYTES_MAX - FRAME_BYTES_MAX;
 /// Room for a piece and any value that is not cut, with the blocks they are copied in.

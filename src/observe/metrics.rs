@@ -10,6 +10,9 @@ use super::{ByReason, Counter, Gauge, Histogram, Reason, Side, Words};
 /// Versions of TLS, the older first.
 const TLS_VERSIONS: &[&str] = &["TLSv1.2", "TLSv1.3"];
 
+/// What clients speak that open a WebSocket.
+const WEBSOCKET_PROTOCOLS: &[&str] = &["HTTP/1.1", "HTTP/2.0"];
+
 /// Labels of [`status_class`].
 const STATUS_CLASSES: &[&str] = &["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -63,6 +66,15 @@ pub struct ShardMetrics {
     /// Octets sent to clients.
     pub bytes_out: Counter,
     pub tunnels_open: Gauge,
+    pub websockets_open: Gauge,
+    websockets: [Counter; WEBSOCKET_PROTOCOLS.len()],
+    pub websockets_closed: ByReason,
+    /// Connections of TLS that were passed on as they are.
+    pub passed_connections: Counter,
+    /// PROXY headers that were taken.
+    pub proxy_headers: Counter,
+    /// Connections closed for the want of one.
+    pub proxy_header_failures: Words,
     pub handshakes_in_flight: Gauge,
     handshakes: [Counter; TLS_VERSIONS.len()],
     handshakes_resumed: Counter,
@@ -88,6 +100,11 @@ impl ShardMetrics {
         self.handshakes[usize::from(tls13)].increment();
         self.handshakes_resumed.add(u64::from(resumed));
         self.handshake.record(micros);
+    }
+
+    /// Counts a WebSocket that was opened.
+    pub fn websocket_opened(&self, over_http2: bool) {
+        self.websockets[usize::from(over_http2)].increment();
     }
 
     /// Counts a finished exchange.
@@ -162,8 +179,28 @@ pub(super) static SHARD: &[Spec<ShardMetrics>] = &[
     },
     Spec {
         name: "tidegate_tunnels_open",
-        help: "Upgraded connections open now.",
+        help: "Upgraded and passed-on connections and streams open now, WebSockets included.",
         read: Read::Gauge(|b| b.tunnels_open.value()),
+    },
+    Spec {
+        name: "tidegate_websockets_open",
+        help: "WebSockets open now.",
+        read: Read::Gauge(|b| b.websockets_open.value()),
+    },
+    Spec {
+        name: "tidegate_websockets_opened_total",
+        help: "WebSockets opened, by what their clients speak.",
+        read: Read::Labelled {
+            kind: Kind::Counter,
+            label: "protocol",
+            words: WEBSOCKET_PROTOCOLS,
+            of: |b, at| b.websockets[at].value(),
+        },
+    },
+    Spec {
+        name: "tidegate_websockets_closed_total",
+        help: "WebSockets closed, by reason; ok is one that both sides ended.",
+        read: Read::Reasons { of: |b| &b.websockets_closed, shown: Reason::may_end_a_tunnel },
     },
     Spec {
         name: "tidegate_panics_total",
@@ -214,6 +251,22 @@ pub(super) static SHARD: &[Spec<ShardMetrics>] = &[
         name: "tidegate_http2_floods_total",
         help: "Client connections of HTTP/2 ended over budget, by what was flooded.",
         read: Read::Words(|b| &b.http2_floods),
+    },
+    Spec {
+        name: "tidegate_passthrough_connections_total",
+        help: "Client connections of TLS passed on to an upstream without being decrypted; the open ones are tunnels.",
+        read: Read::Counter(|b| b.passed_connections.value()),
+    },
+    Spec {
+        name: "tidegate_proxy_headers_total",
+        help: "Client connections that began with a PROXY header, those of health checks included.",
+        read: Read::Counter(|b| b.proxy_headers.value()),
+    },
+    Spec {
+        name: "tidegate_proxy_header_failures_total",
+        help: "Client connections closed because their PROXY header was missing, malformed or late, or not theirs to send, by \
+               detail.",
+        read: Read::Words(|b| &b.proxy_header_failures),
     },
     Spec {
         name: "tidegate_tls_handshakes_total",
@@ -336,6 +389,7 @@ pub struct RouteBlock {
     bytes_in: Counter,
     bytes_out: Counter,
     pub calls: Calls,
+    pub websockets_open: Gauge,
 }
 
 impl RouteBlock {
@@ -379,6 +433,11 @@ pub(super) static ROUTE: &[Spec<RouteBlock>] = &[
         name: "tidegate_grpc_calls_total",
         help: "Calls of gRPC, refused ones included, by the status they ended with.",
         read: Read::Counted { label: "grpc_status", words: GRPC_CODES, of: |b, at| b.calls.value(at) },
+    },
+    Spec {
+        name: "tidegate_route_websockets_open",
+        help: "WebSockets of the route open now.",
+        read: Read::Gauge(|b| b.websockets_open.value()),
     },
 ];
 

@@ -21,7 +21,7 @@ mod stamp;
 mod timing;
 
 pub use access_log::{DEFAULT_FIELDS, Field, FieldError, FieldProblem, LineFormat};
-pub use certificates::{CertificateFigure, render_certificates};
+pub use certificates::{Expiring, ExpiryFigure, render_expiries};
 pub use counter::{ByReason, Counter, Gauge, Raised, WORDS_MAX, Words};
 pub use histogram::{BUCKETS, Histogram};
 pub use json::{ESCAPED_BYTES_MAX, Escaped, EscapedText, VALUE_BYTES_MAX};
@@ -29,7 +29,7 @@ pub use line::LINE_BYTES_MAX;
 pub use metrics::{ControlMetrics, EndpointBlock, RouteBlock, ShardMetrics, UpstreamBlock, WorkerMetrics};
 pub use outbox::{CHUNK_AGE_MAX, CHUNK_BYTES, CHUNKS_MAX, Collector, Outbox, outbox};
 pub use reason::{Reason, Side};
-pub use record::{Record, Recorded, Transport};
+pub use record::{Introduction, Record, Recorded, Transport};
 pub use reference::reference;
 pub use registry::{
     Bounds, ENDPOINTS_MAX, EndpointMetrics, LABEL_BYTES_MAX, PerShard, ROUTES_MAX, Registration, Registry,

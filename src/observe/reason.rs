@@ -65,7 +65,10 @@ reasons! {
     ClientClosed = "client-closed", 0, Client, "Client closed the connection";
     /// The client took nothing of its answer for the idle time.
     ClientStalled = "client-stalled", 0, Client, "Client stopped reading";
-    /// The client and the gateway could not agree on a TLS connection, or not in time; the metrics say why.
+    /// The connection did not begin with the PROXY header that its listener requires, or came from nobody who may send one;
+    /// the detail word says which.
+    ProxyHeader = "proxy-header", 0, Client, "PROXY header refused";
+    /// The client and the gateway could not agree on a TLS connection, or not in time; the detail or the metrics say why.
     HandshakeFailed = "handshake-failed", 0, Client, "TLS handshake failed";
     /// The client has sent a request by plain text to a listener that speaks TLS.
     PlainText = "plain-text", 400, Client, "This port speaks TLS: use https";
@@ -107,6 +110,8 @@ reasons! {
     CodingUnsupported = "coding-unsupported", 501, Client, "Transfer coding not implemented";
     /// The asked-for upgrade is not one the gateway can make, such as an unknown WebSocket version.
     UpgradeRefused = "upgrade-refused", 426, Client, "Upgrade refused";
+    /// The page that asks for a WebSocket comes from an origin that the route does not list.
+    OriginRefused = "origin-refused", 403, Client, "Origin refused";
     /// The authority is not served on this connection.
     Misdirected = "misdirected", 421, Client, "Misdirected request";
     /// The request has passed through this gateway before.
@@ -202,6 +207,12 @@ impl Reason {
     /// Whether a time limit ended it.
     pub fn is_timeout(self) -> bool {
         self.word().ends_with("-timeout") || matches!(self, Self::ClientStalled | Self::TunnelIdle | Self::Lifetime)
+    }
+
+    /// Whether an open tunnel may end with it.
+    pub fn may_end_a_tunnel(self) -> bool {
+        use Reason::{ClientClosed, Draining, Flood, Lifetime, Ok, ProtocolError, TunnelIdle, UpstreamReset};
+        matches!(self, Ok | ClientClosed | UpstreamReset | TunnelIdle | Lifetime | Draining | Flood | ProtocolError)
     }
 
     /// Its number, for tables of [`Self::COUNT`] entries.

@@ -21,8 +21,9 @@ pub fn reference() -> String {
 fn metrics(out: &mut String) {
     out.push_str("## Metrics\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n");
     rows(CONTROL, &[], out);
-    let labels = certificates::LABELS.map(|label| format!("`{label}`")).join(", ");
-    line(out, &[&format!("`{}`", certificates::NAME), "gauge", &labels, certificates::HELP]);
+    for (_, name, help, labels) in certificates::EXPIRIES {
+        line(out, &[&format!("`{name}`"), "gauge", &labels.map(|label| format!("`{label}`")).join(", "), help]);
+    }
     rows(SHARD, &[], out);
     rows(WORKER, &["shard"], out);
     rows(ROUTE, &["route"], out);

@@ -15,6 +15,8 @@ pub struct Policies {
     pub request_headers: Option<HeaderEdits>,
     /// Edits of the response head, before it is sent to the client.
     pub response_headers: Option<HeaderEdits>,
+    /// Whether the upstream is told of the client's certificate, and so may answer by it.
+    pub tells_certificate: bool,
 }
 
 impl Policies {

@@ -49,9 +49,13 @@ impl<N: Net> Adopted<N> {
         Self { scratch: RefCell::new(snapshot.table.scratch()), snapshot, upstreams }
     }
 
-    /// Whether connections to the upstream of this name may be kept: the same version and TLS, and for each endpoint the same name.
+    /// Whether connections to the upstream of this name may be kept: the same PROXY header, version and TLS, and for each
+    /// endpoint the same name.
     fn speaks_alike(&self, entry: &UpstreamEntry) -> bool {
         let Some(before) = self.snapshot.upstream_named(&entry.plan.name) else { return true };
+        if before.plan.proxy_protocol != entry.plan.proxy_protocol {
+            return false;
+        }
         let peers = |entry: &'_ UpstreamEntry| -> AHashMap<Address, Option<PeerName>> {
             let addresses = entry.plan.endpoints.iter().map(|endpoint| endpoint.address.clone());
             addresses.zip(entry.peers().cloned()).collect()

@@ -12,10 +12,12 @@ use std::sync::Arc;
 use arrayvec::ArrayString;
 
 use super::adopted::Adopted;
+use super::introduced::Introduced;
 use super::net::Net;
 use super::secured::Secured;
 use super::tunnel::Stop;
 use crate::base::{Address, Buffer, Timestamp};
+use crate::http::h2::Connect;
 use crate::http::target::Scheme;
 use crate::observe::Reason;
 use crate::snapshot::ListenerPlan;
@@ -37,15 +39,22 @@ fn ip_text(ip: IpAddr) -> IpText {
 pub(super) struct Connection<N: Net> {
     pub reader: RefCell<N::Reader>,
     pub writer: RefCell<N::Writer>,
+    /// Whose connection it is: the source that a PROXY header names, else the other end of the socket.
     pub peer: Address,
     /// The peer's IP address as text; empty for Unix sockets.
     pub peer_text: IpText,
+    /// Where the peer connected to.
+    pub local: Address,
+    /// By whom the peer was introduced, where a PROXY header has done so.
+    pub introduced: Option<Rc<Introduced>>,
     /// The listener it came in by, as of the newest snapshot that has it.
     pub listener: RefCell<Arc<ListenerPlan>>,
     /// What the handshake has found, where TLS is spoken; the streams of a connection share it.
     pub secured: OnceCell<Rc<Secured>>,
     /// The connection that this one is a stream of.
     pub carrier: Option<Rc<Self>>,
+    /// What the client of a stream waits for instead of a response, if anything: then only a 101 may become a success.
+    pub connect: Option<Connect>,
     /// The generation that `listener` was looked up in.
     generation: Cell<u64>,
     /// Requests begun.
@@ -66,15 +75,23 @@ pub(super) struct Connection<N: Net> {
 
 impl<N: Net> Connection<N> {
     /// A connection just accepted.
-    pub fn new(halves: (N::Reader, N::Writer), peer: Address, listener: Arc<ListenerPlan>, now: Timestamp) -> Self {
+    pub fn new(
+        halves: (N::Reader, N::Writer),
+        (peer, local): (Address, Address),
+        listener: Arc<ListenerPlan>,
+        now: Timestamp,
+    ) -> Self {
         Self {
             reader: RefCell::new(halves.0),
             writer: RefCell::new(halves.1),
             peer_text: peer.ip().map_or_else(IpText::new, ip_text),
             peer,
+            local,
+            introduced: None,
             listener: RefCell::new(listener),
             secured: OnceCell::new(),
             carrier: None,
+            connect: None,
             generation: Cell::new(0),
             requests: Cell::new(0),
             responding: Cell::new(false),
@@ -87,16 +104,25 @@ impl<N: Net> Connection<N> {
     }
 
     /// A stream of `carrier`, and the head of the one request that it brings.
-    pub fn of_stream(carrier: &Rc<Self>, halves: (N::Reader, N::Writer), head: Buffer, now: Timestamp) -> Self {
+    pub fn of_stream(
+        carrier: &Rc<Self>,
+        halves: (N::Reader, N::Writer),
+        head: Buffer,
+        connect: Option<Connect>,
+        now: Timestamp,
+    ) -> Self {
         carrier.requests.set(carrier.requests.get().saturating_add(1));
         Self {
             reader: RefCell::new(halves.0),
             writer: RefCell::new(halves.1),
             peer_text: carrier.peer_text,
             peer: carrier.peer.clone(),
+            local: carrier.local.clone(),
+            introduced: carrier.introduced.clone(),
             listener: carrier.listener.clone(),
             secured: carrier.secured.clone(),
             carrier: Some(Rc::clone(carrier)),
+            connect,
             generation: carrier.generation.clone(),
             // This one will be counted.
             requests: Cell::new(carrier.requests.get() - 1),
@@ -107,6 +133,20 @@ impl<N: Net> Connection<N> {
             ended: Cell::default(),
             client: Cell::new(None),
         }
+    }
+
+    /// Notes whom it was introduced as; what is known of the other end of the socket goes with `introduced`.
+    pub fn introduce(&mut self, introduced: Introduced, endpoints: Option<(Address, Address)>) {
+        if let Some((source, destination)) = endpoints {
+            self.peer_text = source.ip().map_or_else(IpText::new, ip_text);
+            (self.peer, self.local) = (source, destination);
+        }
+        self.introduced = Some(Rc::new(introduced));
+    }
+
+    /// The IP address at the other end of the socket as text; empty for Unix sockets.
+    pub fn socket_peer_text(&self) -> &[u8] {
+        self.introduced.as_ref().map_or(&self.peer_text, |introduced| &introduced.by).as_bytes()
     }
 
     /// Whether a handshake comes first.
@@ -120,11 +160,22 @@ impl<N: Net> Connection<N> {
         if self.secured.get().is_some() { Scheme::Https } else { Scheme::Http }
     }
 
-    /// Notes that it becomes a tunnel, which ends by what is returned.
+    /// Notes that it becomes a tunnel, or may carry some, which end by what is returned.
     pub fn become_tunnel(&self) -> Rc<Stop> {
         let stop = Rc::<Stop>::default();
+        if let Some(carrier) = &self.carrier
+            && let Some(whole) = carrier.tunnel.take()
+        {
+            whole.add_part(&stop);
+            carrier.tunnel.set(Some(whole));
+        }
         self.tunnel.set(Some(Rc::clone(&stop)));
         stop
+    }
+
+    /// Notes that there is no tunnel to be told any more.
+    pub fn forget_tunnel(&self) {
+        self.tunnel.set(None);
     }
 
     /// Has the tunnel end by itself, if it has become one.

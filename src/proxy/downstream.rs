@@ -14,6 +14,7 @@ use super::connection::Connection;
 use super::exchange::{self, Exchange, Next, Scratch};
 use super::h2;
 use super::head::{self, Received};
+use super::introduced::{self, Said};
 use super::net::{self, Net, Patience, Reader, Writer};
 use super::respond;
 use super::shard::{SessionSlot, Shard};
@@ -22,7 +23,7 @@ use crate::observe::Reason;
 
 /// While draining, a connection that has been idle for so long gets no further request: a client that was about to
 /// send one has sent it by then.
-const DRAIN_IDLE_MAX: Duration = Duration::from_secs(1);
+pub(super) const DRAIN_IDLE_MAX: Duration = Duration::from_secs(1);
 /// What a closing connection may still send before it is cut, so that the client reads our last answer and not a reset.
 const LINGER_BYTES_MAX: u64 = 256 * 1024;
 /// How long it may take.
@@ -31,10 +32,10 @@ const LINGER: Duration = Duration::from_secs(2);
 /// A connection that is served until it ends.
 ///
 /// ```text
-/// Open ──▶ Idle ──bytes──▶ Busy ──panic──▶ Sorry
-///  │        │ ▲              │               │
-///  │        │ └───answered───┤               │
-///  └────────┴──▶ end ◀───────┴───────────────┘
+/// Introduced ──▶ Open ──▶ Idle ──bytes──▶ Busy ──panic──▶ Sorry
+///      │          │        │ ▲              │               │
+///      │          │        │ └───answered───┤               │
+///      └──────────┴────────┴──▶ end ◀───────┴───────────────┘
 /// ```
 ///
 /// A stream of a connection of HTTP/2 is one as well: it is busy from the beginning, and ends with its one request.
@@ -49,6 +50,8 @@ pub(super) struct Serving<N: Net> {
 }
 
 enum Stage<N: Net> {
+    /// Receiving the PROXY header, which says whose connection it is; nothing where it is to be closed.
+    Introduced(Pin<Box<dyn Future<Output = Option<Said>>>>),
     /// Shaking hands, finding out what is spoken, and speaking HTTP/2 to the end; whether requests of HTTP/1 may follow.
     Open(Pin<Box<dyn Future<Output = bool>>>),
     /// Waiting, without a buffer, for the next request.
@@ -63,11 +66,22 @@ impl<N: Net> Serving<N> {
     /// Serves `connection`, which counts as open until this is dropped.
     pub fn new(shard: Rc<Shard<N>>, connection: Rc<Connection<N>>) -> Self {
         let place = Some(shard.enter(&connection));
-        let stage = match h2::is_opened(&connection.listener.borrow()) {
-            true => Stage::Open(Box::pin(h2::open(shard.clone(), connection.clone()))),
-            false => Stage::Idle,
+        let stage = match connection.listener.borrow().proxy_protocol {
+            Some(_) => Stage::Introduced(Box::pin(introduced::receive(shard.clone(), connection.clone()))),
+            None => opening(&shard, &connection),
         };
         Self { shard, connection, place, stage }
+    }
+
+    /// Goes on as who the PROXY header says it is; `false` where it cannot.
+    fn go_on(&mut self, (introduced, endpoints): Said) -> bool {
+        // What was polled knows the connection as well, and has ended.
+        self.stage = Stage::Idle;
+        let Some(place) = self.place else { return false };
+        let alone = self.shard.change(place, &mut self.connection, |known| known.introduce(introduced, endpoints));
+        debug_assert!(alone, "only the task and the list know a connection that has not begun");
+        self.stage = opening(&self.shard, &self.connection);
+        alone
     }
 
     /// Serves the one request of a stream.
@@ -103,6 +117,12 @@ impl<N: Net> Future for Serving<N> {
         let this = self.get_mut();
         loop {
             match &mut this.stage {
+                Stage::Introduced(receiving) => {
+                    let Some(said) = ready!(receiving.as_mut().poll(cx)) else { return Poll::Ready(()) };
+                    if !this.go_on(said) {
+                        return Poll::Ready(());
+                    }
+                }
                 Stage::Open(opening) => {
                     if !ready!(opening.as_mut().poll(cx)) {
                         return Poll::Ready(());
@@ -138,6 +158,18 @@ impl<N: Net> Drop for Serving<N> {
         if let Some(place) = self.place {
             self.shard.leave(place);
         }
+    }
+}
+
+/// What a connection begins with, once it is known whose it is.
+#[inline(always)]
+fn opening<N: Net>(shard: &Rc<Shard<N>>, connection: &Rc<Connection<N>>) -> Stage<N> {
+    if h2::is_opened(&connection.listener.borrow()) {
+        Stage::Open(Box::pin(h2::open(shard.clone(), connection.clone())))
+    } else if connection.ahead.borrow().is_some() {
+        busy(shard, connection)
+    } else {
+        Stage::Idle
     }
 }
 

@@ -4,8 +4,10 @@
 use std::net::IpAddr;
 
 use super::call::CallParts;
+use super::secured::Secured;
 use crate::base::CidrSet;
 use crate::context::RequestContext;
+use crate::http::client_cert;
 use crate::http::date::IMF_FIXDATE_BYTES;
 use crate::http::forwarded::{self, Chain, Family};
 use crate::http::grpc;
@@ -83,6 +85,8 @@ const OWN: u128 = bits(&[
     KnownName::Tracestate,
     KnownName::Date,
     KnownName::Server,
+    KnownName::ClientCert,
+    KnownName::ClientCertChain,
 ]);
 
 const fn bits(names: &[KnownName]) -> u128 {
@@ -121,6 +125,8 @@ pub struct RequestParts<'a> {
     pub call: Option<CallParts<'a>>,
     /// The host that stands in for a missing one.
     pub default_host: Option<&'a str>,
+    /// What the client's connection is secured by, where it is.
+    pub(super) secured: Option<&'a Secured>,
 }
 
 impl RequestParts<'_> {
@@ -154,6 +160,9 @@ pub fn request(parts: &RequestParts<'_>, out: &mut Vec<u8>) -> Result<(), Render
     let own = out.len();
     about_the_client(parts, out);
     about_the_exchange(parts, request_id, out);
+    if parts.policies.tells_certificate {
+        about_the_certificate(parts, out);
+    }
     drop_own(edits, request_id, own, out);
     request_framing(parts, out);
     out.extend_from_slice(b"\r\n");
@@ -317,6 +326,15 @@ fn about_the_client(parts: &RequestParts<'_>, out: &mut Vec<u8>) {
         forwarded::append_forwarded_chain(&parts.chain(peer), element, out);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// `Client-Cert`, and `Client-Cert-Chain` where there is one and it is wished for (RFC 9440).
+#[cold]
+fn about_the_certificate(parts: &RequestParts<'_>, out: &mut Vec<u8>) {
+    let told = parts.secured.zip(parts.forward.client_certificate);
+    if let Some([leaf, others @ ..]) = told.and_then(|(secured, wish)| secured.told(wish)) {
+        client_cert::append_fields(leaf, others, out);
+    }
 }
 
 fn x_forwarded(parts: &RequestParts<'_>, out: &mut Vec<u8>) {
@@ -529,6 +547,9 @@ pub fn response(parts: &ResponseParts<'_>, out: &mut Vec<u8>) {
     }
     drop_own(edits, request_id, own, out);
     append_edits(edits, out);
+    if parts.policies.tells_certificate {
+        vary_by_everything(parts, start, out);
+    }
     if let Some(hsts) = parts.hsts
         && head.status >= 200
     {
@@ -541,6 +562,18 @@ pub fn response(parts: &ResponseParts<'_>, out: &mut Vec<u8>) {
     }
     response_framing(parts, out);
     out.extend_from_slice(b"\r\n");
+}
+
+/// An answer that varies by a certificate varies by what nobody in front of us can see (RFC 9440, section 2.4).
+#[cold]
+fn vary_by_everything(parts: &ResponseParts<'_>, start: usize, out: &mut Vec<u8>) {
+    let by_certificate = |field: &Field| client_cert::is_varied_by(field.value.of(parts.bytes));
+    if parts.head.fields.all(KnownName::Vary).any(by_certificate) {
+        let mut edits = HeaderEdits::default();
+        // The name and the value are ours.
+        let _ = edits.set("vary", "*");
+        edits.apply(start, out);
+    }
 }
 
 #[inline(never)]

@@ -352,6 +352,8 @@ impl<N: Net> Recorded for Finished<'_, N> {
             upstream_reused: tally.upstream_reused,
             grpc_status: tally.grpc.map(Code::number),
             transport: x.connection.secured.get().map(|secured| &secured.transport),
+            peer: Escaped::plain(x.connection.socket_peer_text()),
+            introduction: x.connection.introduced.as_ref().map(|introduced| &introduced.claims),
         }
     }
 }

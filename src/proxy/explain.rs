@@ -218,6 +218,7 @@ impl Asked {
                     upgrade: None,
                     call: None,
                     default_host: listener.default_host.as_deref(),
+                    secured: None,
                 };
                 encode::request(&parts, &mut out).map_err(|_| (400, "rewrite"))?;
                 Ok(Outcome::Forward {

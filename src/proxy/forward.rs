@@ -18,6 +18,8 @@ use super::net::{Net, Patience, Reader};
 use super::transfer::Transfer;
 use super::{call, head, relay, upgrade};
 use crate::base::{Buffer, Timestamp};
+use crate::config::CertificateForward;
+use crate::http::client_cert;
 use crate::http::h1::{HeadScanner, Progress as HeadProgress};
 use crate::http::header::KnownName;
 use crate::http::{Body, Version};
@@ -135,15 +137,14 @@ async fn attempt<N: Net>(
             caller_waits_until: call::bound(x, &halves.reader),
             continue_at,
         };
-        let outcome = match response_head(x, &halves.reader, &mut upload, &mut waiting, upgrade.is_some()).await {
-            // Nobody can have agreed to a request that has not arrived.
-            Ok(received) if x.memory.response.status == 101 && !upload.was_sent() => {
-                shard.buffers.give(received);
-                Err(Failed::for_good(malformed_response(x, "early-101")))
-            }
+        let mut answer = response_head(x, &halves.reader, &mut upload, &mut waiting, upgrade.is_some()).await;
+        if upgrade.is_some() {
+            answer = answer.and_then(|received| upgrade::judge(x, received, upload.was_sent()));
+        }
+        let outcome = match answer {
             Ok(received) if x.memory.response.status == 101 => {
                 // Boxed: rare, and larger than all the rest.
-                Box::pin(upgrade::tunnel(x, route, halves, received)).await.map(|()| false)
+                Box::pin(upgrade::tunnel(x, route, plan, halves, received)).await.map(|()| false)
             }
             Ok(received) => relay::response(x, route, halves, received, &mut upload, &heard).await,
             Err(failed) => Err(failed),
@@ -171,7 +172,10 @@ fn first_write<N: Net>(
     body: &mut BodyReader,
 ) -> Result<Buffer, Failure> {
     let received = x.buffer.filled().len();
-    let needed = received + OWN_FIELDS_BYTES + route.policies.request_bytes();
+    let mut needed = received + OWN_FIELDS_BYTES + route.policies.request_bytes();
+    if let Some(wish) = plan.client_certificate {
+        needed += certificate_bytes(x, wish)?;
+    }
     let mut out = x.shard.buffers.holding(needed);
     let written = call::parts(x).and_then(|call| {
         let parts = request_parts(x, route, plan, upgrade, call);
@@ -221,7 +225,19 @@ fn request_parts<'p, N: Net>(
         upgrade,
         call,
         default_host: x.listener.default_host.as_deref(),
+        secured: x.connection.secured.get().map(|secured| &**secured),
     }
+}
+
+/// Octets that tell the upstream of the client's certificate: they count like what came in the head, since the upstream
+/// must have room for both.
+#[cold]
+fn certificate_bytes<N: Net>(x: &Exchange<'_, N>, wish: CertificateForward) -> Result<usize, Failure> {
+    let told = x.connection.secured.get().and_then(|secured| secured.told(wish));
+    let Some([leaf, others @ ..]) = told else { return Ok(0) };
+    let bytes = client_cert::fields_bytes(leaf, others);
+    let room = x.terms.head_limits().head_bytes_max.saturating_sub(x.memory.request.length);
+    if bytes > room { Err(Failure::of(Reason::HeadTooLarge).detail("client-certificate")) } else { Ok(bytes) }
 }
 
 fn sink_framing<N: Net>(x: &Exchange<'_, N>) -> SinkFraming {
@@ -418,6 +434,7 @@ fn broken<N: Net>(x: &Exchange<'_, N>, error: &io::Error, begun: bool) -> Failed
     match error.kind() {
         io::ErrorKind::InvalidData => Failed::for_good(malformed_response(x, word)),
         io::ErrorKind::InvalidInput => Failed::for_good(Failure::of(Reason::TargetRefused).detail("not-for-http2")),
+        io::ErrorKind::Unsupported => Failed::for_good(Failure::of(Reason::UpgradeFailed).detail("not-announced")),
         io::ErrorKind::ConnectionRefused if !begun => {
             Failed { failure: reset.detail("not-processed"), attempt: AttemptFailure::Unsent }
         }

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::encode;
 use super::exchange::Exchange;
 use super::failure::Failure;
 use super::net::Net;
+use super::{encode, upgrade};
 use crate::context::RequestId;
 use crate::http::authority::Authority;
 use crate::http::forwarded::{self, Family};
@@ -20,7 +20,7 @@ pub(super) fn identify<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
     name_the_exchange(x);
     let head = &x.memory.request;
     if matches!(head.method, Method::Trace | Method::Connect) {
-        return Err(Failure::of(Reason::MethodRefused));
+        return Err(refused_method(x));
     }
     let hop = x.hop.read_request(x.buffer.filled(), head);
     hop.map_err(|error| Failure::malformed(400, error.reason()))?;
@@ -31,6 +31,15 @@ pub(super) fn identify<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failure> {
     check_loop(x)?;
     check_expectation(x)?;
     Ok(())
+}
+
+/// A protocol that is asked for and not spoken is told apart from a method (RFC 9220, section 3).
+#[cold]
+fn refused_method<N: Net>(x: &Exchange<'_, N>) -> Failure {
+    match x.connection.connect {
+        Some(_) => upgrade::not_offered("unknown-protocol"),
+        None => Failure::of(Reason::MethodRefused),
+    }
 }
 
 /// Whether the request asks about this hop itself: one that may go no further (RFC 9110, section 7.6.2), or one about the

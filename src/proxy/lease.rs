@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::forward::Failed;
 use super::h2::{self, Carrier, CarrierParts, Entered};
 use super::net::{Net, Reader, Writer};
+use super::proxy_header;
 use super::secured;
 use super::shard::Shard;
 use crate::base::{Buffer, EndpointId, Timestamp, UpstreamId};
@@ -34,9 +35,13 @@ pub(super) struct Halves<N: Net> {
 }
 
 impl<N: Net> Halves<N> {
-    fn new((reader, writer): (N::Reader, N::Writer), takes_trailers: bool, shard: &Shard<N>) -> Self {
+    pub fn new((reader, writer): (N::Reader, N::Writer), takes_trailers: bool) -> Self {
         let (reader, writer, spare) = (RefCell::new(reader), RefCell::new(writer), RefCell::new(None));
-        let halves = Self { reader, writer, takes_trailers, spare };
+        Self { reader, writer, takes_trailers, spare }
+    }
+
+    fn armed(halves: (N::Reader, N::Writer), takes_trailers: bool, shard: &Shard<N>) -> Self {
+        let halves = Self::new(halves, takes_trailers);
         halves.arm(shard);
         halves
     }
@@ -65,6 +70,8 @@ pub(super) struct Opened<N: Net> {
     pub halves: Halves<N>,
     opened: Timestamp,
     requests: u32,
+    /// The PROXY header that it began with: it carries requests of this client alone.
+    client: Option<Box<[u8]>>,
     /// None for a place on a connection that others share: that has one.
     permit: Option<Permit<UpstreamConnection<N>>>,
     /// Behind the halves: they are let go of first.
@@ -80,13 +87,18 @@ impl<N: Net> Opened<N> {
         shard: &Shard<N>,
     ) -> UpstreamConnection<N> {
         let opened = entered.opened();
-        let halves = Halves::new(halves, true, shard);
-        Box::new(Self { halves, opened, requests, permit: None, _entered: Some(entered) })
+        let halves = Halves::armed(halves, true, shard);
+        Box::new(Self { halves, opened, requests, client: None, permit: None, _entered: Some(entered) })
     }
 
     /// Whether it was used before.
     fn is_reused(&self) -> bool {
         self.requests > 0
+    }
+
+    /// Closes the connection for the sake of another in its place, unless it shares one.
+    pub fn into_permit(self) -> Option<Permit<UpstreamConnection<N>>> {
+        self.permit
     }
 }
 
@@ -207,7 +219,7 @@ pub(super) fn acquire<'a, N: Net>(
     x.tally.endpoint = Some(endpoint);
     let counted = Counted::begin(adopted.endpoint_block(upstream, endpoint, shard.number));
     let guard = state.enter(endpoint);
-    match next(state, &guard, fresh, now) {
+    match next(x, state, &guard, fresh, now) {
         Acquired::Reuse(connection) => {
             adopted.upstream_block(upstream, shard.number).reused.increment();
             choice.connected(x, endpoint, true, now);
@@ -227,9 +239,20 @@ pub(super) fn acquire<'a, N: Net>(
     }
 }
 
+/// A connection that began with `header`, or leave to open one.
+#[cold]
+fn acquire_own<N: Net>(
+    endpoint: &Endpoint<UpstreamConnection<N>>,
+    header: &[u8],
+    now: Timestamp,
+) -> Acquired<UpstreamConnection<N>> {
+    endpoint.acquire_own(now, |connection| connection.client.as_deref() == Some(header))
+}
+
 /// How an attempt at an endpoint comes to its connection.
 #[inline]
 fn next<N: Net>(
+    x: &Exchange<'_, N>,
     state: &UpstreamState<UpstreamConnection<N>>,
     endpoint: &Endpoint<UpstreamConnection<N>>,
     fresh: bool,
@@ -238,7 +261,11 @@ fn next<N: Net>(
     if endpoint.shares() {
         return endpoint.acquire_place(fresh, state.plan().sharing.streams);
     }
-    if fresh { endpoint.acquire_fresh() } else { endpoint.acquire(now) }
+    match state.plan().proxy_protocol {
+        _ if fresh => endpoint.acquire_fresh(),
+        None => endpoint.acquire(now),
+        Some(version) => acquire_own(endpoint, &proxy_header::of(x, version), now),
+    }
 }
 
 impl<'a, N: Net> Wanted<'a, N> {
@@ -287,19 +314,22 @@ async fn connection<N: Net>(
             Acquired::Open(permit) => break permit,
             Acquired::Full => return Err(Failed::for_good(Failure::of(Reason::PoolExhausted))),
             Acquired::Join(joined) => match in_time(x, joined, deadline).await {
-                Some(Ok(())) => next(state, state.endpoint(endpoint), false, x.shard.net.now()),
+                Some(Ok(())) => next(x, state, state.endpoint(endpoint), false, x.shard.net.now()),
                 Some(Err(failure)) => return Err(Failed { failure, attempt: AttemptFailure::Connect }),
                 None => return Err(Failed::for_good(Failure::of(Reason::PoolExhausted).detail("waited"))),
             },
             Acquired::Wait(waiting) => match in_time(x, waiting, deadline).await {
-                Some(Turn::Reuse(mut connection)) => match (connection.has_ended(), connection.permit.take()) {
-                    (true, Some(permit)) => break permit,
-                    (true, None) => next(state, state.endpoint(endpoint), false, x.shard.net.now()),
-                    (false, permit) => {
-                        connection.permit = permit;
-                        return Ok(connection);
+                // One that speaks for a client makes room for one that speaks for this client.
+                Some(Turn::Reuse(mut connection)) => {
+                    match (connection.has_ended() || connection.client.is_some(), connection.permit.take()) {
+                        (true, Some(permit)) => break permit,
+                        (true, None) => next(x, state, state.endpoint(endpoint), false, x.shard.net.now()),
+                        (false, permit) => {
+                            connection.permit = permit;
+                            return Ok(connection);
+                        }
                     }
-                },
+                }
                 Some(Turn::Open(permit)) => break permit,
                 None => return Err(Failed::for_good(Failure::of(Reason::PoolExhausted).detail("waited"))),
             },
@@ -334,8 +364,16 @@ async fn open<N: Net>(
     let shares = state.endpoint(endpoint).shares();
     let opening = shares.then(|| carriers.opening(Failure::of(Reason::ConnectFailed)));
     let address = state.plan().endpoint(endpoint).address.clone();
-    let connected = shard.net.connect(&address, until).await.map_err(|error| Failure::of_connect(&error));
     let entry = &x.adopted.snapshot.upstreams[upstream.index()];
+    let mut connected = shard.net.connect(&address, until).await.map_err(|error| Failure::of_connect(&error));
+    let mut client = None;
+    if let (Ok(halves), Some(version)) = (&mut connected, state.plan().proxy_protocol) {
+        let header = proxy_header::of(x, version);
+        if let Err(failure) = Box::pin(proxy_header::send(shard, &mut halves.1, &header, until)).await {
+            connected = Err(failure);
+        }
+        client = Some(header.as_slice().into());
+    }
     let connected = match (connected, &entry.tls) {
         (Ok(halves), Some(tls)) => {
             let peer = entry.endpoints[endpoint.index()].peer.as_ref();
@@ -356,8 +394,8 @@ async fn open<N: Net>(
                 if let Some(opening) = opening {
                     opening.end(Ok(()));
                 }
-                let halves = Halves::new(halves, false, shard);
-                return Ok(Box::new(Opened { halves, opened: now, requests: 0, permit: Some(permit), _entered: None }));
+                let (halves, permit) = (Halves::armed(halves, false, shard), Some(permit));
+                return Ok(Box::new(Opened { halves, opened: now, requests: 0, client, permit, _entered: None }));
             }
             let parts = CarrierParts {
                 halves,

@@ -13,6 +13,7 @@ use super::failure::Failure;
 use super::identify;
 use super::net::{self, Net, Writer};
 use super::shard::Shard;
+use super::upgrade;
 use crate::base::{Buffer, SMALL_BUFFER_BYTES};
 use crate::http::accept::prefers_html;
 use crate::http::h1::{write_content_length, write_date, write_field, write_status_line};
@@ -97,7 +98,7 @@ async fn end_begun<N: Net>(x: &mut Exchange<'_, N>, out: Buffer) {
 }
 
 /// Why a stream's client has gone, where its connection knows better.
-fn lost_with_its_carrier<N: Net>(x: &Exchange<'_, N>, reason: Reason) -> Option<Reason> {
+pub(super) fn lost_with_its_carrier<N: Net>(x: &Exchange<'_, N>, reason: Reason) -> Option<Reason> {
     let carrier = x.connection.carrier.as_ref().filter(|_| reason == Reason::ClientClosed)?;
     let ended = carrier.ended.get();
     matches!(ended, Reason::Flood | Reason::ProtocolError).then_some(ended)
@@ -174,6 +175,10 @@ pub(super) async fn fixed<N: Net>(
     route: &RoutePlan,
     plan: &FixedResponse,
 ) -> Result<(), Failure> {
+    if x.connection.connect.is_some() && matches!(plan.status, 200..=299) {
+        // Who waits for a tunnel would take it for one.
+        return Err(upgrade::not_offered("not-offered"));
+    }
     x.tally.reason = Reason::LocalAnswer;
     settle_persistence(x);
     let mut out = x.shard.buffers.small();

@@ -8,10 +8,13 @@ use super::connection::Connection;
 use super::failure::Failure;
 use super::net::Net;
 use super::shard::Shard;
-use super::tls::{Engine, HandshakeError, PLAIN_TEXT, handshake};
+use super::tls::{Engine, HandshakeError, PLAIN_TEXT, handshake, turn_away};
 use super::{downstream, respond};
-use crate::base::Timestamp;
-use crate::observe::{Gauge, Reason, Transport};
+use crate::base::{Timestamp, UnixTime};
+use crate::config::CertificateForward;
+use crate::context::ClientCertificate;
+use crate::observe::{Escaped, Gauge, Reason, Record, Transport};
+use crate::snapshot::client_auth;
 use crate::snapshot::tls::{ClientTls, HTTP_2, PeerName, ServerTls};
 
 /// What the handshake with a client has found.
@@ -22,6 +25,8 @@ pub(super) struct Secured {
     certificate: Option<usize>,
     /// Whether HTTP/2 was chosen by ALPN.
     pub speaks_http2: bool,
+    /// Who the client is, where it has shown a certificate that is believed.
+    pub client: Option<Box<ClientCertificate>>,
     /// For the log.
     pub transport: Transport,
 }
@@ -30,6 +35,15 @@ impl Secured {
     /// Whether a client that asks for `host` would have been shown the certificate of this connection.
     pub fn stands_for(&self, host: &str) -> bool {
         self.tls.select(Some(host)) == self.certificate
+    }
+
+    /// What an upstream is told of the client's certificate: that, then those that came with it.
+    pub fn told(&self, wish: CertificateForward) -> Option<&[Box<[u8]>]> {
+        let chain = &self.client.as_ref()?.chain;
+        match wish {
+            CertificateForward::Leaf => chain.get(..1),
+            CertificateForward::Chain => Some(chain),
+        }
     }
 }
 
@@ -44,20 +58,23 @@ pub(super) async fn accept<N: Net>(shard: Rc<Shard<N>>, connection: Rc<Connectio
         shake(&shard, &connection, tls, began.plus(listener.timeouts.handshake)).await
     };
     match shaken {
-        Ok(engine) => {
+        Ok((engine, client)) => {
             let now = shard.net.now();
             let micros = u64::try_from(now.since(began).as_micros()).unwrap_or(u64::MAX);
             metrics.handshake_done(engine.is_tls13(), engine.is_resumed(), micros);
-            let _ = connection.secured.set(Rc::new(secured(tls, &engine)));
+            let _ = connection.secured.set(Rc::new(secured(tls, &engine, client)));
             shard.net.secure(&mut connection.reader.borrow_mut(), &mut connection.writer.borrow_mut(), engine);
             // The time of the first request runs from here.
             connection.idle_since.set(now);
             true
         }
-        Err(word) => {
-            metrics.handshake_failures.increment(word);
+        Err(refused) => {
+            metrics.handshake_failures.increment(refused.word);
             connection.ended.set(Reason::HandshakeFailed);
-            if word == PLAIN_TEXT {
+            if refused.certificate {
+                log_refused(&shard, &connection, &refused);
+            }
+            if refused.word == PLAIN_TEXT {
                 connection.ended.set(Reason::PlainText);
                 respond::plain_text(&shard, &connection).await;
                 downstream::linger(&shard, &connection).await;
@@ -65,6 +82,32 @@ pub(super) async fn accept<N: Net>(shard: Rc<Shard<N>>, connection: Rc<Connectio
             false
         }
     }
+}
+
+/// A handshake that has failed.
+struct Refused {
+    word: &'static str,
+    /// Whether the client's certificate is the cause, or that there was none.
+    certificate: bool,
+    /// What the client has said of itself until then.
+    transport: Transport,
+}
+
+/// A refused certificate belongs to no exchange, and somebody will ask why.
+fn log_refused<N: Net>(shard: &Shard<N>, connection: &Connection<N>, refused: &Refused) {
+    let adopted = shard.adopted();
+    let Some(format) = adopted.snapshot.log_format.as_ref() else { return };
+    let listener = connection.listener.borrow();
+    let record = Record {
+        time: shard.net.unix_time(),
+        listener: listener.label.as_escaped(),
+        client: Escaped::plain(connection.peer_text.as_bytes()),
+        reason: Reason::HandshakeFailed,
+        detail: refused.word,
+        transport: Some(&refused.transport),
+        ..Record::default()
+    };
+    shard.log_apart(format, &record, shard.net.now());
 }
 
 /// Counts a handshake while it is under way, however it ends.
@@ -88,20 +131,55 @@ async fn shake<N: Net>(
     connection: &Connection<N>,
     tls: &ServerTls,
     deadline: Timestamp,
-) -> Result<Engine, &'static str> {
-    let mut engine = Engine::server(tls, &shard.cipher_buffers).map_err(|_| "other")?;
-    let done = handshake(&shard.net, &connection.reader, &connection.writer, &mut engine, deadline).await;
-    done.map(|()| engine).map_err(|error| error.word)
+) -> Result<(Engine, Option<Box<ClientCertificate>>), Refused> {
+    let mut engine = Engine::server(tls, shard.net.unix_time(), &shard.cipher_buffers).map_err(|_| Refused {
+        word: "other",
+        certificate: false,
+        transport: Transport::new("", "", ""),
+    })?;
+    // What came behind a PROXY header.
+    if let Some(ahead) = connection.ahead.take() {
+        engine.receive(ahead.filled());
+        shard.buffers.give(ahead);
+    }
+    let shaken = handshake(&shard.net, &connection.reader, &connection.writer, &mut engine, deadline).await;
+    let outcome = match shaken {
+        Ok(()) => match client(tls, &engine, shard.net.unix_time()) {
+            Ok(client) => return Ok((engine, client)),
+            Err(error) => {
+                turn_away(&shard.net, &connection.writer, &mut engine, deadline).await;
+                error
+            }
+        },
+        Err(error) => error,
+    };
+    let shown = engine.take_refused();
+    let transport = Transport::new("", "", engine.asked_name().unwrap_or_default());
+    let transport = transport.with_certificate(shown.as_deref());
+    Err(Refused { word: outcome.word, certificate: outcome.certificate, transport })
 }
 
-fn secured(tls: &Arc<ServerTls>, engine: &Engine) -> Secured {
+/// Who the client is, by a certificate that it has shown now or in the session it resumes; that is looked at again, since
+/// it may have ended or been revoked.
+fn client(tls: &ServerTls, engine: &Engine, now: UnixTime) -> Result<Option<Box<ClientCertificate>>, HandshakeError> {
+    let (Some(clients), Some(chain)) = (tls.clients(), engine.peer_certificates()) else { return Ok(None) };
+    if engine.is_resumed() {
+        clients.check_again(chain, now).map_err(|error| HandshakeError::refusal(&error))?;
+    }
+    let read = client_auth::read(chain).ok_or(HandshakeError::MALFORMED_CERTIFICATE)?;
+    Ok(Some(Box::new(read)))
+}
+
+fn secured(tls: &Arc<ServerTls>, engine: &Engine, client: Option<Box<ClientCertificate>>) -> Secured {
     let name = engine.asked_name();
     let version = if engine.is_tls13() { "TLSv1.3" } else { "TLSv1.2" };
     Secured {
         tls: Arc::clone(tls),
         certificate: tls.select(name),
         speaks_http2: engine.protocol() == Some(HTTP_2),
-        transport: Transport::new(version, engine.cipher(), name.unwrap_or_default()),
+        transport: Transport::new(version, engine.cipher(), name.unwrap_or_default())
+            .with_certificate(client.as_deref()),
+        client,
     }
 }
 
@@ -130,7 +208,7 @@ pub(super) async fn connect<N: Net>(
 
 fn failure(error: &HandshakeError) -> Failure {
     match error {
-        HandshakeError { certificate: true, .. } => Failure::of(Reason::TlsCertificate),
+        HandshakeError { certificate: true, word, .. } => Failure::of(Reason::TlsCertificate).detail(word),
         HandshakeError { kind: std::io::ErrorKind::TimedOut, .. } => Failure::of(Reason::ConnectTimeout).detail("tls"),
         HandshakeError { word, .. } => Failure::of(Reason::TlsHandshake).detail(word),
     }

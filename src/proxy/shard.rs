@@ -163,7 +163,8 @@ impl<N: Net> Shard<N> {
     fn connection(&self, accepted: Accepted<N>) -> Option<Rc<Connection<N>>> {
         let listener = self.adopted().snapshot.listener_named(&accepted.listener)?.clone();
         let halves = (accepted.reader, accepted.writer);
-        Some(Rc::new(Connection::new(halves, accepted.peer, listener, self.net.now())))
+        let ends = (accepted.peer, accepted.local);
+        Some(Rc::new(Connection::new(halves, ends, listener, self.net.now())))
     }
 
     /// Counts and lists a connection; [`Self::leave`] takes it out again.
@@ -179,6 +180,19 @@ impl<N: Net> Shard<N> {
         let place = u32::try_from(connections.len()).expect("descriptors are bounded far below u32::MAX");
         connections.push(Some(connection.clone()));
         place
+    }
+
+    /// Changes a connection that nobody but its task and the list knows; `false` if somebody does.
+    pub(super) fn change(
+        &self,
+        place: u32,
+        connection: &mut Rc<Connection<N>>,
+        change: impl FnOnce(&mut Connection<N>),
+    ) -> bool {
+        self.connections.borrow_mut()[place as usize] = None;
+        let alone = Rc::get_mut(connection).map(change).is_some();
+        self.connections.borrow_mut()[place as usize] = Some(connection.clone());
+        alone
     }
 
     pub(super) fn leave(&self, place: u32) {

@@ -1,28 +1,47 @@
 //! Changing the protocol of a connection (RFC 9110, section 7.8): only where the route names the protocol, only for a
 //! GET without content, and only by a 101 that confirms exactly that protocol.
 
+
 use super::exchange::{Exchange, Next};
 use super::failure::Failure;
 use super::forward::{Failed, malformed_response};
 use super::lease::Halves;
 use super::net::{self, Net, Patience};
-use super::relay;
-use super::tunnel::{Side, Tunnel, Websocket};
+use super::tunnel::{Side, Tunnel, TunnelEnd, Websocket};
+use super::{relay, respond};
 use crate::base::Buffer;
 use crate::http::h1::Hop;
 use crate::http::header::KnownName;
 use crate::http::websocket::frames::Frames;
-use crate::http::{Body, Method, websocket};
-use crate::observe::Reason;
+use crate::http::{Body, Method, Protocol, websocket};
+use crate::observe::{Raised, Reason};
 use crate::snapshot::{Forward, RoutePlan};
 
 /// The name of the WebSocket protocol in `Upgrade`.
 const WEBSOCKET: &str = "websocket";
 
 /// The protocol the request is to be upgraded to: none if it does not ask, or its route does not name it.
+#[inline]
 pub(super) fn wanted<'p, N: Net>(x: &Exchange<'_, N>, plan: &'p Forward) -> Result<Option<&'p str>, Failure> {
+    if !x.hop.upgrade {
+        return Ok(None);
+    }
+    match offered(x, plan) {
+        // It may be ignored (RFC 9110, section 7.8), but not by a success where the client waits for nothing else.
+        Ok(None) if x.connection.connect.is_some() => Err(not_offered("not-offered")),
+        outcome => outcome,
+    }
+}
+
+/// A protocol that is not spoken, here or at all.
+pub(super) fn not_offered(word: &'static str) -> Failure {
+    Failure { status: 501, ..Failure::of(Reason::UpgradeRefused).detail(word) }
+}
+
+#[cold]
+fn offered<'p, N: Net>(x: &Exchange<'_, N>, plan: &'p Forward) -> Result<Option<&'p str>, Failure> {
     let head = &x.memory.request;
-    if !x.hop.upgrade || plan.upgrade.is_empty() || head.method != Method::Get || head.body != Body::Empty {
+    if plan.upgrade.is_empty() || head.method != Method::Get || head.body != Body::Empty {
         return Ok(None);
     }
     let Some(asked) = x.field(KnownName::Upgrade) else { return Ok(None) };
@@ -34,6 +53,10 @@ pub(super) fn wanted<'p, N: Net>(x: &Exchange<'_, N>, plan: &'p Forward) -> Resu
             status: error.status(),
             ..Failure::of(Reason::UpgradeRefused).detail(error.reason())
         })?;
+        let origins = head.fields.all(KnownName::Origin).map(|field| field.value.of(x.buffer.filled()));
+        if !plan.websocket.origins.allow(origins) {
+            return Err(Failure::of(Reason::OriginRefused));
+        }
     }
     Ok(Some(protocol))
 }
@@ -46,10 +69,23 @@ fn websocket_key<N: Net>(x: &Exchange<'_, N>) -> Result<websocket::Key, websocke
     websocket::Key::of_request(values(KnownName::SecWebsocketVersion), values(KnownName::SecWebsocketKey))
 }
 
+/// What the upstream's final answer to an upgrade means: a 101 needs a request that was sent whole, since nobody can have
+/// agreed to one that has not arrived; and a client that waits for a tunnel would take any success for one.
+pub(super) fn judge<N: Net>(x: &Exchange<'_, N>, received: Buffer, was_sent: bool) -> Result<Buffer, Failed> {
+    let failure = match x.memory.response.status {
+        101 if !was_sent => malformed_response(x, "early-101"),
+        200..=299 if x.connection.connect.is_some() => Failure::of(Reason::UpgradeFailed).detail("not-switched"),
+        _ => return Ok(received),
+    };
+    x.shard.buffers.give(received);
+    Err(Failed::for_good(failure))
+}
+
 /// Relays the 101 and then bytes, until either side ends it.
 pub(super) async fn tunnel<N: Net>(
     x: &mut Exchange<'_, N>,
     route: &RoutePlan,
+    plan: &Forward,
     upstream: &Halves<N>,
     received: Buffer,
 ) -> Result<(), Failed> {
@@ -70,7 +106,12 @@ pub(super) async fn tunnel<N: Net>(
         websocket.upward.pass(ahead.filled());
     }
     x.next = Next::Close;
-    let until = x.shard.net.now().plus(x.terms.lifetime());
+    let (idle, lifetime) = match websocket {
+        Some(_) => (plan.websocket.idle, plan.websocket.lifetime.unwrap_or(x.terms.lifetime())),
+        None => (x.terms.idle(), x.terms.lifetime()),
+    };
+    let until = x.shard.net.now().plus(lifetime);
+    // The handshake is not over before both have what came with it.
     let patience = Patience { idle: x.terms.idle(), until };
     x.tally.bytes_out += out.filled().len() as u64;
     let (down, up) = ((&x.connection.writer, out), (&upstream.writer, ahead));
@@ -86,27 +127,53 @@ pub(super) async fn tunnel<N: Net>(
         websocket,
         client: Side { reader: &x.connection.reader, writer: &x.connection.writer },
         server: Side { reader: &upstream.reader, writer: &upstream.writer },
-        idle: x.terms.idle(),
+        idle,
         until,
     };
-    let open = x.shard.metrics.tunnels_open.raised();
+    let open = Open::new(x, websocket.is_some());
     let end = tunnel.run().await;
     drop(open);
     x.tally.bytes_in += end.bytes_up;
     x.tally.bytes_out += end.bytes_down;
-    if end.error.is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut) {
-        let over = x.shard.net.now() >= until;
-        x.tally.reason = match tunnel.stop.is_told() {
-            true => Reason::Draining,
-            false if over => Reason::Lifetime,
-            false => Reason::TunnelIdle,
-        };
-        if websocket.is_some() && x.tally.reason != Reason::TunnelIdle {
+    x.tally.reason = reason(x, &end, &tunnel);
+    if websocket.is_some() {
+        x.shard.metrics.websockets_closed.increment(x.tally.reason);
+        if end.error.is_some() && end.peer.is_none() {
             // The client is to read our close frame, and not a reset.
             x.next = Next::Linger;
         }
     }
     Ok(())
+}
+
+/// Why a tunnel has ended.
+fn reason<N: Net>(x: &Exchange<'_, N>, end: &TunnelEnd, tunnel: &Tunnel<'_, N>) -> Reason {
+    match tunnel.reason(end) {
+        Reason::ClientClosed => respond::lost_with_its_carrier(x, Reason::ClientClosed).unwrap_or(Reason::ClientClosed),
+        reason => reason,
+    }
+}
+
+/// A tunnel that counts as open until this is dropped.
+struct Open<'a> {
+    _tunnel: Raised<'a>,
+    _websocket: Option<Raised<'a>>,
+    _of_route: Option<Raised<'a>>,
+}
+
+impl<'a> Open<'a> {
+    fn new<N: Net>(x: &Exchange<'a, N>, is_websocket: bool) -> Self {
+        let (metrics, adopted) = (&x.shard.metrics, x.adopted);
+        if is_websocket {
+            metrics.websocket_opened(x.protocol() == Protocol::Http2);
+        }
+        let route = x.cx.route.filter(|_| is_websocket).map(|id| adopted.route_block(id, x.shard.number));
+        Self {
+            _tunnel: metrics.tunnels_open.raised(),
+            _websocket: is_websocket.then(|| metrics.websockets_open.raised()),
+            _of_route: route.map(|block| block.websockets_open.raised()),
+        }
+    }
 }
 
 /// What is followed of a WebSocket; `behind` is what the server sent behind its 101.

@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -72,9 +72,7 @@ struct Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let Some((path, device, inode)) = &self.file else { return };
-        let ours = fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (*device, *inode));
-        if ours {
+        if let Some(path) = self.own_file() {
             let _ = fs::remove_file(path);
         }
     }
@@ -113,20 +111,31 @@ impl SocketStore {
     /// Where this process listens for `address`: the same, but for a port that was left to the kernel.
     pub fn local(&self, address: &Address, ipv6_only: bool) -> Option<Address> {
         let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        let claim = claims.get(&(address.clone(), ipv6_only)).and_then(Weak::upgrade)?;
+        let key = (address.clone(), ipv6_only && matches!(address, Address::Ip(_)));
+        let claim = claims.get(&key).and_then(Weak::upgrade)?;
         Some(claim.local.clone())
     }
 
-    /// A listening socket on `address` for one worker.
-    pub(super) fn open(&self, address: &Address, ipv6_only: bool) -> Result<Bound, BindError> {
-        self.try_open(address, ipv6_only).map_err(|cause| BindError { address: address.clone(), cause })
+    /// A listening socket on `address` for one worker; that of a path has these permissions.
+    pub(super) fn open(&self, address: &Address, ipv6_only: bool, mode: Option<u32>) -> Result<Bound, BindError> {
+        self.try_open(address, ipv6_only, mode).map_err(|cause| BindError { address: address.clone(), cause })
     }
 
-    fn try_open(&self, address: &Address, ipv6_only: bool) -> io::Result<Bound> {
+    /// Changes the permissions of a path that is ours, as far as we may.
+    pub(super) fn permit(&self, address: &Address, mode: u32) {
+        let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let claim = claims.get(&(address.clone(), false)).and_then(Weak::upgrade);
+        if let Some(path) = claim.as_ref().and_then(|claim| claim.own_file()) {
+            // Whoever removed the file, or took it from us, has decided who may connect.
+            let _ = fs::set_permissions(path, fs::Permissions::from_mode(mode));
+        }
+    }
+
+    fn try_open(&self, address: &Address, ipv6_only: bool, mode: Option<u32>) -> io::Result<Bound> {
         if let Some(claim) = self.activated.iter().find(|claim| claim.local == *address) {
             return claim.join(ipv6_only);
         }
-        let key = (address.clone(), ipv6_only);
+        let key = (address.clone(), ipv6_only && matches!(address, Address::Ip(_)));
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(claim) = claims.get(&key).and_then(Weak::upgrade) {
             return claim.join(ipv6_only);
@@ -137,7 +146,7 @@ impl SocketStore {
                 let ours = claims.values().filter_map(Weak::upgrade).any(|claim| claim.has_port(address.port()));
                 bind_first(*address, ipv6_only, ours)?
             }
-            Address::Unix(path) => bind_unix(path)?,
+            Address::Unix(path) => bind_unix(path, mode)?,
         };
         claims.retain(|_, claim| claim.strong_count() > 0);
         claims.insert(key, Arc::downgrade(&bound.claim));
@@ -157,6 +166,13 @@ impl Claim {
             socket.set_tcp_nodelay(true)?;
         }
         Ok(Self { local, shared: Some(socket), file: None })
+    }
+
+    /// The path of the socket file that this process has made, if it is still there.
+    fn own_file(&self) -> Option<&Path> {
+        let (path, device, inode) = self.file.as_ref()?;
+        let found = fs::symlink_metadata(path).ok()?;
+        ((found.dev(), found.ino()) == (*device, *inode)).then_some(path)
     }
 
     fn has_port(&self, port: u16) -> bool {
@@ -206,10 +222,14 @@ fn new_ip(address: SocketAddr, ipv6_only: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn bind_unix(path: &Path) -> io::Result<Bound> {
+fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<Bound> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     socket.bind(&SockAddr::unix(path)?)?;
+    if let Some(mode) = mode {
+        // Before it listens nobody can connect.
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    }
     socket.listen(BACKLOG)?;
     let local = Address::Unix(Arc::from(path));
     let file = fs::symlink_metadata(path).ok().map(|found| (path.to_path_buf(), found.dev(), found.ino()));
@@ -254,18 +274,35 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_file_has_the_permissions_that_were_asked_for_and_later_those_of_a_reload() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sock");
+        let (store, address) = (SocketStore::default(), Address::Unix(path.as_path().into()));
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let _bound = store.open(&address, false, Some(0o620)).unwrap();
+        assert_eq!(mode(), 0o620);
+        store.permit(&address, 0o660);
+        assert_eq!(mode(), 0o660);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "of somebody else").unwrap();
+        let theirs = mode();
+        store.permit(&address, 0o600);
+        assert_eq!(mode(), theirs);
+    }
+
+    #[test]
     fn workers_of_one_process_share_an_address() {
         let store = SocketStore::default();
-        let first = store.open(&any_port(), false).unwrap();
-        let second = store.open(&any_port(), false).unwrap();
+        let first = store.open(&any_port(), false, None).unwrap();
+        let second = store.open(&any_port(), false, None).unwrap();
         assert_eq!(first.local, second.local);
     }
 
     #[test]
     fn an_address_of_another_process_is_refused_by_name() {
         let other = SocketStore::default();
-        let taken = other.open(&any_port(), false).unwrap();
-        let error = SocketStore::default().open(&taken.local, false).map(drop).unwrap_err();
+        let taken = other.open(&any_port(), false, None).unwrap();
+        let error = SocketStore::default().open(&taken.local, false, None).map(drop).unwrap_err();
         assert_eq!(error.cause.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().starts_with(&format!("cannot listen on {}: ", taken.local)), "{error}");
     }
@@ -273,15 +310,15 @@ mod tests {
     #[test]
     fn an_address_may_overlap_with_the_one_it_replaces() {
         let store = SocketStore::default();
-        let wide = store.open(&Address::Ip("0.0.0.0:0".parse().unwrap()), false).unwrap();
+        let wide = store.open(&Address::Ip("0.0.0.0:0".parse().unwrap()), false, None).unwrap();
         let Address::Ip(wide) = wide.local else { unreachable!("it is an IP socket") };
         let narrow = Address::Ip(SocketAddr::from(([127, 0, 0, 1], wide.port())));
-        assert_eq!(store.open(&narrow, false).unwrap().local, narrow);
+        assert_eq!(store.open(&narrow, false, None).unwrap().local, narrow);
     }
 
     #[test]
     fn accepted_sockets_send_at_once() {
-        let bound = SocketStore::default().open(&any_port(), false).unwrap();
+        let bound = SocketStore::default().open(&any_port(), false, None).unwrap();
         let Address::Ip(address) = bound.local else { unreachable!("it is an IP socket") };
         let _client = std::net::TcpStream::connect(address).unwrap();
         assert!(bound.socket.accept().unwrap().0.tcp_nodelay().unwrap());
@@ -289,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_dual_stack_address_names_its_ipv4_clients_as_such() {
-        let bound = SocketStore::default().open(&Address::Ip("[::]:0".parse().unwrap()), false).unwrap();
+        let bound = SocketStore::default().open(&Address::Ip("[::]:0".parse().unwrap()), false, None).unwrap();
         let Address::Ip(address) = bound.local else { unreachable!("it is an IP socket") };
         let client = std::net::TcpStream::connect(("127.0.0.1", address.port())).unwrap();
         let (_, peer) = bound.socket.accept().unwrap();
@@ -303,7 +340,7 @@ mod tests {
         drop(UnixListener::bind(&path).unwrap());
         let store = SocketStore::default();
         let address = Address::Unix(Arc::from(path.as_path()));
-        let sockets = [store.open(&address, false).unwrap(), store.open(&address, false).unwrap()];
+        let sockets = [store.open(&address, false, None).unwrap(), store.open(&address, false, None).unwrap()];
         UnixStream::connect(&path).unwrap();
         drop(sockets);
         assert!(!path.exists());
@@ -313,7 +350,7 @@ mod tests {
     fn a_socket_file_of_a_successor_is_left_alone_in_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
-        let ours = SocketStore::default().open(&Address::Unix(Arc::from(path.as_path())), false).unwrap();
+        let ours = SocketStore::default().open(&Address::Unix(Arc::from(path.as_path())), false, None).unwrap();
         fs::rename(&path, folder.path().join("old")).unwrap();
         let _successor = UnixListener::bind(&path).unwrap();
         drop(ours);
@@ -325,7 +362,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let _clients = fill_queue(&path);
-        let error = SocketStore::default().open(&Address::Unix(Arc::from(path.as_path())), false).map(drop);
+        let error = SocketStore::default().open(&Address::Unix(Arc::from(path.as_path())), false, None).map(drop);
         assert_eq!(error.unwrap_err().cause.kind(), io::ErrorKind::AddrInUse);
     }
 
@@ -353,7 +390,7 @@ mod tests {
         fs::write(&plain, b"precious").unwrap();
         let store = SocketStore::default();
         for path in [&living, &plain] {
-            assert!(store.open(&Address::Unix(Arc::from(path.as_path())), false).is_err());
+            assert!(store.open(&Address::Unix(Arc::from(path.as_path())), false, None).is_err());
             assert!(path.exists());
         }
     }
@@ -376,6 +413,6 @@ mod tests {
         let activated = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let local = Address::Ip(activated.local_addr().unwrap());
         let store = SocketStore::new(vec![activated.into()]).unwrap();
-        assert_eq!(store.open(&local, false).unwrap().local, local);
+        assert_eq!(store.open(&local, false, None).unwrap().local, local);
     }
 }

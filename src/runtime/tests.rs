@@ -431,7 +431,7 @@ fn a_listener_that_can_accept_nothing_any_more_does_not_spin() {
         let activated = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = Address::Ip(activated.local_addr().unwrap());
         let store = SocketStore::new(vec![activated.try_clone().unwrap().into()]).unwrap();
-        let bound = store.open(&address, false).unwrap();
+        let bound = store.open(&address, false, None).unwrap();
         let listening = Listening::new(address, false, bound, Gate::new(Arc::from("l"), 1)).unwrap();
         let running = (net.clone(), Rc::clone(&listening));
         net.spawn(async move { running.1.run(&running.0, |_, _| {}).await });
@@ -611,14 +611,17 @@ fn snapshot(generation: u64, listeners: &[(&str, &Address)], connections_max: u3
             label: EscapedText::new(name),
             addresses: vec![(*address).clone()],
             ipv6_only: false,
+            socket_mode: None,
             connections_max,
             tls: None,
+            passthrough: None,
             https_port: None,
             hsts: None,
             http1: true,
             http2: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            proxy_protocol: None,
             trusted: CidrSet::default(),
             client_address: None,
             serve_half_closed: false,

@@ -236,7 +236,7 @@ impl<S: Shard<Net = LiveNet>> Worker<S> {
     }
 
     fn listen(&self, plan: &ListenerPlan, address: &Address) -> Result<Rc<Listening>, BindError> {
-        let bound = self.sockets.open(address, plan.ipv6_only)?;
+        let bound = self.sockets.open(address, plan.ipv6_only, plan.socket_mode)?;
         let gate = Gate::new(Arc::clone(&plan.name), plan.connections_max);
         let listening = Listening::new(address.clone(), plan.ipv6_only, bound, gate);
         listening.map_err(|cause| BindError { address: address.clone(), cause })
@@ -259,6 +259,9 @@ impl<S: Shard<Net = LiveNet>> Worker<S> {
         let mut kept = Vec::new();
         for plan in &prepared.snapshot.listeners {
             let gate = self.gate(plan);
+            if let Some(mode) = plan.socket_mode {
+                plan.addresses.iter().for_each(|address| self.sockets.permit(address, mode));
+            }
             for listening in plan.addresses.iter().filter_map(|address| self.find(address, plan.ipv6_only)) {
                 listening.set_gate(Rc::clone(&gate));
                 kept.push(listening);

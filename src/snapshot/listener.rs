@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::passthrough::PassthroughPlan;
 use super::tls::ServerTls;
 use super::{Limits, Location, Redirect, Timeouts};
 use crate::base::{Address, CidrSet};
@@ -24,10 +25,14 @@ pub struct ListenerPlan {
     pub addresses: Vec<Address>,
     /// Whether a wildcard IPv6 address leaves IPv4 alone; off means dual-stack.
     pub ipv6_only: bool,
+    /// Permissions of its Unix sockets; nothing where they are left to the umask.
+    pub socket_mode: Option<u32>,
     /// Open connections on one shard beyond which accepting pauses.
     pub connections_max: u32,
     /// How it speaks TLS; nothing for plain text.
     pub tls: Option<Arc<ServerTls>>,
+    /// Whose connections are passed on as they are, where some are.
+    pub passthrough: Option<PassthroughPlan>,
     /// The port by `https` that every request is sent to instead of being served.
     pub https_port: Option<u16>,
     /// What every answer over TLS says of how to come again.
@@ -38,6 +43,8 @@ pub struct ListenerPlan {
     pub http2: Option<Http2Plan>,
     pub limits: Limits,
     pub timeouts: Timeouts,
+    /// Who must begin each connection with a PROXY header, and may; nothing where none is taken.
+    pub proxy_protocol: Option<CidrSet>,
     /// Whose forwarding fields are believed.
     pub trusted: CidrSet,
     /// Where the client's address stands when a content delivery network is in front.
@@ -72,6 +79,13 @@ impl ListenerPlan {
         let port = Some(self.https_port?).filter(|port| *port != HTTPS_PORT);
         let location = Location::Parts { scheme: Some("https"), host: None, port, path: None };
         Some(Redirect { status: 308, location })
+    }
+
+    /// Whether a PROXY header from `peer` would be believed, where they are taken. Who may open the path of a Unix socket
+    /// is a matter of file permissions, and was decided by them.
+    pub fn is_introduced_by(&self, peer: &Address) -> bool {
+        let from = self.proxy_protocol.as_ref();
+        from.is_some_and(|from| peer.ip().is_none_or(|ip| from.contains(ip)))
     }
 
     /// Whether forwarding fields from `peer` are believed. A Unix socket's peer is whoever may open the path, which

@@ -1,20 +1,23 @@
 //! The compiled configuration: immutable, shared by all shards, swapped whole.
 
+pub mod client_auth;
 pub mod compile;
 mod draft;
 mod errors;
 mod gateway;
 mod limits;
 mod listener;
+mod ocsp;
+pub mod passthrough;
+mod pins;
 mod route;
 pub mod tls;
-mod validity;
 
 use std::sync::Arc;
 
 use crate::base::{ListenerId, RouteId, UpstreamId};
 use crate::config::Config;
-use crate::observe::{CertificateFigure, EndpointMetrics, EscapedText, LineFormat, UpstreamMetrics};
+use crate::observe::{EndpointMetrics, EscapedText, Expiring, ExpiryFigure, LineFormat, UpstreamMetrics};
 use crate::route::Table;
 use crate::upstream::UpstreamPlan;
 
@@ -25,7 +28,7 @@ pub use limits::{Limits, RouteLimits, RouteTimeouts, Timeouts};
 pub use listener::{ClientAddressPlan, Http2Plan, ListenerPlan, canonical};
 use tls::{ClientTls, PeerName};
 
-pub use route::{Action, FixedResponse, Forward, Location, Redirect, RoutePlan};
+pub use route::{Action, FixedResponse, Forward, Location, Redirect, RoutePlan, WebsocketPlan};
 
 /// Everything the operator wants, compiled. A request keeps the snapshot it began with.
 #[derive(Debug)]
@@ -87,17 +90,28 @@ impl Snapshot {
         &self.routes[id.index()]
     }
 
-    /// Every certificate of every listener, for the metrics.
-    pub fn certificates(&self) -> impl Iterator<Item = CertificateFigure<'_>> {
-        self.listeners.iter().flat_map(|listener| {
-            let identities = listener.tls.as_ref().map_or(&[][..], |tls| tls.identities());
-            identities.iter().enumerate().map(|(place, identity)| CertificateFigure {
-                listener: &listener.name,
-                place,
-                name: identity.name(),
-                valid_until: identity.valid_until,
-            })
-        })
+    /// Everything that ends by itself, for the metrics.
+    pub fn expiries(&self) -> Vec<ExpiryFigure<'_>> {
+        let mut figures = Vec::new();
+        for listener in &self.listeners {
+            let Some(tls) = &listener.tls else { continue };
+            let mut add = |kind, place, name, valid_until| {
+                figures.push(ExpiryFigure { kind, owner: &listener.name, place, name, valid_until });
+            };
+            for (place, identity) in tls.identities().iter().enumerate() {
+                add(Expiring::OfListener, place, identity.name().into(), identity.valid_until);
+            }
+            let lists = tls.clients().map_or(&[][..], |clients| &clients.revocation_lists);
+            for (place, list) in lists.iter().enumerate() {
+                add(Expiring::RevocationList, place, list.name().into(), list.valid_until);
+            }
+        }
+        figures.extend(self.upstreams.iter().filter_map(|entry| {
+            let identity = entry.tls.as_ref()?.identity()?;
+            let (owner, name) = (&*entry.plan.name, identity.name().into());
+            Some(ExpiryFigure { kind: Expiring::OfUpstream, owner, place: 0, name, valid_until: identity.valid_until })
+        }));
+        figures
     }
 
     /// The upstream of this name; walked only when a snapshot is compiled.

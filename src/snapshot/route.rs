@@ -1,10 +1,13 @@
 //! What happens to a request that a route matched.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{ErrorBodies, RouteLimits, RouteTimeouts};
 use crate::base::UpstreamId;
+use crate::config::CertificateForward;
 use crate::http::header::HeaderName;
+use crate::http::websocket::origins::Origins;
 use crate::observe::{EscapedText, RouteMetrics};
 use crate::policy::Policies;
 use crate::route::Template;
@@ -47,10 +50,25 @@ pub struct Forward {
     pub path: Option<Template>,
     /// The host to ask for instead.
     pub host: Option<Template>,
+    /// Whether the client's certificate is handed on, and how much of it.
+    pub client_certificate: Option<CertificateForward>,
     /// When a failed attempt is made again; none leaves only the one replay that is always safe.
     pub retry: Option<RetryPlan>,
     /// Protocols that may be upgraded to, in lower case.
     pub upgrade: Vec<Box<str>>,
+    /// What holds for its WebSockets.
+    pub websocket: WebsocketPlan,
+}
+
+/// What holds for the WebSockets of a route.
+#[derive(Debug, Clone)]
+pub struct WebsocketPlan {
+    /// Without an octet in either direction.
+    pub idle: Duration,
+    /// However busy; none leaves it to the route's timeouts.
+    pub lifetime: Option<Duration>,
+    /// Whose pages may open one.
+    pub origins: Origins,
 }
 
 /// Sends the client elsewhere.

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use ahash::AHashMap;
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
@@ -15,7 +16,7 @@ use rustls::crypto::{
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime as Moment};
 use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, InconsistentKeys, RootCertStore, ServerConfig, SignatureScheme,
@@ -23,8 +24,11 @@ use rustls::{
 };
 use zeroize::Zeroize as _;
 
-use super::validity::validity;
+use super::client_auth::ClientAuth;
+use super::ocsp::{OcspProblem, Staple};
+use super::pins::{Digest, Pinned};
 use crate::base::UnixTime;
+use crate::base::x509;
 
 /// Certificates of one chain.
 const CHAIN_MAX: usize = 16;
@@ -55,6 +59,10 @@ pub enum Problem {
     BadKey,
     #[error("the key does not belong to the certificate")]
     KeyMismatch,
+    #[error("the file holds no revocation list")]
+    NoRevocationList,
+    #[error("the revocation list cannot be read")]
+    BadRevocationList,
 }
 
 impl Problem {
@@ -68,6 +76,8 @@ impl Problem {
             Self::NoKey => "no-private-key",
             Self::BadKey => "bad-private-key",
             Self::KeyMismatch => "key-mismatch",
+            Self::NoRevocationList => "no-revocation-list",
+            Self::BadRevocationList => "bad-revocation-list",
         }
     }
 
@@ -85,6 +95,8 @@ impl Problem {
             Self::KeyMismatch => {
                 "were both files replaced? compare the public keys by `openssl x509 -pubkey` and `pkey -pubout`"
             }
+            Self::NoRevocationList => "it must hold `-----BEGIN X509 CRL-----`, or be DER",
+            Self::BadRevocationList => "it must be a complete X.509 CRL of version 2: `openssl crl -text -noout -in`",
         }
     }
 
@@ -102,7 +114,14 @@ pub struct Identity {
     names: Vec<Box<str>>,
     pub valid_from: UnixTime,
     pub valid_until: UnixTime,
+    /// The same with an OCSP response, and from when to when that holds.
+    stapled: Option<(Arc<CertifiedKey>, UnixTime, UnixTime)>,
+    /// Whether clients that know of it refuse the certificate without an OCSP response (RFC 7633).
+    pub must_staple: bool,
 }
+
+/// id-pe-tlsfeature.
+const TLS_FEATURE: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 1, 24];
 
 impl Identity {
     /// Reads a chain and its key, both PEM.
@@ -112,7 +131,9 @@ impl Identity {
             pem::Error::NoItemsFound => Problem::NoKey,
             _ => Problem::BadPem,
         })?;
-        let (valid_from, valid_until) = validity(&chain[0]).ok_or(Problem::BadCertificate)?;
+        let leaf = x509::Certificate::of(&chain[0]).ok_or(Problem::BadCertificate)?;
+        let (valid_from, valid_until) = (leaf.valid_from, leaf.valid_until);
+        let must_staple = leaf.extension(TLS_FEATURE).is_some();
         let names = names(&chain[0])?;
         let signing = aws_lc_rs::sign::any_supported_type(&key);
         key.zeroize();
@@ -122,7 +143,30 @@ impl Identity {
             Error::InvalidCertificate(_) => Problem::BadCertificate,
             _ => Problem::BadKey,
         })?;
-        Ok(Self { key: Arc::new(key), names, valid_from, valid_until })
+        Ok(Self { key: Arc::new(key), names, valid_from, valid_until, stapled: None, must_staple })
+    }
+
+    /// Has an OCSP response shown along for as long as it holds.
+    pub fn staple(&mut self, response: &[u8]) -> Result<(), OcspProblem> {
+        let serial = self.key.cert.first().and_then(|leaf| x509::Certificate::of(leaf)).map(|leaf| leaf.serial);
+        let staple = Staple::parse(response, serial.unwrap_or_default())?;
+        let mut key = CertifiedKey::clone(&self.key);
+        key.ocsp = Some(staple.response);
+        self.stapled = Some((Arc::new(key), staple.valid_from, staple.valid_until));
+        Ok(())
+    }
+
+    /// From when to when the OCSP response holds, where there is one.
+    pub fn stapled(&self) -> Option<(UnixTime, UnixTime)> {
+        self.stapled.as_ref().map(|(_, from, until)| (*from, *until))
+    }
+
+    /// What is shown at `now`.
+    fn shown(&self, now: UnixTime) -> &Arc<CertifiedKey> {
+        match &self.stapled {
+            Some((key, from, until)) if *from <= now && now < *until => key,
+            _ => &self.key,
+        }
     }
 
     /// The certificate itself.
@@ -217,6 +261,16 @@ thread_local! {
     static ASKED: Cell<Option<Option<Box<str>>>> = const { Cell::new(None) };
 }
 
+thread_local! {
+    /// By which OCSP responses are judged on this thread.
+    static NOW: Cell<UnixTime> = const { Cell::new(UnixTime::from_nanos(0)) };
+}
+
+/// Says what time it is, before the library is called on this thread: it does not tell who chooses a certificate.
+pub fn set_now(now: UnixTime) {
+    NOW.set(now);
+}
+
 /// The name asked for, if a certificate was chosen on this thread since the last call. Choosing happens inside of a call
 /// of the library, which keeps the name to itself: whoever made that call takes it from here right after.
 pub fn asked_name() -> Option<Option<Box<str>>> {
@@ -230,7 +284,8 @@ impl ResolvesServerCert for Names {
             Some(name) => self.set(name)?,
             None => self.default_set()?,
         };
-        let key = |at: &usize| &self.identities[*at].key;
+        let now = NOW.get();
+        let key = |at: &usize| self.identities[*at].shown(now);
         let usable = |at: &&usize| key(at).key.choose_scheme(hello.signature_schemes()).is_some();
         set.iter().find(usable).or(set.first()).map(|at| Arc::clone(key(at)))
     }
@@ -262,23 +317,43 @@ pub struct ServerTls {
     config: Arc<ServerConfig>,
     names: Arc<Names>,
     settings: ServerSettings,
+    clients: Option<Arc<ClientAuth>>,
 }
 
 impl ServerTls {
-    /// For these certificates, at least one. Tickets of `previous`, the same listener's, stay good unless the settings
-    /// have changed.
-    pub fn new(identities: Vec<Identity>, settings: ServerSettings, previous: Option<&Self>) -> Result<Self, Error> {
+    /// For these certificates, at least one; `clients` says which certificates of clients are believed. Tickets of
+    /// `previous`, the same listener's, stay good unless the settings have changed, or who is believed: what a ticket says
+    /// of a client was decided by the rules of its time.
+    pub fn new(
+        identities: Vec<Identity>,
+        settings: ServerSettings,
+        clients: Option<Arc<ClientAuth>>,
+        previous: Option<&Self>,
+    ) -> Result<Self, Error> {
         let names = Arc::new(Names::new(identities, settings.strict_sni));
         let versions = if settings.newest_only { NEWEST } else { BOTH };
         let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions)?;
-        let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::clone(&names) as _);
-        config.ticketer = match previous.filter(|previous| previous.settings == settings) {
+        let builder = match &clients {
+            Some(clients) => builder.with_client_cert_verifier(clients.verifier()),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::clone(&names) as _);
+        let same = |previous: &&Self| {
+            previous.settings == settings
+                && previous.clients.as_ref().map(Arc::as_ptr) == clients.as_ref().map(Arc::as_ptr)
+        };
+        config.ticketer = match previous.filter(same) {
             Some(previous) => Arc::clone(&previous.config.ticketer),
             None => tickets()?,
         };
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         config.alpn_protocols = settings.protocols();
-        Ok(Self { config: Arc::new(config), names, settings })
+        Ok(Self { config: Arc::new(config), names, settings, clients })
+    }
+
+    /// What is demanded of clients.
+    pub fn clients(&self) -> Option<&Arc<ClientAuth>> {
+        self.clients.as_ref()
     }
 
     /// What the listener decided beside its certificates.
@@ -306,12 +381,38 @@ impl ServerTls {
     }
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
 fn tickets() -> Result<Arc<dyn ProducesTickets>, Error> {
-    aws_lc_rs::Ticketer::new()
+    Ok(Arc::new(Tickets(aws_lc_rs::Ticketer::new()?)))
+}
+
+/// A ticket holds the certificates that a client has shown. One with many of them gets none, rather than tickets that
+/// others cut or refuse.
+const TICKET_CONTENT_BYTES_MAX: usize = 8 * 1024;
+
+/// Tickets of a bounded length.
+#[derive(Debug)]
+struct Tickets(Arc<dyn ProducesTickets>);
+
+impl ProducesTickets for Tickets {
+    fn enabled(&self) -> bool {
+        self.0.enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.0.lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        if plain.len() > TICKET_CONTENT_BYTES_MAX { None } else { self.0.encrypt(plain) }
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        self.0.decrypt(cipher)
+    }
 }
 
 /// Keys and configuration stay unsaid.
@@ -332,6 +433,7 @@ impl PartialEq for ServerTls {
 /// How an upstream is spoken to.
 pub struct ClientTls {
     config: Arc<ClientConfig>,
+    identity: Option<Identity>,
 }
 
 /// Whom a client believes.
@@ -345,22 +447,32 @@ pub enum Trust<'t> {
 }
 
 impl ClientTls {
-    /// A client that believes whom `trust` says.
-    pub fn new(trust: &Trust<'_>) -> Result<Self, Problem> {
-        let provider = provider();
-        let algorithms = provider.signature_verification_algorithms;
-        let builder = ClientConfig::builder_with_provider(provider);
+    /// A client that believes whom `trust` says, if it has one of these keys where there are any, and that shows `identity`
+    /// where it is asked for one.
+    pub fn new(trust: &Trust<'_>, pins: Vec<Digest>, identity: Option<Identity>) -> Result<Self, Problem> {
+        let builder = ClientConfig::builder_with_provider(provider());
         let builder = builder.with_protocol_versions(BOTH).map_err(|_| Problem::BadCertificate)?;
-        let mut config = match trust {
-            Trust::Anybody => {
-                let verifier = Arc::new(BelievesAnybody(algorithms));
-                builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
-            }
-            Trust::Roots(roots) => builder.with_root_certificates(system_roots(roots)).with_no_client_auth(),
-            Trust::Authorities(text) => builder.with_root_certificates(authorities(text)?).with_no_client_auth(),
+        let mut verifier: Arc<dyn ServerCertVerifier> = match trust {
+            Trust::Anybody => Arc::new(BelievesAnybody(provider().signature_verification_algorithms)),
+            Trust::Roots(roots) => believes(system_roots(roots))?,
+            Trust::Authorities(text) => believes(authorities(text)?)?,
+        };
+        if !pins.is_empty() {
+            verifier = Arc::new(Pinned::new(verifier, pins));
+        }
+        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+        let shown = identity.as_ref().map(|identity| Arc::new(SingleCertAndKey::from(Arc::clone(&identity.key))));
+        let mut config = match shown {
+            Some(shown) => builder.with_client_cert_resolver(shown),
+            None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-        Ok(Self { config: Arc::new(config) })
+        Ok(Self { config: Arc::new(config), identity })
+    }
+
+    /// What is shown to endpoints that ask for a certificate.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
     }
 
     /// The same, offering other protocols by ALPN than HTTP/1.1.
@@ -381,6 +493,11 @@ impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientTls").finish_non_exhaustive()
     }
+}
+
+fn believes(roots: RootCertStore) -> Result<Arc<dyn ServerCertVerifier>, Problem> {
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+    verifier.map(|verifier| verifier as _).map_err(|_| Problem::NoCertificate)
 }
 
 /// A system has old authorities that nobody can read any more: those are left out.
@@ -474,8 +591,13 @@ mod tests {
     fn server(strict_sni: bool) -> ServerTls {
         let identities =
             vec![identity(&["www.example.com"]), identity(&["*.example.com", "b.test"]), identity(&["c.test"])];
-        ServerTls::new(identities, ServerSettings { newest_only: false, strict_sni, http1: true, http2: true }, None)
-            .unwrap()
+        ServerTls::new(
+            identities,
+            ServerSettings { newest_only: false, strict_sni, http1: true, http2: true },
+            None,
+            None,
+        )
+        .unwrap()
     }
 
     #[test]
@@ -505,11 +627,11 @@ mod tests {
     #[test]
     fn tickets_outlive_a_reload_that_keeps_the_settings() {
         let settings = ServerSettings { newest_only: false, strict_sni: false, http1: true, http2: false };
-        let first = ServerTls::new(vec![identity(&["a.test"])], settings, None).unwrap();
-        let second = ServerTls::new(vec![identity(&["a.test"])], settings, Some(&first)).unwrap();
+        let first = ServerTls::new(vec![identity(&["a.test"])], settings, None, None).unwrap();
+        let second = ServerTls::new(vec![identity(&["a.test"])], settings, None, Some(&first)).unwrap();
         assert!(Arc::ptr_eq(&first.config.ticketer, &second.config.ticketer));
         let stricter = ServerSettings { strict_sni: true, ..settings };
-        let third = ServerTls::new(vec![identity(&["a.test"])], stricter, Some(&second)).unwrap();
+        let third = ServerTls::new(vec![identity(&["a.test"])], stricter, None, Some(&second)).unwrap();
         assert!(!Arc::ptr_eq(&first.config.ticketer, &third.config.ticketer));
     }
 
@@ -531,15 +653,15 @@ mod tests {
         let (chain, key) = pair(&["a.test"]);
         let identity = Identity::parse(chain.as_bytes(), key.as_bytes()).unwrap();
         let settings = ServerSettings { newest_only: false, strict_sni: false, http1: true, http2: false };
-        let shown = format!("{:?}", ServerTls::new(vec![identity], settings, None).unwrap());
+        let shown = format!("{:?}", ServerTls::new(vec![identity], settings, None, None).unwrap());
         assert_eq!(shown, "ServerTls { certificates: [\"a.test\"], .. }");
     }
 
     #[test]
     fn authorities_must_be_there_and_sound() {
         let (chain, key) = pair(&["a.test"]);
-        assert!(ClientTls::new(&Trust::Authorities(chain.as_bytes())).is_ok());
-        let empty = ClientTls::new(&Trust::Authorities(key.as_bytes())).err();
+        assert!(ClientTls::new(&Trust::Authorities(chain.as_bytes()), Vec::new(), None).is_ok());
+        let empty = ClientTls::new(&Trust::Authorities(key.as_bytes()), Vec::new(), None).err();
         assert_eq!(empty, Some(Problem::NoCertificate));
     }
 }

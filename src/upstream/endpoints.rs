@@ -369,6 +369,16 @@ impl<C: Parked> Endpoint<C> {
         }
     }
 
+    /// A connection for an attempt that not every connection serves: an idle one that does, or what
+    /// [`Self::acquire_fresh`] brings.
+    pub fn acquire_own(&self, now: Timestamp, serves: impl Fn(&C) -> bool) -> Acquired<C> {
+        let idle = self.pool.borrow_mut().take_own(now, serves);
+        match idle {
+            Some(connection) => Acquired::Reuse(connection),
+            None => self.acquire_fresh(),
+        }
+    }
+
     /// Leave to open a fresh connection, closing an idle one where that makes room; or a place in line, which may yet
     /// lead to a connection that just served somebody else.
     pub fn acquire_fresh(&self) -> Acquired<C> {

@@ -7,6 +7,7 @@ use super::budget::BudgetPlan;
 use super::health::{EndpointHealth, MarkDown};
 use super::pool::PoolLimits;
 use crate::base::{Address, EndpointId};
+use crate::http::proxy_protocol;
 
 /// The largest weight of an endpoint.
 pub const WEIGHT_MAX: u32 = 65_535;
@@ -22,6 +23,8 @@ pub struct UpstreamPlan {
     pub name: Arc<str>,
     /// In the order of their [`EndpointId`]s; addresses are unique within an upstream.
     pub endpoints: Vec<EndpointPlan>,
+    /// Which PROXY header every connection begins with; each then serves one client's connection alone.
+    pub proxy_protocol: Option<proxy_protocol::Version>,
     /// How the next endpoint is chosen.
     pub balance: Balance,
     /// How idle connections are kept, per endpoint on one shard.
@@ -126,6 +129,7 @@ impl UpstreamPlan {
         Self {
             name,
             endpoints,
+            proxy_protocol: None,
             balance: Balance::default(),
             pool: PoolLimits::default(),
             connections_max: CONNECTIONS_MAX,

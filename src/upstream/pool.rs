@@ -145,6 +145,23 @@ impl<C: Parked> Pool<C> {
         None
     }
 
+    /// The newest connection that can take a request and that `serves` it; of those that serve it, the ones found unfit on
+    /// the way are closed and counted.
+    pub fn take_own(&mut self, now: Timestamp, serves: impl Fn(&C) -> bool) -> Option<C> {
+        while let Some(at) = self.idle.iter().rposition(|idle| serves(&idle.connection)) {
+            let mut idle = self.idle.remove(at)?;
+            match self.limits.unfit(&mut idle, now) {
+                Some(reason) => self.evict(reason),
+                None => {
+                    self.counts.reused += 1;
+                    return Some(idle.connection);
+                }
+            }
+        }
+        self.counts.missed += 1;
+        None
+    }
+
     /// Keeps a connection for later, or closes it at once when it is used up.
     pub fn put(&mut self, connection: C, now: Timestamp) {
         if let Some(connection) = self.admit(connection, now) {
@@ -342,6 +359,17 @@ mod tests {
         let (mut pool, _closed) = filled(limits(8, 60), 1..3);
         assert!(pool.take(at(60)).is_none());
         assert_eq!(pool.counts().discarded(Discard::IdleAge), 2);
+    }
+
+    #[test]
+    fn a_connection_of_ones_own_is_found_among_those_of_others() {
+        let (mut pool, closed) = filled(limits(8, 60), 1..6);
+        closed.borrow_mut().extend([4]);
+        assert_eq!(pool.take_own(at(1), |c| c.name % 2 == 0).map(|c| c.name), Some(2), "4 has ended");
+        assert!(pool.take_own(at(1), |c| c.name % 2 == 0).is_none());
+        let order: Vec<u32> = std::iter::from_fn(|| pool.take(at(1))).map(|c| c.name).collect();
+        assert_eq!(order, [5, 3, 1], "the others stay as they were");
+        assert_eq!((pool.counts().reused, pool.counts().discarded(Discard::Ended)), (4, 1));
     }
 
     #[test]

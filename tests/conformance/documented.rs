@@ -150,6 +150,13 @@ fn hops() -> Vec<(&'static str, Vec<String>)> {
             "WebSocket with a malformed key",
             vec![format!("{WEBSOCKET}sec-websocket-version: 13\r\nsec-websocket-key: short\r\n\r\n")],
         ),
+        (
+            "WebSocket of a page",
+            vec![format!(
+                "{WEBSOCKET}sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                 origin: https://evil.example\r\n\r\n"
+            )],
+        ),
         ("its own pseudonym in `Via`", vec![fields(&format!("via: 1.1 tidegate-{VIA_SEED:08x}"))]),
     ]
 }
@@ -169,7 +176,8 @@ fn chunks() -> Vec<(&'static str, Vec<String>)> {
 
 fn check(row: &Row, request: &str) {
     let octets: Vec<u8> = request.chars().map(|c| u8::try_from(u32::from(c)).expect("one octet")).collect();
-    let world = World::new(1).config(&PLAIN.replace("to: app", "to: app, upgrade: websocket"));
+    let socket = "to: app, upgrade: websocket, websocket: { origins: https://app.example.com }";
+    let world = World::new(1).config(&PLAIN.replace("to: app", socket));
     world.answers("10.0.0.1:80", OK);
     world.run(async {
         let (mut client, what) = (world.client(), format!("{}: {request:?}", row.fragment));
@@ -217,6 +225,7 @@ fn every_request_belongs_to_a_row_of_the_security_page() {
 /// The limits of the page, by their first words, and their defaults.
 fn defaults() -> Vec<(&'static str, String)> {
     let (limits, timeouts, attempt) = (Limits::default(), Timeouts::default(), upstream::Timeouts::default());
+    let silence = tidegate::config::Websocket::default().idle_timeout().limit().expect("a finite default");
     let kib = |octets: u32| format!("{} KiB", octets / 1024);
     let seconds = |time: Duration| format!("{} s", time.as_secs());
     vec![
@@ -237,6 +246,7 @@ fn defaults() -> Vec<(&'static str, String)> {
         ("silence between bytes", seconds(timeouts.idle)),
         ("whole exchange", format!("{} h", timeouts.total.as_secs() / 3600)),
         ("tunnel or event stream", format!("{} h", timeouts.lifetime.as_secs() / 3600)),
+        ("silence of a WebSocket", format!("{} h", silence.get().as_secs() / 3600)),
     ]
 }
 

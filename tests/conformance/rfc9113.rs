@@ -157,6 +157,15 @@ fn rfc9113_5_1_what_a_stream_may_not_receive_that_the_client_has_ended() {
 }
 
 #[test]
+fn rfc9113_5_1_content_behind_its_end_ends_the_connection() {
+    speak(async |client| {
+        assert!(is_served(client, 1).await);
+        client.peer.send(frame(DATA, END_STREAM, 1, b"a")).await;
+        assert_eq!(next_told(client).await, Connection(Reason::STREAM_CLOSED));
+    });
+}
+
+#[test]
 fn rfc9113_5_1_1_streams_of_clients_are_odd_and_new_ones_higher() {
     ends(&[headers(2, END_STREAM)], Reason::PROTOCOL_ERROR);
     ends(&[frame(HEADERS, END_HEADERS, 0, &get(&[]))], Reason::PROTOCOL_ERROR);
@@ -333,18 +342,19 @@ fn rfc9113_8_1_trailers_end_their_stream() {
 }
 
 #[test]
-fn rfc9113_8_1_a_pseudo_header_among_trailers_goes_nowhere() {
-    let world = World::new(1).config(YAML);
-    world.answers("10.0.0.1:80", OK);
-    world.run(async {
-        let client = world.frames().await;
-        let trailers = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&[(":path", "/b")]));
-        client.peer.send([headers(1, 0), frame(DATA, 0, 1, b"a"), trailers].concat()).await;
-        client.peer.sleep(Duration::from_secs(1)).await;
-        assert!(
-            world.requests().iter().all(|request| request.start == "GET / HTTP/1.1" && request.trailers.is_empty())
-        );
-    });
+fn rfc9113_8_1_a_pseudo_header_among_trailers_is_malformed() {
+    for field in [(":path", "/b"), (":method", "GET"), (":status", "200")] {
+        let world = World::new(1).config(YAML);
+        world.answers("10.0.0.1:80", OK);
+        world.run(async {
+            let mut client = world.frames().await;
+            let trailers = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&[field, ("x-t", "u")]));
+            client.peer.send([headers(1, 0), frame(DATA, 0, 1, b"a"), trailers].concat()).await;
+            assert_eq!(next_told(&mut client).await, Stream(Reason::PROTOCOL_ERROR));
+            assert!(is_served(&mut client, 3).await, "the connection goes on");
+            assert_eq!(world.requests().iter().filter(|request| request.complete).count(), 1);
+        });
+    }
 }
 
 #[test]

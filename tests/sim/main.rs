@@ -9,6 +9,7 @@ mod chaos;
 mod clients_leave;
 mod continue_100;
 mod errors;
+mod event_streams;
 mod grpc;
 mod grpc_web;
 mod headers;
@@ -19,12 +20,19 @@ mod interim;
 mod keep_alive;
 mod lifecycle;
 mod limits;
+mod mtls;
+mod ocsp;
+mod passthrough;
 mod pipelining;
+mod proxy_protocol;
 mod retries;
 mod routing;
 mod tls;
 mod upgrades;
 mod upstream_faults;
+mod upstream_tls;
+mod websocket_frames;
+mod websockets_http2;
 
 #[global_allocator]
 static ALLOCATOR: world::count::Counting = world::count::Counting;

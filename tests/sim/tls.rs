@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
 use crate::world::http2::{END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, block, frame};
-use crate::world::{Ended, Peer, Wire, World, text};
+use crate::world::{Ended, Peer, Wire, World, count, text};
 use crate::{GET, OK};
 
 /// A certificate and its key, as PEM.
@@ -55,16 +55,16 @@ fn world(seed: u64, yaml: &str) -> World {
     world.config(yaml)
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+pub fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 /// A session of the library's buffered interface over a peer.
-struct Secure<S> {
-    peer: Peer,
-    session: S,
+pub struct Secure<S> {
+    pub peer: Peer,
+    pub session: S,
     /// Plaintext that was read ahead.
-    opened: Vec<u8>,
+    pub opened: Vec<u8>,
 }
 
 impl Secure<ClientConnection> {
@@ -107,7 +107,7 @@ where
     S: std::ops::DerefMut<Target = rustls::ConnectionCommon<D>>,
     D: rustls::SideData,
 {
-    async fn flush(&mut self) {
+    pub async fn flush(&mut self) {
         let mut out = Vec::new();
         while self.session.wants_write() {
             self.session.write_tls(&mut out).unwrap();
@@ -115,7 +115,7 @@ where
         self.peer.send(out).await;
     }
 
-    async fn send(&mut self, octets: impl AsRef<[u8]>) {
+    pub async fn send(&mut self, octets: impl AsRef<[u8]>) {
         self.session.writer().write_all(octets.as_ref()).unwrap();
         while self.session.is_handshaking() {
             self.flush().await;
@@ -127,7 +127,7 @@ where
     }
 
     /// Reads once; false at the end of the stream, or after an error.
-    async fn receive(&mut self) -> bool {
+    pub async fn receive(&mut self) -> bool {
         let octets = self.peer.read_some(usize::MAX).await.unwrap_or_default();
         let mut rest = Cursor::new(&octets);
         while rest.position() < octets.len() as u64 {
@@ -144,7 +144,7 @@ where
     }
 
     /// Reads up to and including `needle`.
-    async fn until(&mut self, needle: &str) -> String {
+    pub async fn until(&mut self, needle: &str) -> String {
         loop {
             if let Some(at) = self.opened.windows(needle.len()).position(|window| window == needle.as_bytes()) {
                 return text(&self.opened.drain(..at + needle.len()).collect::<Vec<u8>>());
@@ -154,10 +154,99 @@ where
     }
 
     /// Whether the peer ended by a word, and not only by an end.
-    async fn ends_in_order(&mut self) -> bool {
+    pub async fn ends_in_order(&mut self) -> bool {
         while self.receive().await {}
         matches!(self.session.reader().read(&mut [0]), Ok(0))
     }
+}
+
+#[test]
+fn a_proxy_header_comes_before_the_handshake_even_in_one_segment_with_it() {
+    let required = "bind: \"127.0.0.1:8443\"\n    proxy_protocol: required\n    proxy_protocol_from: 192.0.2.7";
+    let yaml = DOWN.replace("bind: \"127.0.0.1:8443\"", required).replace("[reason,", "[client, peer, reason,");
+    for pieces in [0, 1, 100] {
+        let world = world(1, &yaml);
+        world.client_wire(Wire { pieces, ..Wire::default() });
+        world.answers("10.0.0.1:80", OK);
+        world.run(async {
+            let mut client = Secure::client(world.client(), "a");
+            let mut front = b"PROXY TCP4 198.51.100.1 203.0.113.1 4711 443\r\n".to_vec();
+            client.session.write_tls(&mut front).unwrap();
+            client.peer.send(front).await;
+            client.send(GET).await;
+            client.until("\r\n\r\nok").await;
+            assert_eq!(world.request().field("x-forwarded-for"), Some("198.51.100.1"));
+            let line = world.line().await;
+            assert_eq!((line.text("client"), line.text("peer")), ("198.51.100.1".into(), "192.0.2.7".into()));
+            assert_eq!((line.text("sni"), line.text("tls_version")), ("a".into(), "TLSv1.3".into()));
+        });
+    }
+}
+
+#[test]
+fn a_request_by_plain_text_behind_a_proxy_header_is_told_so_where_tls_is_spoken() {
+    let required = "bind: \"127.0.0.1:8443\"\n    proxy_protocol: required\n    proxy_protocol_from: 192.0.2.7";
+    let world = world(1, &DOWN.replace("bind: \"127.0.0.1:8443\"", required));
+    world.run(async {
+        let mut client = world.client();
+        client.send(format!("PROXY TCP4 198.51.100.1 203.0.113.1 4711 443\r\n{GET}")).await;
+        assert_eq!(client.response().await.status(), 400);
+    });
+}
+
+#[test]
+fn a_proxy_header_to_an_upstream_comes_before_the_handshake() {
+    let world = world(1, &UP.replace("tls: {", "proxy_protocol: v2, tls: {"));
+    world.origin("10.0.0.1:443", |mut peer| async move {
+        let header = peer.read_exactly(28).await;
+        assert_eq!(header[..16], *b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c");
+        assert_eq!(header[16..], [192, 0, 2, 7, 127, 0, 0, 1, 0x9c, 0x40, 0x1f, 0x90]);
+        let mut origin = Secure::server(peer, &A);
+        while !origin.opened.ends_with(b"\r\n\r\n") {
+            origin.flush().await;
+            assert!(origin.receive().await);
+        }
+        origin.send(OK).await;
+    });
+    world.run(async {
+        assert_eq!(world.ask(GET).await.status(), 200);
+    });
+}
+
+#[test]
+fn what_is_not_passed_on_is_terminated_where_there_is_a_certificate() {
+    let yaml = DOWN.replace("tls: { ", "tls: { passthrough: { sni: b, to: app }, ");
+    for pieces in [0, 1] {
+        let world = world(1, &yaml);
+        world.client_wire(Wire { pieces, ..Wire::default() });
+        world.answers("10.0.0.1:80", OK);
+        world.run(async {
+            let mut client = Secure::client(world.client(), "a");
+            client.send(GET).await;
+            client.until("\r\n\r\nok").await;
+            let line = world.line().await;
+            assert_eq!((line.text("sni"), line.text("tls_version")), ("a".into(), "TLSv1.3".into()));
+            assert_eq!(world.sum("tidegate_passthrough_connections_total"), 0);
+        });
+    }
+}
+
+#[test]
+fn an_endpoint_shakes_hands_with_a_client_that_is_passed_on() {
+    let world = world(1, &DOWN.replace("tls: { ", "tls: { passthrough: { sni: b, to: app }, "));
+    world.origin("10.0.0.1:80", |peer| async move {
+        let mut origin = Secure::server(peer, &B);
+        while !origin.opened.ends_with(b"\r\n\r\n") {
+            origin.flush().await;
+            assert!(origin.receive().await);
+        }
+        origin.send(OK).await;
+    });
+    world.run(async {
+        let mut client = Secure::client(world.client(), "b");
+        client.send(GET).await;
+        client.until("\r\n\r\nok").await;
+    });
 }
 
 #[test]
@@ -781,4 +870,33 @@ fn an_upstream_is_spoken_to_by_what_it_chooses() {
             }
         });
     }
+}
+
+/// Requests that warm everything up, and requests that must then allocate no more.
+const WARM: usize = 200;
+const STEADY: usize = 500;
+/// What one request on a kept connection may allocate, record in and record out: the library's plaintext of each.
+const ALLOCATIONS_MAX: u64 = 2;
+
+#[test]
+fn a_request_on_a_kept_connection_allocates_no_more_than_is_stated() {
+    let world = world(1, DOWN);
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let mut client = Secure::client(world.client(), "a");
+        let mut before = 0;
+        for n in 0..WARM + STEADY {
+            if n % 50 == 0 {
+                world.collect_log();
+            }
+            if n == WARM {
+                before = count::allocations().0;
+            }
+            client.send(GET).await;
+            client.until("\r\n\r\nok").await;
+        }
+        let each = (count::allocations().0 - before).div_ceil(STEADY as u64);
+        println!("a request over TLS allocates {each} times");
+        assert!(each <= ALLOCATIONS_MAX, "{each} times");
+    });
 }

@@ -8,22 +8,26 @@ use crate::OK;
 use crate::world::{Ended, Peer, World};
 
 const YAML: &str = r#"
-gateway: { timeouts: { idle: 30s, lifetime: 10m } }
+gateway: { timeouts: { idle: 10s, lifetime: 10m } }
 listeners: { public: { bind: "127.0.0.1:8080" } }
 upstreams: { app: { endpoints: ["10.0.0.1:80"] } }
 routes:
-  - { name: socket, match: { path: "/ws" }, to: app, upgrade: [websocket, tls-ish] }
+  - { name: socket, match: { path: "/ws" }, to: app, upgrade: [websocket, tls-ish], websocket: { idle_timeout: 30s } }
   - { name: plain, match: { path: "/{*rest}" }, to: app }
 "#;
 
-const ASK: &str = "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+pub const ASK: &str = "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
                    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+pub const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
                       sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 /// A world whose origin switches, and then does this.
 fn switching<F: Future<Output = ()> + 'static>(then: impl Fn(Peer) -> F + 'static) -> World {
-    let world = World::new(1).config(YAML);
+    switching_with(YAML, then)
+}
+
+fn switching_with<F: Future<Output = ()> + 'static>(yaml: &str, then: impl Fn(Peer) -> F + 'static) -> World {
+    let world = World::new(1).config(yaml);
     let then = std::rc::Rc::new(then);
     world.origin("10.0.0.1:80", move |mut peer| {
         let then = then.clone();
@@ -161,8 +165,122 @@ fn a_quiet_tunnel_is_ended_after_the_idle_time_and_a_busy_one_is_not() {
         assert_eq!(world.since(then), Duration::from_secs(200));
         client.rest().await;
         assert_eq!(world.since(then), Duration::from_secs(230));
+        drop(client);
         assert_eq!(world.line().await.reason(), "tunnel-idle");
     });
+}
+
+#[test]
+fn octets_of_either_direction_keep_a_websocket_and_those_of_requests_may_be_rarer() {
+    let world = switching(|mut peer| async move { drop(peer.rest().await) });
+    world.run(async {
+        let mut client = switched(&world).await;
+        let then = world.now();
+        for _ in 0..5 {
+            client.send(MASKED_HI).await;
+            world.sleep(Duration::from_secs(25)).await;
+        }
+        assert_eq!(client.rest().await.0, GOING_AWAY);
+        assert_eq!(world.since(then), Duration::from_secs(130));
+    });
+}
+
+#[test]
+fn another_protocol_is_quiet_no_longer_than_any_stream() {
+    let world = World::new(1).config(YAML);
+    world.origin("10.0.0.1:80", |mut peer| async move {
+        peer.request_head().await;
+        peer.send("HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: tls-ish\r\n\r\n").await;
+        peer.rest().await;
+    });
+    world.run(async {
+        let mut client = world.client();
+        client.send("GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: tls-ish\r\n\r\n").await;
+        assert_eq!(client.response().await.status(), 101);
+        let then = world.now();
+        assert!(client.closes().await);
+        assert_eq!(world.since(then), Duration::from_secs(10));
+    });
+}
+
+#[test]
+fn a_websocket_without_limits_of_its_own_outlives_every_timeout_of_requests() {
+    let timeouts = "timeouts: { idle: 1s, exchange: 1s, total: 1s, lifetime: 2h }";
+    let yaml = YAML.replace("timeouts: { idle: 10s, lifetime: 10m }", timeouts);
+    let world = switching_with(&yaml.replace(", websocket: { idle_timeout: 30s }", ""), |mut peer| async move {
+        assert_eq!(peer.read_exactly(4).await, b"ping");
+        peer.rest().await;
+    });
+    world.run(async {
+        let mut client = switched(&world).await;
+        let then = world.now();
+        world.sleep(Duration::from_secs(3500)).await;
+        client.send("ping").await;
+        client.rest().await;
+        assert_eq!(world.since(then), Duration::from_secs(7100));
+        assert_eq!(world.log().await.pop().unwrap().reason(), "tunnel-idle");
+    });
+}
+
+#[test]
+fn a_lifetime_of_its_own_holds_before_that_of_the_route() {
+    let world = switching_with(&YAML.replace("idle_timeout: 30s", "lifetime: 5s"), |mut peer| async move {
+        peer.rest().await;
+    });
+    world.run(async {
+        let mut client = switched(&world).await;
+        let then = world.now();
+        assert_eq!(client.rest().await.0, GOING_AWAY);
+        assert_eq!(world.since(then), Duration::from_secs(5));
+    });
+}
+
+#[test]
+fn websockets_are_counted_while_open_by_protocol_and_by_how_they_end() {
+    let world = switching(|mut peer| async move { drop(peer.rest().await) });
+    world.run(async {
+        let first = switched(&world).await;
+        let second = switched(&world).await;
+        world.sleep(Duration::from_secs(1)).await;
+        let open = || {
+            let route = "tidegate_route_websockets_open{route=\"socket\"}";
+            (world.metric("tidegate_websockets_open"), world.metric(route), world.metric("tidegate_tunnels_open"))
+        };
+        assert_eq!(open(), (2, 2, 2));
+        drop(first);
+        world.sleep(Duration::from_secs(1)).await;
+        assert_eq!(open(), (1, 1, 1));
+        second.reset();
+        world.sleep(Duration::from_secs(1)).await;
+        assert_eq!(open(), (0, 0, 0));
+        assert_eq!(world.metric("tidegate_websockets_opened_total{protocol=\"HTTP/1.1\"}"), 2);
+        for reason in ["ok", "client-closed"] {
+            assert_eq!(world.metric(&format!("tidegate_websockets_closed_total{{reason={reason:?}}}")), 1, "{reason}");
+        }
+    });
+}
+
+#[test]
+fn a_page_of_an_origin_that_is_not_listed_opens_no_websocket() {
+    let yaml = YAML.replace("idle_timeout: 30s", "origins: [\"https://app.example.com\", \"https://*.example.org\"]");
+    for (field, status) in [
+        ("origin: https://app.example.com\r\n", 101),
+        ("Origin: https://a.example.org\r\n", 101),
+        ("", 101),
+        ("origin: https://evil.example\r\n", 403),
+        ("origin: null\r\n", 403),
+        ("origin: https://app.example.com\r\norigin: https://app.example.com\r\n", 403),
+    ] {
+        let world = switching_with(&yaml, |mut peer| async move { drop(peer.rest().await) });
+        world.run(async {
+            let mut client = world.client();
+            client.send(ASK.replace("\r\n\r\n", &format!("\r\n{field}\r\n"))).await;
+            assert_eq!(client.response().await.status(), status, "{field}");
+            assert_eq!(world.connects().len(), usize::from(status == 101), "{field}");
+            drop(client);
+            assert_eq!(world.line().await.reason(), if status == 101 { "ok" } else { "origin-refused" }, "{field}");
+        });
+    }
 }
 
 #[test]
@@ -185,10 +303,10 @@ fn a_tunnel_ends_with_its_lifetime_however_busy() {
 const MASKED_HI: [u8; 8] = [0x81, 0x82, 0, 0, 0, 0, b'h', b'i'];
 const HI: [u8; 4] = [0x81, 2, b'h', b'i'];
 /// A close frame with the status 1001.
-const GOING_AWAY: [u8; 4] = [0x88, 2, 3, 0xe9];
+pub const GOING_AWAY: [u8; 4] = [0x88, 2, 3, 0xe9];
 
 /// Whether these octets are a masked close frame with the status 1001.
-fn is_masked_going_away(octets: &[u8]) -> bool {
+pub fn is_masked_going_away(octets: &[u8]) -> bool {
     let [0x88, 0x82, a, b, _, _, high, low] = *octets else { return false };
     [high ^ a, low ^ b] == [3, 0xe9]
 }
@@ -284,10 +402,11 @@ fn a_tunnel_whose_one_side_resets_is_cut_on_the_other() {
     world.run(async {
         let mut client = switched(&world).await;
         let then = world.now();
-        client.rest().await;
+        assert_eq!(client.rest().await.1, Ended::Reset);
         assert_eq!(world.since(then), Duration::from_secs(1));
         world.sleep(Duration::from_secs(1)).await;
         assert_eq!(world.open_connections(), 0);
+        assert_eq!(world.line().await.reason(), "upstream-reset");
     });
 }
 

@@ -1,29 +1,57 @@
 //! The client's connections: they send the request, read the answer strictly, and remember how long it took.
 //!
-//! When to send is decided by `run.rs`; this file only reports which connections have become free.
+//! When to send is decided by `run.rs`; this file only reports which slots have become free. A slot is a connection of
+//! HTTP/1, or one of several requests under way on a connection of HTTP/2.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
+use rustls::HandshakeKind;
+
+use crate::h2_client::Session;
 use crate::message::{self, BODY_BYTES, FAULTS, Fault};
 use crate::poll::{Poller, Token};
 use crate::sys;
+use crate::transport::{Security, Slot, Transport};
 
 const INPUT_BYTES: usize = message::HEAD_BYTES_MAX + BODY_BYTES;
 
+/// What the largest frame of HTTP/2 needs.
+const FRAMES_BYTES: usize = 32 * 1024;
+
 /// Loopback source addresses taken in turn, so that closed connections do not exhaust one address's ports.
-const SOURCES: u32 = 16;
+const SOURCES: u32 = 64;
+
+/// What the connections do.
+#[derive(Default)]
+pub struct Work {
+    /// Requests before a connection is replaced.
+    pub requests_per_connection: u32,
+    /// Requests at once on each connection of HTTP/2; `None` speaks HTTP/1.
+    pub streams: Option<usize>,
+    /// TLS, and how.
+    pub security: Option<Security>,
+    /// Handshakes instead of requests, and whether they must be resumed.
+    pub handshakes: Option<bool>,
+}
 
 struct Connection {
-    stream: TcpStream,
+    transport: Transport,
     input: Vec<u8>,
     filled: usize,
-    /// The instant the request in flight was due.
-    due: Option<Instant>,
+    /// The instants the requests in flight were due.
+    due: Vec<Option<Instant>>,
     requests_left: u32,
+    session: Option<Session>,
+}
+
+impl Connection {
+    fn in_flight(&self) -> usize {
+        self.due.iter().flatten().count()
+    }
 }
 
 /// One answered request.
@@ -34,9 +62,11 @@ pub struct Answer {
 
 pub struct Client {
     target: SocketAddrV4,
-    requests_per_connection: u32,
+    work: Work,
+    /// The TLS side of each connection's place.
+    secrets: Vec<Slot>,
     connections: Vec<Option<Connection>>,
-    /// Connections without a request in flight, the longest unused first.
+    /// Slots without a request in flight, the longest unused first.
     pub free: VecDeque<usize>,
     /// What has been answered since the owner last looked.
     pub answers: Vec<Answer>,
@@ -47,13 +77,18 @@ pub struct Client {
     pub closed_by_peer: u64,
     faults: [u64; FAULTS.len()],
     body: [u8; BODY_BYTES],
+    /// Which places have had a handshake of which the next can be a resumption.
+    resumable: Vec<bool>,
+    /// Lanes answered by one read.
+    done: Vec<usize>,
 }
 
 impl Default for Client {
     fn default() -> Self {
         Self {
             target: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0),
-            requests_per_connection: u32::MAX,
+            work: Work::default(),
+            secrets: Vec::new(),
             connections: Vec::new(),
             free: VecDeque::new(),
             answers: Vec::new(),
@@ -63,14 +98,17 @@ impl Default for Client {
             closed_by_peer: 0,
             faults: [0; FAULTS.len()],
             body: message::body(),
+            resumable: Vec::new(),
+            done: Vec::new(),
         }
     }
 }
 
 impl Client {
     /// Forgets the past and opens `count` connections to `target`.
-    pub fn open(&mut self, target: SocketAddrV4, count: usize, requests_per_connection: u32, poller: &Poller) {
-        *self = Self { target, requests_per_connection, ..Self::default() };
+    pub fn open(&mut self, target: SocketAddrV4, count: usize, work: Work, poller: &Poller) {
+        let secrets = work.security.iter().flat_map(|security| (0..count).map(|_| security.slot())).collect();
+        *self = Self { target, work, secrets, resumable: vec![false; count], ..Self::default() };
         for id in 0..count {
             self.connections.push(None);
             self.connect(id, poller);
@@ -95,73 +133,154 @@ impl Client {
         format!("{{{}}}", fields.join(","))
     }
 
-    /// Sends the request that was due at `due` on connection `id`, which must be free.
-    pub fn send(&mut self, id: usize, due: Instant, poller: &Poller) {
+    fn lanes(&self) -> usize {
+        self.work.streams.unwrap_or(1)
+    }
+
+    /// Sends the request that was due at `due` in `slot`, which must be free. What several slots of one connection send
+    /// leaves together with [`flush`](Self::flush).
+    pub fn send(&mut self, slot: usize, due: Instant, poller: &Poller) {
+        let (id, lane) = (slot / self.lanes(), slot % self.lanes());
         let Some(connection) = self.connections[id].as_mut() else { return };
-        connection.due = Some(due);
+        connection.due[lane] = Some(due);
         connection.requests_left -= 1;
         self.in_flight += 1;
-        if !matches!(connection.stream.write(message::REQUEST), Ok(sent) if sent == message::REQUEST.len()) {
-            self.fail(id, Fault::Write, poller);
+        match &mut connection.session {
+            Some(session) => session.request(lane),
+            // The handshake has begun with the connection.
+            None if self.work.handshakes.is_some() => {}
+            None => {
+                if connection.transport.write(message::REQUEST).is_err() {
+                    self.fail(id, Fault::Write, poller);
+                }
+            }
+        }
+    }
+
+    /// Writes what the connections of HTTP/2 have to say.
+    pub fn flush(&mut self, poller: &Poller) {
+        if self.work.streams.is_none() {
+            return;
+        }
+        for id in 0..self.connections.len() {
+            let Some(connection) = self.connections[id].as_mut() else { continue };
+            let Some(session) = connection.session.as_mut().filter(|session| !session.output.is_empty()) else {
+                continue;
+            };
+            let written = connection.transport.write(&session.output);
+            session.output.clear();
+            if written.is_err() {
+                self.fail(id, Fault::Write, poller);
+            }
         }
     }
 
     /// Reads what has arrived on connection `id`.
     pub fn readable(&mut self, id: usize, poller: &Poller) {
-        // An event of a connection that was dropped after the poller reported it.
-        let Some(connection) = self.connections.get_mut(id).and_then(Option::as_mut) else { return };
-        match connection.stream.read(&mut connection.input[connection.filled..]) {
-            Ok(0) => self.ended(id, poller),
-            Ok(read) => {
-                connection.filled += read;
-                self.arrived(id, poller);
+        loop {
+            // An event of a connection that was dropped after the poller reported it.
+            let Some(connection) = self.connections.get_mut(id).and_then(Option::as_mut) else { return };
+            match connection.transport.read(&mut connection.input[connection.filled..]) {
+                Ok(0) => return self.ended(id, poller),
+                Ok(read) => {
+                    connection.filled += read;
+                    self.arrived(id, poller);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return self.ended(id, poller),
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(_) => self.ended(id, poller),
+            if self.work.handshakes.is_some() {
+                self.shaken(id, poller);
+            }
+            if !self.connections[id].as_ref().is_some_and(|connection| connection.transport.holds_more()) {
+                return;
+            }
         }
     }
 
     fn arrived(&mut self, id: usize, poller: &Poller) {
-        let Some(connection) = self.connections[id].as_mut() else { return };
-        let complete = match message::read_response(&connection.input[..connection.filled], &self.body) {
-            Ok(None) if connection.filled < INPUT_BYTES => return,
-            Ok(Some(complete)) if complete.bytes == connection.filled => complete,
-            Ok(_) => return self.fail(id, Fault::Framing, poller),
-            Err(fault) => return self.fail(id, fault, poller),
+        let outcome = if self.work.streams.is_some() { self.frames(id) } else { self.message(id) };
+        match outcome {
+            Ok(true) => self.connect(id, poller),
+            Ok(false) => {}
+            Err(fault) => self.fail(id, fault, poller),
+        }
+    }
+
+    /// Takes a message of HTTP/1, if it is complete; says whether the connection has had its last.
+    fn message(&mut self, id: usize) -> Result<bool, Fault> {
+        let Some(connection) = self.connections[id].as_mut() else { return Ok(false) };
+        let complete = match message::read_response(&connection.input[..connection.filled], &self.body)? {
+            None if connection.filled < INPUT_BYTES => return Ok(false),
+            Some(complete) if complete.bytes == connection.filled => complete,
+            _ => return Err(Fault::Framing),
         };
-        // Bytes nobody asked for are a framing fault, too.
-        let Some(due) = connection.due.take() else { return self.fail(id, Fault::Framing, poller) };
         connection.filled = 0;
         let spent = complete.close || connection.requests_left == 0;
+        self.answered_in(id, 0)?;
+        if !spent {
+            self.free.push_back(id);
+        }
+        Ok(spent)
+    }
+
+    /// Takes the frames of HTTP/2 that are complete. Such a connection stays.
+    fn frames(&mut self, id: usize) -> Result<bool, Fault> {
+        let mut done = std::mem::take(&mut self.done);
+        let Some(Connection { session: Some(session), input, filled, .. }) = self.connections[id].as_mut() else {
+            return Ok(false);
+        };
+        let taken = session.read(&input[..*filled], &self.body, &mut done)?;
+        input.copy_within(taken..*filled, 0);
+        *filled -= taken;
+        for lane in done.drain(..) {
+            self.answered_in(id, lane)?;
+            self.free.push_back(id * self.lanes() + lane);
+        }
+        self.done = done;
+        Ok(false)
+    }
+
+    /// Counts an answer; one that nobody asked for is a fault.
+    fn answered_in(&mut self, id: usize, lane: usize) -> Result<(), Fault> {
+        let due = self.connections[id].as_mut().and_then(|connection| connection.due[lane].take());
+        let due = due.ok_or(Fault::Framing)?;
         self.in_flight -= 1;
         self.answered += 1;
         self.answers.push(Answer { due, at: Instant::now() });
-        if spent {
-            self.connect(id, poller);
-        } else {
-            self.free.push_back(id);
+        Ok(())
+    }
+
+    /// Counts a handshake that is over on both sides, and begins the next.
+    fn shaken(&mut self, id: usize, poller: &Poller) {
+        let Some(connection) = self.connections[id].as_mut() else { return };
+        let Some(kind) = connection.transport.handshake().filter(|_| self.secrets[id].has_ticket()) else { return };
+        // A place's first connection has nothing to resume.
+        let expected = match self.work.handshakes {
+            Some(true) if self.resumable[id] => HandshakeKind::Resumed,
+            _ => HandshakeKind::Full,
+        };
+        self.resumable[id] = true;
+        if kind != expected || connection.transport.finish().is_err() {
+            return self.fail(id, Fault::Handshake, poller);
+        }
+        match self.answered_in(id, 0) {
+            Ok(()) => self.connect(id, poller),
+            Err(fault) => self.fail(id, fault, poller),
         }
     }
 
     /// The peer closed: between two requests it may, within one it must not.
     fn ended(&mut self, id: usize, poller: &Poller) {
-        let busy = self.connections[id].as_ref().is_some_and(|connection| connection.due.is_some());
-        if busy {
+        if self.connections[id].as_ref().is_some_and(|connection| connection.in_flight() > 0) {
             return self.fail(id, Fault::ClosedEarly, poller);
         }
         self.closed_by_peer += 1;
-        self.free.retain(|&free| free != id);
         self.connect(id, poller);
     }
 
     fn fail(&mut self, id: usize, fault: Fault, poller: &Poller) {
         self.count(fault);
-        let busy = self.connections[id].as_ref().is_some_and(|connection| connection.due.is_some());
-        if busy {
-            self.in_flight -= 1;
-        } else {
-            self.free.retain(|&free| free != id);
-        }
         self.connect(id, poller);
     }
 
@@ -170,17 +289,29 @@ impl Client {
         index.into_iter().for_each(|index| self.faults[index] += 1);
     }
 
-    /// Replaces connection `id` by a fresh one; without one the slot stays empty and the fault is counted.
+    /// Replaces connection `id` by a fresh one; without one the slots stay empty and the fault is counted.
     fn connect(&mut self, id: usize, poller: &Poller) {
-        self.connections[id] = None;
+        let lanes = self.lanes();
+        if let Some(old) = self.connections[id].take() {
+            self.in_flight -= old.in_flight();
+            if old.in_flight() < lanes {
+                self.free.retain(|slot| slot / lanes != id);
+            }
+        }
         let source = Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + 1 + (self.opened % u64::from(SOURCES)) as u32);
         self.opened += 1;
         let opened = sys::connect_from(source, self.target)
-            .and_then(|stream| poller.add(stream.as_raw_fd(), Token::Client(id)).map(|()| stream));
-        let Ok(stream) = opened else { return self.count(Fault::Connect) };
-        let input = vec![0; INPUT_BYTES];
-        let requests_left = self.requests_per_connection;
-        self.connections[id] = Some(Connection { stream, input, filled: 0, due: None, requests_left });
-        self.free.push_back(id);
+            .and_then(|stream| poller.add(stream.as_raw_fd(), Token::Client(id)).map(|()| stream))
+            .and_then(|stream| match self.secrets.get(id) {
+                Some(secret) => secret.secure(stream),
+                None => Ok(Transport::Plain(stream)),
+            });
+        let Ok(transport) = opened else { return self.count(Fault::Connect) };
+        let session = self.work.streams.map(|streams| Session::new(streams, !self.secrets.is_empty()));
+        let input = vec![0; if session.is_some() { FRAMES_BYTES } else { INPUT_BYTES }];
+        let requests_left = self.work.requests_per_connection;
+        self.connections[id] =
+            Some(Connection { transport, input, filled: 0, due: vec![None; lanes], requests_left, session });
+        self.free.extend(id * lanes..(id + 1) * lanes);
     }
 }

@@ -1,18 +1,22 @@
 //! The load process: a backend and a client in one event loop, told what to do line by line on standard input.
 //!
 //! One thread plays both peers of the proxy, so two CPUs suffice: the proxy owns one, this process the other, and the
-//! open-loop client may spin without starving the backend. Every answer is one line of JSON. Built by `rustc` alone: it
-//! knows `std` and the few system calls of `sys.rs`, and must not know which proxy it measures.
+//! open-loop client may spin without starving the backend. Every answer is one line of JSON. An example of the crate only
+//! to have rustls at hand: it knows `std` and the few system calls of `sys.rs`, and must not know which proxy it measures.
 
 mod backend;
 mod calibrate;
 mod client;
 mod command;
+mod h2;
+mod h2_backend;
+mod h2_client;
 mod message;
 mod poll;
 mod probe;
 mod run;
 mod sys;
+mod transport;
 
 use std::io::{BufRead, Write};
 use std::os::fd::AsRawFd;
@@ -47,7 +51,7 @@ impl World {
         for index in 0..ready {
             match self.poller.token(index) {
                 Token::Command => spoken_to = true,
-                Token::Listener => self.backend.accept(&self.poller),
+                Token::Listener(id) => self.backend.accept(id, &self.poller),
                 Token::Backend(id) => self.backend.readable(id),
                 Token::Client(id) => self.client.readable(id, &self.poller),
             }
@@ -57,18 +61,18 @@ impl World {
 }
 
 fn main() {
-    let address = std::env::args().nth(1).unwrap_or_default();
-    if let Err(error) = serve(&address) {
+    let places: Vec<String> = std::env::args().skip(1).collect();
+    if let Err(error) = serve(&places) {
         eprintln!("load: {error}");
         std::process::exit(1);
     }
 }
 
-/// Serves the backend on `address` and obeys commands until standard input ends.
-fn serve(address: &str) -> std::io::Result<()> {
+/// Serves the backend on `places` and obeys commands until standard input ends.
+fn serve(places: &[String]) -> std::io::Result<()> {
     sys::raise_descriptor_limit();
     let poller = Poller::new()?;
-    let backend = Backend::bind(address, &poller)?;
+    let backend = Backend::bind(places, &poller)?;
     let input = std::io::stdin();
     poller.add(input.as_raw_fd(), Token::Command)?;
     let mut world = World { poller, backend, client: Client::default(), idle: Duration::ZERO };
@@ -96,7 +100,9 @@ fn obey(world: &mut World, line: &str) -> Result<String, String> {
         "idle" => run::idle(world, &command),
         "release" => Ok(run::release(world)),
         "request" => Ok(format!("{{\"request\":{:?}}}", String::from_utf8_lossy(message::REQUEST))),
-        "seen" => Ok(format!("{{\"head\":{:?}}}", world.backend.last_head())),
+        "seen" => {
+            Ok(format!("{{\"head\":{:?},\"fields\":{}}}", world.backend.last_head(), world.backend.last_fields()))
+        }
         "calibrate" => calibrate::all(&command),
         other => Err(format!("unknown command {other:?}")),
     }

@@ -22,7 +22,7 @@ Cache-Control: no-cache\r\n\
 \r\n";
 
 /// Eight header fields before a body of [`BODY_BYTES`].
-const RESPONSE_HEAD: &str = "HTTP/1.1 200 OK\r\n\
+pub const RESPONSE_HEAD: &str = "HTTP/1.1 200 OK\r\n\
 Server: backend\r\n\
 Date: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
 Content-Type: application/json\r\n\
@@ -44,11 +44,12 @@ pub enum Fault {
     ClosedEarly,
     Connect,
     Write,
+    Handshake,
 }
 
 /// The number of faults, to index counters.
-pub const FAULTS: [Fault; 6] =
-    [Fault::Status, Fault::Framing, Fault::Body, Fault::ClosedEarly, Fault::Connect, Fault::Write];
+pub const FAULTS: [Fault; 7] =
+    [Fault::Status, Fault::Framing, Fault::Body, Fault::ClosedEarly, Fault::Connect, Fault::Write, Fault::Handshake];
 
 /// A response that was read to its end.
 pub struct Complete {

@@ -19,7 +19,7 @@ const ROLE_CLIENT: u64 = 3;
 #[derive(Clone, Copy)]
 pub enum Token {
     Command,
-    Listener,
+    Listener(usize),
     Backend(usize),
     Client(usize),
 }
@@ -28,7 +28,7 @@ impl Token {
     fn encode(self) -> u64 {
         match self {
             Self::Command => ROLE_COMMAND << ROLE_SHIFT,
-            Self::Listener => ROLE_LISTENER << ROLE_SHIFT,
+            Self::Listener(id) => ROLE_LISTENER << ROLE_SHIFT | id as u64,
             Self::Backend(id) => ROLE_BACKEND << ROLE_SHIFT | id as u64,
             Self::Client(id) => ROLE_CLIENT << ROLE_SHIFT | id as u64,
         }
@@ -38,7 +38,7 @@ impl Token {
         let id = data as u32 as usize;
         match data >> ROLE_SHIFT {
             ROLE_COMMAND => Self::Command,
-            ROLE_LISTENER => Self::Listener,
+            ROLE_LISTENER => Self::Listener(id),
             ROLE_BACKEND => Self::Backend(id),
             _ => Self::Client(id),
         }

@@ -28,14 +28,6 @@ const SAMPLES_EXPECTED: usize = 1 << 20;
 /// Events an open-loop client handles before it looks at its clock again.
 const OPEN_BATCH: usize = 1;
 
-/// Connections may be used without limit when the command says 0.
-fn requests_per_connection(command: &Command) -> Result<u32, String> {
-    Ok(match command.value("requests_per_connection", 0)? {
-        0 => u32::MAX,
-        limited => limited,
-    })
-}
-
 /// One measured stretch of a run: it begins after the warm-up and ends by the clock.
 struct Window {
     begin: Instant,
@@ -111,14 +103,14 @@ impl Window {
 /// It spins: a peer that sleeps must be woken, and the proxy would pay for that, a fast one less than a slow one.
 pub fn closed(world: &mut World, command: &Command) -> Result<String, String> {
     let connections = command.value("connections", 64)?;
-    let limit = requests_per_connection(command)?;
     world.backend.accepted = 0;
-    world.client.open(command.target()?, connections, limit, &world.poller);
+    world.client.open(command.target()?, connections, command.work()?, &world.poller);
     let mut window = Window::of(command)?;
     while !window.edge(Instant::now(), world.idle) && world.client.faults() <= FAULTS_MAX {
         while let Some(id) = world.client.free.pop_front() {
             world.client.send(id, Instant::now(), &world.poller);
         }
+        world.client.flush(&world.poller);
         world.turn(Duration::ZERO);
         window.collect(world);
     }
@@ -135,12 +127,13 @@ pub fn open(world: &mut World, command: &Command) -> Result<String, String> {
         return Err(format!("rate={rate} is out of range"));
     }
     world.backend.accepted = 0;
-    world.client.open(command.target()?, command.value("connections", 64)?, u32::MAX, &world.poller);
+    world.client.open(command.target()?, command.value("connections", 64)?, command.work()?, &world.poller);
     let mut window = Window::of(command)?;
     let mut schedule = Schedule::new(Duration::from_secs_f64(1.0 / rate));
     world.poller.batch = OPEN_BATCH;
     while !window.edge(Instant::now(), world.idle) && schedule.backlog.len() < BACKLOG_MAX {
         schedule.send_what_is_due(world, window.first.is_some());
+        world.client.flush(&world.poller);
         world.turn(Duration::ZERO);
         window.collect(world);
     }
@@ -207,7 +200,7 @@ fn drain(world: &mut World) -> usize {
 pub fn idle(world: &mut World, command: &Command) -> Result<String, String> {
     const AT_ONCE: usize = 64;
     let count: usize = command.value("connections", 5000)?;
-    world.client.open(command.target()?, count, u32::MAX, &world.poller);
+    world.client.open(command.target()?, count, command.work()?, &world.poller);
     let mut waiting = std::mem::take(&mut world.client.free);
     let end = Instant::now() + OPENING;
     while (!waiting.is_empty() || world.client.in_flight > 0) && Instant::now() < end {
@@ -216,6 +209,7 @@ pub fn idle(world: &mut World, command: &Command) -> Result<String, String> {
         {
             world.client.send(id, Instant::now(), &world.poller);
         }
+        world.client.flush(&world.poller);
         world.turn(Duration::from_millis(10));
         world.client.answers.clear();
     }

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::strict::Strict;
 use crate::base::Timestamp;
 
 /// Octets of a response that wait on one stream for the connection to take them.
@@ -178,6 +179,8 @@ pub struct Follower {
     /// Whether the peer has said that it takes no more.
     leaves: bool,
     flood: Option<Flood>,
+    /// None of an upstream, which opens no streams.
+    strict: Option<Strict>,
 }
 
 impl Default for Follower {
@@ -199,6 +202,7 @@ impl Default for Follower {
             has_settled: false,
             leaves: false,
             flood: None,
+            strict: Some(Strict::default()),
         }
     }
 }
@@ -206,7 +210,7 @@ impl Default for Follower {
 impl Follower {
     /// Follows an upstream, which sends no preface.
     pub fn of_upstream() -> Self {
-        Self { skip: 0, heads_left: Some(HEADS_UNEARNED), ..Self::default() }
+        Self { skip: 0, heads_left: Some(HEADS_UNEARNED), strict: None, ..Self::default() }
     }
 
     /// Takes note of a request that we sent.
@@ -232,6 +236,9 @@ impl Follower {
         while !octets.is_empty() {
             let skipped = self.skip.min(octets.len());
             self.skip -= skipped;
+            if let Some(strict) = &mut self.strict {
+                strict.payload(&octets[..skipped]);
+            }
             octets = &octets[skipped..];
             self.passed();
             let taken = (FRAME_HEAD_BYTES - self.head_bytes).min(octets.len());
@@ -267,6 +274,16 @@ impl Follower {
         self.flood
     }
 
+    /// Whether the client has sent content on a stream that it had ended.
+    pub fn wrote_after_end(&self) -> bool {
+        self.strict.as_ref().is_some_and(Strict::wrote_after_end)
+    }
+
+    /// Whether the trailers of a stream, which have arrived, hold pseudo-header fields.
+    pub fn has_malformed_trailers(&self, stream: u32) -> bool {
+        self.strict.as_ref().is_some_and(|strict| strict.has_malformed_trailers(stream))
+    }
+
     fn turn(&mut self, now: Timestamp) {
         if now >= self.period_end {
             self.counts = [0; KINDS.len()];
@@ -281,6 +298,9 @@ impl Follower {
         let length = u32::from_be_bytes([0, a, b, c]) as usize;
         let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
         self.skip = length;
+        if let Some(strict) = &mut self.strict {
+            strict.frame(kind, flags, stream, length, stream > self.newest);
+        }
         match kind {
             DATA if flags & END_STREAM != 0 => {}
             DATA if length == 0 => self.count(Flood::EmptyData, 1),

@@ -4,10 +4,13 @@
 //! What is written here is read by the parser of HTTP/1, so that a translated request is as strict as a received one.
 
 pub mod budget;
+mod connect;
 mod request;
 mod response;
+mod strict;
 mod upstream;
 
+pub use connect::{Connect, connect_of, websocket_key, write_switched, write_websocket};
 pub use request::{Content, MalformedRequest, write_request, write_trailers};
-pub use response::{head_of, trailers_of};
+pub use response::{head_of, switched, trailers_of};
 pub use upstream::{Asked, MalformedResponse, Unsayable, request_of, write_interim, write_response};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, TE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::http::authority::Authority;
 use crate::http::h1::{LAST_CHUNK, write_chunked, write_field};
@@ -19,6 +19,8 @@ pub enum Content {
     Declared,
     /// By chunks, since the client did not say how long it is.
     Chunked,
+    /// Not at all: the stream changes its protocol.
+    Tunnel,
 }
 
 /// Why a request is malformed (RFC 9113, section 8.1.1), where the parser of HTTP/1 could not say it.
@@ -63,9 +65,7 @@ pub fn write_request(
     any_scheme: bool,
     out: &mut Vec<u8>,
 ) -> Result<Content, MalformedRequest> {
-    if !any_scheme && parts.uri.scheme_str().is_some_and(|named| named != scheme.text()) {
-        return Err(MalformedRequest::Scheme);
-    }
+    check_scheme(parts, scheme, any_scheme)?;
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     out.extend_from_slice(parts.method.as_str().as_bytes());
     out.push(b' ');
@@ -74,7 +74,10 @@ pub fn write_request(
     if let Some(authority) = authority {
         write_field(out, b"host", authority.as_bytes());
     }
-    write_fields(&parts.headers, authority, scheme, out)?;
+    write_fields(&parts.headers, authority, scheme, &[], out)?;
+    // HTTP/1.1 says of TE that it is for one hop. The stream ends with this request.
+    let connection: &[u8] = if parts.headers.contains_key(TE) { b"te, close" } else { b"close" };
+    write_field(out, b"connection", connection);
     let declares = parts.headers.get(CONTENT_LENGTH);
     let content = match (ends, declares) {
         (true, Some(length)) if length.as_bytes().iter().any(|digit| *digit != b'0') => {
@@ -97,18 +100,27 @@ fn target(parts: &Parts) -> Result<&str, MalformedRequest> {
     if parts.method == Method::CONNECT {
         return parts.uri.authority().map(http::uri::Authority::as_str).ok_or(MalformedRequest::Path);
     }
-    let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
-    if path.starts_with('/') || (path == "*" && parts.method == Method::OPTIONS) {
-        Ok(path)
-    } else {
-        Err(MalformedRequest::Path)
-    }
+    let asterisk = || Some("*").filter(|_| parts.method == Method::OPTIONS && parts.uri.path() == "*");
+    path(parts).or_else(asterisk).ok_or(MalformedRequest::Path)
 }
 
-fn write_fields(
+/// Path and query, unless that is no path.
+pub(super) fn path(parts: &Parts) -> Option<&str> {
+    parts.uri.path_and_query().map(|path| path.as_str()).filter(|path| path.starts_with('/'))
+}
+
+/// A scheme that is named is that of the connection, unless the client may name another.
+pub(super) fn check_scheme(parts: &Parts, scheme: Scheme, any_scheme: bool) -> Result<(), MalformedRequest> {
+    let is_other = !any_scheme && parts.uri.scheme_str().is_some_and(|named| named != scheme.text());
+    if is_other { Err(MalformedRequest::Scheme) } else { Ok(()) }
+}
+
+/// Appends the fields but for those `dropped`, and a `Host` that says what `authority` does.
+pub(super) fn write_fields(
     fields: &HeaderMap,
     authority: Option<&str>,
     scheme: Scheme,
+    dropped: &[HeaderName],
     out: &mut Vec<u8>,
 ) -> Result<(), MalformedRequest> {
     let mut crumbs = false;
@@ -127,13 +139,10 @@ fn write_fields(
             }
         } else if name == HOST && authority.is_some_and(|authority| is_same(authority.as_bytes(), value, scheme)) {
             // `:authority` stands for it. Another host stays, and two are refused.
-        } else {
+        } else if !dropped.contains(name) {
             write_field(out, name.as_str().as_bytes(), value);
         }
     }
-    // HTTP/1.1 says of TE that it is for one hop. The stream ends with this request.
-    let connection: &[u8] = if fields.contains_key(TE) { b"te, close" } else { b"close" };
-    write_field(out, b"connection", connection);
     Ok(())
 }
 

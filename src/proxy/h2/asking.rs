@@ -14,6 +14,7 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use h2::Reason as Code;
 use h2::client::ResponseFuture;
+use http::Request;
 use http::header::CONTENT_LENGTH;
 
 use super::alarm::Alarm;
@@ -24,8 +25,11 @@ use super::outflow::{Outflow, Outgoing};
 use crate::base::{Buffer, Timestamp};
 use crate::http::Body;
 use crate::http::h1::{HeadLimits, HeadScanner, Progress};
-use crate::http::h2::{Asked, request_of, write_interim, write_response};
+use crate::http::h2::{
+    Asked, Content, connect_of, request_of, websocket_key, write_interim, write_response, write_switched,
+};
 use crate::http::header::KnownName;
+use crate::http::websocket::Key;
 use crate::proxy::net::{Net, Patience, Reader, Writer};
 use crate::proxy::shard::Shard;
 
@@ -44,6 +48,8 @@ pub(super) struct Asking<N: Net> {
     stage: Stage,
     /// The content of the request, once its head was sent.
     outgoing: Option<Outgoing>,
+    /// By which a WebSocket was asked for.
+    key: Option<Key>,
     /// Who reads.
     reader: Option<Waker>,
 }
@@ -62,11 +68,12 @@ enum Stage {
 
 impl<N: Net> Asking<N> {
     pub fn new(carrier: Rc<Carrier<N>>) -> Self {
-        Self { carrier, stage: Stage::Waiting, outgoing: None, reader: None }
+        Self { carrier, stage: Stage::Waiting, outgoing: None, key: None, reader: None }
     }
 
-    /// Sends the head that begins `octets`; how long it is, and how the content behind it is delimited.
-    fn head(&mut self, octets: &[u8]) -> io::Result<(usize, Body)> {
+    /// Sends the head that begins `octets`; how long it is. A WebSocket is asked for once the endpoint has said whether it
+    /// may be.
+    fn poll_ask(&mut self, octets: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let shard = Rc::clone(&self.carrier.shard);
         let mut scratch = shard.scratch();
         let head = &mut scratch.memory.request;
@@ -74,14 +81,30 @@ impl<N: Net> Asking<N> {
         // What we write has a head that we can read, in one piece.
         if !matches!(progress, Ok(Progress::Complete)) {
             shard.give_scratch(scratch);
-            return Err(self.fail(io::ErrorKind::InvalidData));
+            return Poll::Ready(Err(self.fail(io::ErrorKind::InvalidData)));
         }
         let (length, body) = (head.length, head.body);
         let asked = Asked { method: head.method, te_trailers: head.fields.has(KnownName::Te) };
-        let request = request_of(head, &Bytes::copy_from_slice(&octets[..length]), self.carrier.scheme);
+        self.key = websocket_key(head, octets);
+        let may_ask = if self.key.is_some() { self.carrier.poll_connects(cx) } else { Poll::Ready(true) };
+        let request = may_ask
+            .is_ready()
+            .then(|| request_of(head, &Bytes::copy_from_slice(&octets[..length]), self.carrier.scheme));
         shard.give_scratch(scratch);
-        let Ok(request) = request else { return Err(self.fail(io::ErrorKind::InvalidInput)) };
-        let ends = matches!(body, Body::Empty | Body::Length(0));
+        if !ready!(may_ask) {
+            return Poll::Ready(Err(self.fail(io::ErrorKind::Unsupported)));
+        }
+        let Some(Ok(request)) = request else { return Poll::Ready(Err(self.fail(io::ErrorKind::InvalidInput))) };
+        Poll::Ready(self.ask(request, body, asked).map(|()| length))
+    }
+
+    /// Sends a request whose content is delimited as `body` says.
+    fn ask(&mut self, mut request: Request<()>, body: Body, asked: Asked) -> io::Result<()> {
+        let shard = &self.carrier.shard;
+        if self.key.is_some() {
+            request = connect_of(request);
+        }
+        let ends = self.key.is_none() && matches!(body, Body::Empty | Body::Length(0));
         // One of its own for each: it remembers whether its last stream is still to be opened.
         let requests = self.carrier.requests.borrow().clone();
         let sent = requests.map(|mut requests| requests.send_request(request, ends));
@@ -90,9 +113,12 @@ impl<N: Net> Asking<N> {
                 self.carrier.session.follower.borrow_mut().asked(shard.net.now());
                 self.carrier.block().http2_streams.increment();
                 self.stage = Stage::Asked(Box::new(response), asked);
-                self.outgoing = Some(Outgoing::new(content, body));
+                self.outgoing = Some(match self.key {
+                    Some(_) => Outgoing::tunnel(content),
+                    None => Outgoing::new(content, body),
+                });
                 self.wake();
-                Ok((length, body))
+                Ok(())
             }
             // Nothing of it has left.
             Some(Err(error)) if error.is_io() || error.is_go_away() => Err(self.fail(io::ErrorKind::ConnectionRefused)),
@@ -222,7 +248,13 @@ impl<N: Net> Asking<N> {
             Ok(response) => response,
             Err(error) => return Poll::Ready(Err(self.failure(&error))),
         };
-        match write_response(&response, response.body().is_end_stream(), asked, out) {
+        let written = match &self.key {
+            Some(key) if response.status().is_success() => {
+                write_switched(&response, key, out).map(|()| Content::Tunnel)
+            }
+            _ => write_response(&response, response.body().is_end_stream(), asked, out),
+        };
+        match written {
             Ok(framing) => {
                 self.stage = Stage::Answered;
                 let length =
@@ -291,7 +323,7 @@ impl<N: Net> Writer for AskWriter<N> {
         let mut asking = self.asking.borrow_mut();
         self.outflow.poll(cx, |octets, cx| {
             if asking.outgoing.is_none() {
-                return Poll::Ready(asking.head(octets).map(|(length, _)| length));
+                return asking.poll_ask(octets, cx);
             }
             match &mut asking.outgoing {
                 Some(outgoing) => outgoing.poll(octets, cx),
@@ -300,8 +332,12 @@ impl<N: Net> Writer for AskWriter<N> {
         })
     }
 
-    /// A request has ended before, or is cut: letting go of the stream says so.
-    fn shutdown(&mut self) {}
+    /// A request has ended before, or is cut: letting go of the stream says so. A tunnel ends here.
+    fn shutdown(&mut self) {
+        if let Some(outgoing) = &mut self.asking.borrow_mut().outgoing {
+            outgoing.finish();
+        }
+    }
 
     fn abort(&mut self) {}
 }

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -44,6 +44,10 @@ pub(in crate::proxy) struct Carrier<N: Net> {
     sharing: Sharing,
     /// Requests that the endpoint allows at once; none before it has said so.
     pub(super) allowed: Cell<Option<u32>>,
+    /// Whether the endpoint has sent its settings.
+    is_settled: Cell<bool>,
+    /// Who waits for that.
+    unsettled: RefCell<Vec<Waker>>,
     refused_at: Cell<Option<Timestamp>>,
     /// Why it has broken, where we know better than the library.
     pub(super) broken: Cell<Option<&'static str>>,
@@ -79,6 +83,8 @@ impl<N: Net> Carrier<N> {
             scheme: parts.scheme,
             sharing: parts.sharing,
             allowed: Cell::new(None),
+            is_settled: Cell::new(false),
+            unsettled: RefCell::default(),
             refused_at: Cell::new(None),
             broken: Cell::new(None),
             opened: now,
@@ -103,6 +109,28 @@ impl<N: Net> Carrier<N> {
     /// Whether requests may still begin.
     pub fn is_open(&self) -> bool {
         self.requests.borrow().is_some() && !self.session.follower.borrow().leaves() && self.flood().is_none()
+    }
+
+    /// Whether the endpoint takes an extended CONNECT, once it has said so (RFC 8441, section 3). True as well where the
+    /// connection is lost, for that is no answer.
+    pub(super) fn poll_connects(&self, cx: &Context<'_>) -> Poll<bool> {
+        let requests = self.requests.borrow();
+        let Some(requests) = requests.as_ref() else { return Poll::Ready(true) };
+        if !self.is_settled.get() {
+            let mut unsettled = self.unsettled.borrow_mut();
+            if !unsettled.iter().any(|known| known.will_wake(cx.waker())) {
+                unsettled.push(cx.waker().clone());
+            }
+            return Poll::Pending;
+        }
+        Poll::Ready(requests.is_extended_connect_protocol_enabled())
+    }
+
+    /// The endpoint has sent its settings, or the connection has ended.
+    pub(super) fn settled(&self) {
+        if !self.is_settled.replace(true) {
+            self.unsettled.take().into_iter().for_each(Waker::wake);
+        }
     }
 
     /// What the endpoint has done too often.

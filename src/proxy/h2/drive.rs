@@ -12,6 +12,7 @@ use h2::{Ping, PingPong};
 use super::alarm::Alarm;
 use super::carrier::{Carrier, CarrierParts};
 use super::io::{Ends, Io};
+use super::sending::Sending;
 use crate::base::Timestamp;
 use crate::http::h2::budget;
 use crate::observe::Reason;
@@ -40,13 +41,14 @@ pub(in crate::proxy) async fn carry<N: Net>(
     let builder = builder(carrier.sharing(), snapshot);
     let idle = snapshot.listeners.iter().map(|listener| listener.timeouts.idle).max().unwrap_or_default();
     let io = Io::of(shard, &carrier, &carrier.session, idle);
+    let sending = io.sending();
     // It only writes, and that into a buffer of ours: it has nothing to wait for.
     let shaken = pin!(builder.handshake::<_, Bytes>(io)).await;
     let (requests, h2) = shaken.map_err(|_| Failure::of(Reason::ConnectFailed))?;
     *carrier.requests.borrow_mut() = Some(requests);
     carrier.endpoint.carriers().add(Rc::clone(&carrier));
     let place = carrier.place();
-    let driver = Driver::new(shard, carrier, h2, opening, until);
+    let driver = Driver::new(shard, carrier, sending, h2, opening, until);
     shard.net.spawn(driver.run());
     Ok(place)
 }
@@ -92,6 +94,7 @@ enum End {
 struct Driver<N: Net> {
     shard: Rc<Shard<N>>,
     carrier: Rc<Carrier<N>>,
+    sending: Rc<Sending<N, Carrier<N>>>,
     h2: Http2<Io<N, Carrier<N>>, Bytes>,
     pings: Option<PingPong>,
     /// When the ping was sent that is not answered.
@@ -109,6 +112,7 @@ impl<N: Net> Driver<N> {
     fn new(
         shard: &Rc<Shard<N>>,
         carrier: Rc<Carrier<N>>,
+        sending: Rc<Sending<N, Carrier<N>>>,
         mut h2: Http2<Io<N, Carrier<N>>, Bytes>,
         opening: Option<Opening<Carrier<N>>>,
         settle_until: Timestamp,
@@ -117,6 +121,7 @@ impl<N: Net> Driver<N> {
         Self {
             shard: Rc::clone(shard),
             carrier,
+            sending,
             pings: h2.ping_pong(),
             h2,
             pinged_at: None,
@@ -156,6 +161,10 @@ impl<N: Net> Driver<N> {
             }
             if let Poll::Ready(result) = Pin::new(&mut self.h2).poll(cx) {
                 return Poll::Ready(End::Ended(result));
+            }
+            if matches!(self.sending.poll(cx), Poll::Ready(Err(_))) {
+                // The library learns it now.
+                continue;
             }
             self.carrier.poll_tails(cx);
             if self.carrier.flood().is_some() {
@@ -210,6 +219,7 @@ impl<N: Net> Driver<N> {
             if let Some(opening) = self.opening.take() {
                 opening.end(Ok(()));
             }
+            self.carrier.settled();
         }
     }
 
@@ -289,6 +299,7 @@ impl<N: Net> Drop for Driver<N> {
         self.carrier.block().http2_connections_open.fall();
         drop(self.carrier.requests.borrow_mut().take());
         self.carrier.drop_tails();
+        self.carrier.settled();
         self.carrier.endpoint.carriers().remove(&self.carrier);
         self.carrier.writer().borrow_mut().abort();
     }

@@ -1,7 +1,7 @@
 //! The halves of a connection as the library wants them: borrowed memory instead of owned buffers.
 //!
-//! An idle connection holds no buffer. What is received passes the follower, which counts frames; what is sent is
-//! gathered, so that the frames of many streams leave in one write.
+//! An idle connection holds no buffer. What is received passes the follower, which counts frames; what is to be sent is
+//! gathered (`sending.rs`), so that the frames of many streams leave in one write.
 
 use std::cell::RefCell;
 use std::io;
@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::sending::Sending;
 use super::session::Session;
-use crate::base::{Buffer, SMALL_BUFFER_BYTES, Timestamp};
+use crate::base::{Buffer, Timestamp};
 use crate::proxy::connection::Connection;
-use crate::proxy::net::{Net, Patience, Reader, Writer};
+use crate::proxy::net::{Net, Reader, Writer};
 use crate::proxy::shard::Shard;
 
 /// Whose octets they are.
@@ -44,10 +45,7 @@ pub(super) struct Io<N: Net, E = Connection<N>> {
     taken: usize,
     /// Whether the last read filled its buffer: then the next one is larger.
     flows: bool,
-    /// To be sent.
-    output: Buffer,
-    /// Of a peer that does not read.
-    idle: Duration,
+    sending: Rc<Sending<N, E>>,
 }
 
 impl<N: Net> Io<N> {
@@ -70,14 +68,18 @@ impl<N: Net, E: Ends<N>> Io<N, E> {
             input: Buffer::default(),
             taken: 0,
             flows: false,
-            output: Buffer::default(),
-            idle,
+            sending: Sending::new(shard, ends, session, idle),
         }
+    }
+
+    /// What is to be sent, to be seen to by whoever drives the connection.
+    pub fn sending(&self) -> Rc<Sending<N, E>> {
+        Rc::clone(&self.sending)
     }
 
     /// Whether nothing more is heard, since who drives the connection ends it.
     fn is_deaf(&self) -> bool {
-        self.session.is_driven.get() && self.session.flood().is_some()
+        self.session.is_driven.get() && self.session.is_condemned()
     }
 
     /// Receives into `input`; false at the end of the stream.
@@ -100,23 +102,6 @@ impl<N: Net, E: Ends<N>> Io<N, E> {
         self.session.follower.borrow_mut().received(buffer.filled(), now);
         self.input = buffer;
         Poll::Ready(Ok(true))
-    }
-
-    /// Begins to send what was gathered, once what was sent before has gone.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut writer = self.ends.writer().borrow_mut();
-        if writer.is_writing() {
-            let (result, buffer) = ready!(writer.poll_write(cx));
-            self.shard.buffers.give(buffer);
-            self.session.sent_at.set(self.shard.net.now());
-            result?;
-        }
-        if !self.output.filled().is_empty() {
-            self.session.follower.borrow_mut().sent(self.output.filled().len());
-            let patience = Patience { idle: self.idle, until: Timestamp::NEVER };
-            writer.begin_write(std::mem::take(&mut self.output), 0, patience);
-        }
-        Poll::Ready(Ok(()))
     }
 }
 
@@ -146,31 +131,17 @@ impl<N: Net, E: Ends<N>> AsyncRead for Io<N, E> {
 
 impl<N: Net, E: Ends<N>> AsyncWrite for Io<N, E> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if this.output.capacity() > 0 && this.output.room() == 0 {
-            ready!(this.poll_send(cx))?;
-        }
-        if this.output.capacity() == 0 {
-            let buffers = &this.shard.buffers;
-            this.output = if octets.len() < SMALL_BUFFER_BYTES / 2 { buffers.small() } else { buffers.large() };
-        }
-        let count = octets.len().min(this.output.room());
-        this.output.vec().extend_from_slice(&octets[..count]);
-        Poll::Ready(Ok(count))
+        self.sending.poll_gather(octets, cx)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        loop {
-            ready!(this.poll_send(cx))?;
-            if !this.ends.writer().borrow().is_writing() {
-                return Poll::Ready(Ok(()));
-            }
-        }
+    /// What was gathered is on its way as soon as the library pauses.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.sending.result())
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.as_mut().poll_flush(cx))?;
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.sending.poll(cx))?;
+        self.sending.result()?;
         self.ends.writer().borrow_mut().shutdown();
         Poll::Ready(Ok(()))
     }

@@ -25,6 +25,7 @@ mod inflow;
 mod io;
 mod open;
 mod outflow;
+mod sending;
 mod serve;
 mod session;
 mod stream;

@@ -6,19 +6,19 @@ use std::io;
 use std::rc::Rc;
 
 use super::serve::serve;
-use crate::base::Buffer;
 use crate::http::h2::budget::PREFACE;
 use crate::observe::Reason;
 use crate::proxy::connection::Connection;
 use crate::proxy::downstream::idle_deadline;
 use crate::proxy::net::{self, Net, Reader, Writer};
+use crate::proxy::passthrough;
 use crate::proxy::secured;
 use crate::proxy::shard::Shard;
 use crate::snapshot::ListenerPlan;
 
 /// Whether anything is to be done before the first request.
 pub(in crate::proxy) fn is_opened(listener: &ListenerPlan) -> bool {
-    listener.tls.is_some() || listener.http2.is_some()
+    listener.tls.is_some() || listener.passthrough.is_some() || listener.http2.is_some()
 }
 
 /// Opens a connection, and serves it where HTTP/2 is spoken; whether requests of HTTP/1 may follow.
@@ -38,6 +38,11 @@ pub(in crate::proxy) async fn open<N: Net>(shard: Rc<Shard<N>>, connection: Rc<C
 
 /// Whether the client speaks HTTP/2; nothing where it says nothing that is understood.
 async fn protocol<N: Net>(shard: &Rc<Shard<N>>, connection: &Rc<Connection<N>>) -> Option<bool> {
+    let passes_on = connection.listener.borrow().passthrough.is_some();
+    // Boxed: larger than all that comes behind it, and for some listeners alone.
+    if passes_on && !Box::pin(passthrough::is_ours(shard, connection)).await {
+        return None;
+    }
     if !connection.speaks_tls() {
         return peek(shard, connection).await;
     }
@@ -48,8 +53,14 @@ async fn protocol<N: Net>(shard: &Rc<Shard<N>>, connection: &Rc<Connection<N>>) 
 /// Reads the first octets, which stay with the connection: whether they are the preface of HTTP/2, or nothing where none
 /// come.
 async fn peek<N: Net>(shard: &Shard<N>, connection: &Connection<N>) -> Option<bool> {
-    let mut buffer = Buffer::default();
+    let mut buffer = connection.ahead.borrow_mut().take().unwrap_or_default();
     loop {
+        let seen = buffer.filled().len().min(PREFACE.len());
+        let is_preface = buffer.filled()[..seen] == PREFACE[..seen];
+        if !is_preface || seen == PREFACE.len() {
+            *connection.ahead.borrow_mut() = Some(buffer);
+            return Some(is_preface);
+        }
         let deadline = || idle_deadline(shard, connection);
         let readable = poll_fn(|cx| connection.reader.borrow_mut().poll_readable(cx, deadline()));
         let mut result = readable.await.map(|()| 1);
@@ -63,12 +74,6 @@ async fn peek<N: Net>(shard: &Shard<N>, connection: &Connection<N>) -> Option<bo
             connection.ended.set(if timed_out { Reason::KeepAliveTimeout } else { Reason::ClientClosed });
             connection.writer.borrow_mut().take_leave();
             return None;
-        }
-        let seen = buffer.filled().len().min(PREFACE.len());
-        let is_preface = buffer.filled()[..seen] == PREFACE[..seen];
-        if !is_preface || seen == PREFACE.len() {
-            *connection.ahead.borrow_mut() = Some(buffer);
-            return Some(is_preface);
         }
     }
 }

@@ -34,6 +34,8 @@ enum Framing {
     /// So many octets of content follow.
     Length(u64),
     Chunks(Box<Chunks>),
+    /// Octets without a message around them.
+    Tunnel,
     Over,
 }
 
@@ -65,6 +67,20 @@ impl Outgoing {
         matches!(self.framing, Framing::Over)
     }
 
+    /// The sending direction of a tunnel.
+    pub fn tunnel(content: SendStream<Bytes>) -> Self {
+        Self { content, framing: Framing::Tunnel }
+    }
+
+    /// Ends that of a tunnel; a message ends by itself.
+    pub fn finish(&mut self) {
+        if matches!(self.framing, Framing::Tunnel) {
+            self.framing = Framing::Over;
+            // It fails only where the stream has ended.
+            let _ = self.content.send_data(Bytes::new(), true);
+        }
+    }
+
     /// Goes one step on in `octets`: how many are dealt with.
     pub fn poll(&mut self, octets: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match &mut self.framing {
@@ -85,6 +101,7 @@ impl Outgoing {
                 }
                 Poll::Ready(Ok(count))
             }
+            Framing::Tunnel => poll_content(&mut self.content, octets, false, cx),
             // A message is written to its end and no further.
             Framing::Over => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }

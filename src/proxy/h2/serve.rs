@@ -11,19 +11,23 @@ use bytes::Bytes;
 use h2::server::{Builder, Connection as Http2, SendResponse};
 use h2::{Reason as Code, RecvStream};
 use http::Request;
+use http::request::Parts;
 
 use super::alarm::Alarm;
 use super::io::Io;
+use super::sending::Sending;
 use super::session::Session;
 use super::stream::{Answering, StreamReader, StreamWriter};
-use crate::base::Timestamp;
-use crate::http::h2::{budget, write_request};
+use crate::base::{Buffer, Timestamp};
+use crate::http::h2::{Connect, Content, MalformedRequest, budget, write_request, write_websocket};
+use crate::http::websocket::Key;
 use crate::http::{Method, Protocol};
 use crate::observe::{Escaped, Reason, Record};
 use crate::proxy::connection::Connection;
 use crate::proxy::downstream::{Serving, idle_deadline, linger};
 use crate::proxy::net::{Net, Writer};
 use crate::proxy::shard::Shard;
+use crate::proxy::tunnel::Stop;
 use crate::snapshot::{Http2Plan, ListenerPlan};
 
 /// Room for a translated head beyond what the client sized.
@@ -36,8 +40,10 @@ pub(in crate::proxy) async fn serve<N: Net>(shard: Rc<Shard<N>>, connection: Rc<
     let session = Rc::new(Session::default());
     session.idle_since.set(shard.net.now());
     let open = shard.metrics.http2_connections_open.raised();
-    let reason = match shake(&shard, &connection, &session, &listener, &plan).await {
-        Some(h2) => Driver::new(&shard, &connection, &session, h2).run().await,
+    let io = Io::new(&shard, &connection, &session);
+    let sending = io.sending();
+    let reason = match shake(&shard, &connection, io, &listener, &plan).await {
+        Some(h2) => Driver::new(&shard, &connection, &session, sending, h2).run().await,
         None => connection.ended.get(),
     };
     drop(open);
@@ -57,17 +63,20 @@ pub(in crate::proxy) async fn serve<N: Net>(shard: Rc<Shard<N>>, connection: Rc<
 async fn shake<N: Net>(
     shard: &Rc<Shard<N>>,
     connection: &Rc<Connection<N>>,
-    session: &Rc<Session>,
+    io: Io<N>,
     listener: &ListenerPlan,
     plan: &Http2Plan,
 ) -> Option<Http2<Io<N>, Bytes>> {
-    let io = Io::new(shard, connection, session);
+    let sending = io.sending();
     let mut shaking = pin!(builder(listener, plan).handshake(io));
     let mut alarm = Alarm::new(shard);
     let shaken = poll_fn(|cx| match shaking.as_mut().poll(cx) {
         Poll::Ready(Err(error)) if error.is_io() => Poll::Ready(Err(Reason::ClientClosed)),
         Poll::Ready(outcome) => Poll::Ready(outcome.map_err(|_| Reason::ProtocolError)),
-        Poll::Pending => alarm.poll(idle_deadline(shard, connection), cx).map(|()| Err(Reason::KeepAliveTimeout)),
+        Poll::Pending => match sending.poll(cx) {
+            Poll::Ready(Err(_)) => Poll::Ready(Err(Reason::ClientClosed)),
+            _ => alarm.poll(idle_deadline(shard, connection), cx).map(|()| Err(Reason::KeepAliveTimeout)),
+        },
     });
     let shaken = shaken.await;
     connection.ended.set(shaken.as_ref().err().copied().unwrap_or_default());
@@ -88,7 +97,10 @@ fn builder(listener: &ListenerPlan, plan: &Http2Plan) -> Builder {
         .reset_stream_duration(budget::PERIOD)
         .max_local_error_reset_streams(Some(budget::STREAM_ERRORS))
         .max_pending_accept_reset_streams(budget::RESETS_BEFORE_ACCEPT)
-        .max_send_buffer_size(budget::SEND_BUFFER_BYTES);
+        .max_send_buffer_size(budget::SEND_BUFFER_BYTES)
+        // Whatever the routes say now: others may come by a reload, and what was announced cannot be taken back
+        // (RFC 8441, section 3).
+        .enable_connect_protocol();
     builder
 }
 
@@ -104,14 +116,20 @@ enum End {
 
 /// ```text
 /// Open ──(drain, age, silence)──▶ Leaving ──▶ ended
-///   └────(flood)──▶ Calming ──────────────────▲
+///   └────(flood, violation)──▶ Ending ───────▲
 /// ```
+///
+/// Told to stop, it ends at once, or as soon as its tunnels have said so to their clients.
 struct Driver<N: Net> {
     shard: Rc<Shard<N>>,
     connection: Rc<Connection<N>>,
     session: Rc<Session>,
+    sending: Rc<Sending<N, Connection<N>>>,
     h2: Http2<Io<N>, Bytes>,
     alarm: Alarm<N>,
+    /// Told when all connections are ended.
+    stop: Rc<Stop>,
+    stopped_at: Option<Timestamp>,
     /// When it is asked to leave, however busy.
     old_at: Timestamp,
     /// Why it is to end, once it is.
@@ -128,6 +146,7 @@ impl<N: Net> Driver<N> {
         shard: &Rc<Shard<N>>,
         connection: &Rc<Connection<N>>,
         session: &Rc<Session>,
+        sending: Rc<Sending<N, Connection<N>>>,
         h2: Http2<Io<N>, Bytes>,
     ) -> Self {
         session.is_driven.set(true);
@@ -135,8 +154,11 @@ impl<N: Net> Driver<N> {
             shard: Rc::clone(shard),
             connection: Rc::clone(connection),
             session: Rc::clone(session),
+            sending,
             h2,
             alarm: Alarm::new(shard),
+            stop: connection.become_tunnel(),
+            stopped_at: None,
             old_at: session.idle_since.get().plus(connection.listener.borrow().timeouts.lifetime),
             leaving: None,
             left_at: Timestamp::NEVER,
@@ -157,6 +179,7 @@ impl<N: Net> Driver<N> {
                 }
             }
         };
+        self.connection.forget_tunnel();
         let reason = self.reason(&result);
         self.connection.ended.set(reason);
         reason
@@ -168,19 +191,31 @@ impl<N: Net> Driver<N> {
             if self.leaving.is_none() && self.shard.is_draining() {
                 self.leave(Reason::Draining);
             }
+            if self.stop.poll_told(cx) && self.stopped_at.is_none() {
+                self.stopped_at = Some(self.shard.net.now());
+            }
             match self.h2.poll_accept(cx) {
                 Poll::Ready(Some(Ok(accepted))) => return Poll::Ready(Ok(accepted)),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(End::Ended(Err(error)))),
                 Poll::Ready(None) => return Poll::Ready(Err(End::Ended(Ok(())))),
                 Poll::Pending => {}
             }
+            if matches!(self.sending.poll(cx), Poll::Ready(Err(_))) {
+                // The library learns it now.
+                continue;
+            }
             self.count_refused();
-            if let Some(flood) = self.session.flood().filter(|_| self.leaving != Some(Reason::Flood)) {
-                self.calm(flood);
+            if let Some(flood) = self.session.flood().filter(|_| !self.is_ending()) {
+                self.flooded(flood);
+                self.end(Reason::Flood, Code::ENHANCE_YOUR_CALM);
+                continue;
+            }
+            if self.session.follower.borrow().wrote_after_end() && !self.is_ending() {
+                self.end(Reason::ProtocolError, Code::STREAM_CLOSED);
                 continue;
             }
             ready!(self.alarm.poll(self.deadline(), cx));
-            if self.leaving.is_some() {
+            if self.leaving.is_some() || self.stopped_at.is_some() {
                 return Poll::Ready(Err(End::Expired));
             }
             let is_old = self.shard.net.now() >= self.old_at;
@@ -195,14 +230,18 @@ impl<N: Net> Driver<N> {
         self.h2.graceful_shutdown();
     }
 
-    /// Ends a connection that was flooded, with all its streams.
-    fn calm(&mut self, flood: budget::Flood) {
-        self.leaving = Some(Reason::Flood);
+    /// Whether the connection ends at once, with all its streams.
+    fn is_ending(&self) -> bool {
+        matches!(self.leaving, Some(Reason::Flood | Reason::ProtocolError))
+    }
+
+    /// Ends the connection at once, with all its streams.
+    fn end(&mut self, reason: Reason, code: Code) {
+        self.leaving = Some(reason);
         self.left_at = self.shard.net.now();
-        self.flooded(flood);
         // Before the streams learn it, who say it to the log.
-        self.connection.ended.set(Reason::Flood);
-        self.h2.abrupt_shutdown(Code::ENHANCE_YOUR_CALM);
+        self.connection.ended.set(reason);
+        self.h2.abrupt_shutdown(code);
     }
 
     /// Counts and logs what was flooded: it may belong to no exchange.
@@ -220,6 +259,8 @@ impl<N: Net> Driver<N> {
             detail: flood.word(),
             client_reused: self.accepted > 0,
             transport: self.connection.secured.get().map(|secured| &secured.transport),
+            peer: Escaped::plain(self.connection.socket_peer_text()),
+            introduction: self.connection.introduced.as_ref().map(|introduced| &introduced.claims),
             ..Record::default()
         };
         self.shard.log_apart(format, &record, now);
@@ -229,8 +270,11 @@ impl<N: Net> Driver<N> {
     fn deadline(&self) -> Timestamp {
         let idle_since = self.session.idle_since.get();
         let timeouts = &self.connection.listener.borrow().timeouts;
+        if let Some(stopped_at) = self.stopped_at {
+            return if self.stop.has_parts() { stopped_at.plus(budget::GOODBYE) } else { stopped_at };
+        }
         match self.leaving {
-            Some(Reason::Flood) => self.left_at.plus(budget::GOODBYE),
+            Some(_) if self.is_ending() => self.left_at.plus(budget::GOODBYE),
             Some(_) if self.session.is_idle() => {
                 self.left_at.max(self.sent_until(timeouts.exchange)).plus(budget::GOODBYE)
             }
@@ -285,13 +329,10 @@ impl<N: Net> Driver<N> {
             self.leave(Reason::Ok);
         }
         let (parts, content) = request.into_parts();
-        let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-        let target = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
-        let authority = parts.uri.authority().map_or(0, |authority| authority.as_str().len());
-        let needed = fields.sum::<usize>() + target + authority + parts.method.as_str().len() + HEAD_ROOM;
-        let mut buffer = self.shard.buffers.holding(needed);
-        let (scheme, any_scheme) = (self.connection.scheme(), listener.trusts(&self.connection.peer));
-        let framing = match write_request(&parts, content.is_end_stream(), scheme, any_scheme, buffer.vec()) {
+        let connect = Connect::of(&parts);
+        let mut buffer = self.shard.buffers.holding(bytes_of(&parts) + HEAD_ROOM);
+        let any_scheme = listener.trusts(&self.connection.peer);
+        let framing = match self.translate(&parts, connect, content.is_end_stream(), any_scheme, &mut buffer) {
             Ok(framing) => framing,
             Err(malformed) => {
                 self.shard.buffers.give(buffer);
@@ -302,16 +343,33 @@ impl<N: Net> Driver<N> {
         };
         let method = Method::of(parts.method.as_str().as_bytes());
         let answering = Rc::new(RefCell::new(Answering::new(respond)));
-        let reader = StreamReader::new(&self.shard, content, framing, &answering);
-        let writer = StreamWriter::new(&self.shard, &self.session, method, answering);
+        let reader = StreamReader::new(&self.shard, &self.session, content, framing, &answering);
+        let writer = StreamWriter::new(&self.shard, &self.session, method, framing, answering);
         let halves = self.shard.net.stream(Box::new(reader), Box::new(writer));
-        let stream = Connection::of_stream(&self.connection, halves, buffer, self.shard.net.now());
+        let stream = Connection::of_stream(&self.connection, halves, buffer, connect, self.shard.net.now());
         let serving = Serving::of_stream(Rc::clone(&self.shard), Rc::new(stream));
         let entered = Entered::new(&self.shard, &self.session);
         self.shard.net.spawn(async move {
             serving.await;
             drop(entered);
         });
+    }
+
+    /// Writes the head into `out`: that of an upgrade where a tunnel is asked for that we know.
+    fn translate(
+        &self,
+        parts: &Parts,
+        connect: Option<Connect>,
+        ends: bool,
+        any_scheme: bool,
+        out: &mut Buffer,
+    ) -> Result<Content, MalformedRequest> {
+        let scheme = self.connection.scheme();
+        if connect != Some(Connect::Websocket) {
+            return write_request(parts, ends, scheme, any_scheme, out.vec());
+        }
+        let key = Key::of_random(self.shard.random.borrow_mut().u128(..).to_be_bytes());
+        write_websocket(parts, &key, scheme, any_scheme, out.vec()).map(|()| Content::Tunnel)
     }
 
     /// Why the connection has ended.
@@ -327,6 +385,14 @@ impl<N: Net> Driver<N> {
             (None, Err(_)) => Reason::ProtocolError,
         }
     }
+}
+
+/// About as many octets as the head has in HTTP/1.1.
+fn bytes_of(parts: &Parts) -> usize {
+    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    let target = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let authority = parts.uri.authority().map_or(0, |authority| authority.as_str().len());
+    fields.sum::<usize>() + target + authority + parts.method.as_str().len()
 }
 
 /// A stream that is being served, until this is dropped.

@@ -102,4 +102,9 @@ impl Session {
     pub fn flood(&self) -> Option<Flood> {
         self.flood.get().or_else(|| self.follower.borrow().flood())
     }
+
+    /// Whether the connection is to be ended for what the client has done on it.
+    pub fn is_condemned(&self) -> bool {
+        self.flood().is_some() || self.follower.borrow().wrote_after_end()
+    }
 }

@@ -19,13 +19,16 @@ use crate::base::{Buffer, Timestamp};
 use crate::http::h1::{
     CHUNK_HEADER_BYTES, ChunkedDecoder, HeadLimits, HeadScanner, Progress, Step, Trailers, write_chunk,
 };
-use crate::http::h2::{Content, head_of, trailers_of, write_trailers};
+use crate::http::h2::{Content, head_of, switched, trailers_of, write_trailers};
 use crate::http::{Body, Method};
 use crate::proxy::net::{Net, Patience, Reader, Writer};
 use crate::proxy::shard::Shard;
 
 /// What a chunk takes beside its content.
 const CHUNK_FRAMING_BYTES: usize = CHUNK_HEADER_BYTES + 2;
+
+/// How malformed trailers are counted.
+const PSEUDO_TRAILERS: &str = "pseudo-header-in-trailers";
 
 /// What bounds a head that we have written ourselves: nothing that matters.
 const OWN_HEAD: HeadLimits = HeadLimits {
@@ -45,11 +48,13 @@ pub(super) struct Answering {
     is_over: bool,
     /// Whether the exchange has ended its direction.
     is_closed: bool,
+    /// Whether the stream has become a tunnel: each direction has an end of its own (RFC 8441, section 5).
+    is_tunnel: bool,
 }
 
 impl Answering {
     pub fn new(respond: SendResponse<Bytes>) -> Self {
-        Self { respond, content: None, is_over: false, is_closed: false }
+        Self { respond, content: None, is_over: false, is_closed: false, is_tunnel: false }
     }
 
     /// Ready when the client has reset the stream, or the connection has ended.
@@ -61,27 +66,41 @@ impl Answering {
     }
 
     /// Ends the stream, unless the response was complete: a cut one never looks so.
-    fn cut(&mut self) {
+    fn cut(&mut self, code: Reason) {
         self.is_closed = true;
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
+        // What is a reset of TCP elsewhere is a cancellation here.
+        let code = if self.is_tunnel { Reason::CANCEL } else { code };
         match &mut self.content {
-            Some(content) => content.send_reset(Reason::INTERNAL_ERROR),
-            None => self.respond.send_reset(Reason::INTERNAL_ERROR),
+            Some(content) => content.send_reset(code),
+            None => self.respond.send_reset(code),
+        }
+    }
+
+    /// Ends our direction of a tunnel; the client's goes on.
+    fn finish(&mut self) {
+        if !std::mem::replace(&mut self.is_over, true)
+            && let Some(content) = &mut self.content
+        {
+            // It fails only where the stream has ended.
+            let _ = content.send_data(Bytes::new(), true);
         }
     }
 }
 
 /// The request's content.
 pub(super) struct StreamReader<N: Net> {
+    shard: Rc<Shard<N>>,
+    session: Rc<Session>,
     content: RecvStream,
-    is_chunked: bool,
+    framing: Content,
     stage: ReadStage,
     /// Received from the library and not yet read.
     chunk: Bytes,
-    /// Framing that is to be read before anything else.
-    framing: Vec<u8>,
+    /// Chunk heads and trailers that are to be read before anything else.
+    pending: Vec<u8>,
     /// Octets that were read, and whose room in the window is given back when more is wanted.
     taken: usize,
     reading: Option<(Buffer, Timestamp)>,
@@ -91,6 +110,7 @@ pub(super) struct StreamReader<N: Net> {
 
 /// ```text
 /// Content ──▶ Trailers ──▶ Done
+///    └──(of a tunnel)──▶ Ended
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ReadStage {
@@ -98,21 +118,26 @@ enum ReadStage {
     Trailers,
     /// Only the client's reset is waited for, or our own end.
     Done,
+    /// The client has ended its direction.
+    Ended,
 }
 
 impl<N: Net> StreamReader<N> {
     pub fn new(
         shard: &Rc<Shard<N>>,
+        session: &Rc<Session>,
         content: RecvStream,
         framing: Content,
         answering: &Rc<RefCell<Answering>>,
     ) -> Self {
         Self {
+            shard: Rc::clone(shard),
+            session: Rc::clone(session),
             content,
-            is_chunked: framing == Content::Chunked,
+            framing,
             stage: if framing == Content::Empty { ReadStage::Done } else { ReadStage::Content },
             chunk: Bytes::new(),
-            framing: Vec::new(),
+            pending: Vec::new(),
             taken: 0,
             reading: None,
             answering: Rc::clone(answering),
@@ -136,24 +161,33 @@ impl<N: Net> StreamReader<N> {
             return Poll::Ready(Ok(false));
         }
         loop {
-            if !self.chunk.is_empty() || !self.framing.is_empty() {
+            if !self.chunk.is_empty() || !self.pending.is_empty() {
                 return Poll::Ready(Ok(true));
             }
             match self.stage {
                 ReadStage::Content => match ready!(self.content.poll_data(cx)) {
                     Some(Ok(chunk)) => self.chunk = chunk,
                     Some(Err(_)) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                    None if self.framing == Content::Tunnel => self.stage = ReadStage::Ended,
                     None => self.stage = ReadStage::Trailers,
                 },
                 ReadStage::Trailers => {
                     let trailers =
                         ready!(self.content.poll_trailers(cx)).map_err(|_| io::ErrorKind::ConnectionReset)?;
                     self.stage = ReadStage::Done;
-                    if self.is_chunked {
-                        write_trailers(trailers.as_ref(), &mut self.framing);
+                    let stream = self.content.stream_id().as_u32();
+                    if self.session.follower.borrow().has_malformed_trailers(stream) {
+                        self.shard.metrics.malformed_requests.increment(PSEUDO_TRAILERS);
+                        self.answering.borrow_mut().cut(Reason::PROTOCOL_ERROR);
+                        return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+                    }
+                    if self.framing == Content::Chunked {
+                        write_trailers(trailers.as_ref(), &mut self.pending);
                     }
                 }
-                ReadStage::Done => {
+                // Before there is a tunnel the client waits for its answer, as behind the end of any request.
+                ReadStage::Ended if self.answering.borrow().is_tunnel => return Poll::Ready(Ok(false)),
+                ReadStage::Done | ReadStage::Ended => {
                     ready!(self.answering.borrow_mut().poll_reset(cx));
                     return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
                 }
@@ -173,23 +207,23 @@ impl<N: Net> StreamReader<N> {
     /// Moves what there is into `buffer`, as far as it has room.
     fn fill(&mut self, buffer: &mut Buffer) -> usize {
         let before = buffer.filled().len();
-        if self.framing.is_empty() && self.is_chunked {
+        if self.pending.is_empty() && self.framing == Content::Chunked {
             let fits = buffer.room().saturating_sub(CHUNK_FRAMING_BYTES);
             let piece = self.chunk.split_to(self.chunk.len().min(fits.max(1)));
             self.taken += piece.len();
             if fits > 0 {
                 write_chunk(buffer.vec(), &piece);
             } else {
-                write_chunk(&mut self.framing, &piece);
+                write_chunk(&mut self.pending, &piece);
             }
         }
-        if self.framing.is_empty() && !self.is_chunked {
+        if self.pending.is_empty() && self.framing != Content::Chunked {
             let piece = self.chunk.split_to(self.chunk.len().min(buffer.room()));
             self.taken += piece.len();
             buffer.vec().extend_from_slice(&piece);
         }
-        let count = self.framing.len().min(buffer.room());
-        buffer.vec().extend(self.framing.drain(..count));
+        let count = self.pending.len().min(buffer.room());
+        buffer.vec().extend(self.pending.drain(..count));
         buffer.filled().len() - before
     }
 }
@@ -231,6 +265,8 @@ pub(super) struct StreamWriter<N: Net> {
     session: Rc<Session>,
     /// Of the request.
     method: Method,
+    /// Whether the client waits for a tunnel.
+    connects: bool,
     stage: WriteStage,
     writing: Option<Writing>,
     answering: Rc<RefCell<Answering>>,
@@ -239,12 +275,15 @@ pub(super) struct StreamWriter<N: Net> {
 
 /// ```text
 /// Head ──(interim)──▶ Head ──▶ Length / Chunks ──▶ Over
+///                       └────▶ Tunnel ─────────────▲
 /// ```
 enum WriteStage {
     Head,
     /// So many octets of content follow.
     Length(u64),
     Chunks(Box<Chunks>),
+    /// Octets without a message around them.
+    Tunnel,
     Over,
 }
 
@@ -266,11 +305,18 @@ struct Writing {
 }
 
 impl<N: Net> StreamWriter<N> {
-    pub fn new(shard: &Rc<Shard<N>>, session: &Rc<Session>, method: Method, answering: Rc<RefCell<Answering>>) -> Self {
+    pub fn new(
+        shard: &Rc<Shard<N>>,
+        session: &Rc<Session>,
+        method: Method,
+        framing: Content,
+        answering: Rc<RefCell<Answering>>,
+    ) -> Self {
         Self {
             shard: Rc::clone(shard),
             session: Rc::clone(session),
             method,
+            connects: framing == Content::Tunnel,
             stage: WriteStage::Head,
             writing: None,
             answering,
@@ -304,6 +350,7 @@ impl<N: Net> StreamWriter<N> {
                     }
                     count
                 }
+                WriteStage::Tunnel => ready!(self.answering.borrow_mut().poll_content(octets, false, cx))?,
                 // A response is written to its end and no further.
                 WriteStage::Over => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             };
@@ -323,13 +370,20 @@ impl<N: Net> StreamWriter<N> {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let (length, status, body) = (head.length, head.status, head.body);
-        let response = head_of(head, &Bytes::copy_from_slice(&octets[..length]));
+        let mut response = head_of(head, &Bytes::copy_from_slice(&octets[..length]));
         self.shard.give_scratch(scratch);
         if status == 431 {
             self.session.head_too_large();
         }
         let mut answering = self.answering.borrow_mut();
         let gone = |_| io::Error::from(io::ErrorKind::ConnectionReset);
+        if status == 101 && self.connects {
+            switched(&mut response);
+            answering.content = Some(answering.respond.send_response(response, false).map_err(gone)?);
+            answering.is_tunnel = true;
+            self.stage = WriteStage::Tunnel;
+            return Ok(length);
+        }
         if status < 200 {
             answering.respond.send_informational(response).map_err(gone)?;
             return Ok(length);
@@ -448,12 +502,19 @@ impl<N: Net> Writer for StreamWriter<N> {
         Poll::Ready((result, writing.buffer))
     }
 
-    /// The response has ended before; if not, it was cut.
+    /// A response has ended before; if not, it was cut. A tunnel ends here.
     fn shutdown(&mut self) {
-        self.answering.borrow_mut().cut();
+        let mut answering = self.answering.borrow_mut();
+        match self.stage {
+            WriteStage::Tunnel => {
+                answering.finish();
+                self.stage = WriteStage::Over;
+            }
+            _ => answering.cut(Reason::INTERNAL_ERROR),
+        }
     }
 
     fn abort(&mut self) {
-        self.answering.borrow_mut().cut();
+        self.answering.borrow_mut().cut(Reason::INTERNAL_ERROR);
     }
 }

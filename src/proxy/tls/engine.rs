@@ -11,12 +11,15 @@ use std::mem;
 use std::rc::Rc;
 
 use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::CertificateDer;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{CommonState, Error, HandshakeKind, ProtocolVersion};
 
 use super::buffers::{CipherBuffers, LARGE_BYTES, SMALL_BYTES};
-use crate::base::Buffer;
+use crate::base::{Buffer, UnixTime};
+use crate::context::ClientCertificate;
+use crate::snapshot::client_auth;
 use crate::snapshot::tls::{self, ClientTls, PeerName, ServerTls};
 
 /// Octets of a record before its content.
@@ -112,6 +115,10 @@ pub struct Engine {
     queue: Vec<u8>,
     /// The name the client asked for.
     asked: Option<Box<str>>,
+    /// A certificate that the client has shown and that was refused.
+    refused: Option<Box<ClientCertificate>>,
+    /// When the handshake began.
+    began: UnixTime,
     peer_closed: bool,
     /// Whether the stream below has ended.
     ended: bool,
@@ -123,10 +130,10 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// The server's side of a fresh connection.
-    pub fn server(tls: &ServerTls, buffers: &Rc<CipherBuffers>) -> Result<Self, Error> {
+    /// The server's side of a fresh connection, at `now`.
+    pub fn server(tls: &ServerTls, now: UnixTime, buffers: &Rc<CipherBuffers>) -> Result<Self, Error> {
         let session = UnbufferedServerConnection::new(tls.config().clone())?;
-        Ok(Self::new(Session::Server(session), buffers))
+        Ok(Self { began: now, ..Self::new(Session::Server(session), buffers) })
     }
 
     /// The client's side of a fresh connection to `peer`.
@@ -147,6 +154,8 @@ impl Engine {
             overflow_taken: 0,
             queue: Vec::new(),
             asked: None,
+            refused: None,
+            began: UnixTime::default(),
             peer_closed: false,
             ended: false,
             lost: None,
@@ -194,6 +203,21 @@ impl Engine {
         self.asked.as_deref()
     }
 
+    /// What the peer has shown, now or in the session that was resumed, its own certificate first.
+    pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        self.common().peer_certificates()
+    }
+
+    /// A certificate that the client has shown and that was refused.
+    pub fn take_refused(&mut self) -> Option<Box<ClientCertificate>> {
+        self.refused.take().or_else(client_auth::refused)
+    }
+
+    /// Whether there is ciphertext, or what is taken for some.
+    pub(super) fn has_received(&self) -> bool {
+        !self.incoming.filled().is_empty()
+    }
+
     /// Whether what a fresh client has sent is a request and no handshake: a method, as far as it tells.
     pub(super) fn is_asked_in_plain_text(&self) -> bool {
         let mut front = self.incoming.filled().iter().take(METHOD_BYTES_MIN);
@@ -211,10 +235,12 @@ impl Engine {
             if let Some(kind) = self.failed {
                 return Err(kind.into());
             }
+            tls::set_now(self.began);
             let step = self.step(None, false, Wish::Nothing);
             if let Some(name) = tls::asked_name() {
                 self.asked = name;
             }
+            self.refused = client_auth::refused().or(self.refused.take());
             match step {
                 Some(Step::More) | None => {}
                 // Content that came with the last flight waits for its reader.
@@ -330,6 +356,17 @@ impl Engine {
         }
         self.see_records();
         self.release();
+    }
+
+    /// Takes what was read before there was anybody to read it.
+    pub(in crate::proxy) fn receive(&mut self, mut octets: &[u8]) {
+        while !octets.is_empty() && self.failed.is_none() {
+            let mut buffer = self.lend();
+            let (piece, rest) = octets.split_at(octets.len().min(buffer.room()));
+            buffer.vec().extend_from_slice(piece);
+            self.received(&Ok(piece.len()), buffer);
+            octets = rest;
+        }
     }
 
     /// Adds to what the library may hold on to.

@@ -2,9 +2,8 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::mem;
 
-use rustls::Error;
+use rustls::{CertificateError, Error};
 
 use super::engine::Engine;
 use crate::base::Timestamp;
@@ -23,6 +22,30 @@ pub(in crate::proxy) struct HandshakeError {
     pub certificate: bool,
 }
 
+impl HandshakeError {
+    /// A certificate that we cannot read, though the library could.
+    pub const MALFORMED_CERTIFICATE: Self =
+        Self { word: "certificate-malformed", kind: io::ErrorKind::InvalidData, certificate: true };
+
+    /// A connection that was made and is refused all the same.
+    pub fn refusal(error: &Error) -> Self {
+        Self { word: word(error), kind: io::ErrorKind::InvalidData, certificate: is_about_a_certificate(error) }
+    }
+}
+
+/// Ends a connection whose hands are shaken before anything was said on it.
+pub(in crate::proxy) async fn turn_away<N: Net>(
+    net: &N,
+    writer: &RefCell<N::Writer>,
+    engine: &mut Engine,
+    deadline: Timestamp,
+) {
+    engine.close();
+    // Whoever does not listen gets the end alone.
+    let _ = send(net, writer, engine, deadline).await;
+    writer.borrow_mut().shutdown();
+}
+
 /// Shakes hands until `deadline`. On an error the peer has been told, as far as it listens and [`PLAIN_TEXT`] is not it.
 pub(in crate::proxy) async fn handshake<N: Net>(
     net: &N,
@@ -33,6 +56,12 @@ pub(in crate::proxy) async fn handshake<N: Net>(
 ) -> Result<(), HandshakeError> {
     let mut fresh = true;
     loop {
+        if fresh && engine.has_received() {
+            fresh = false;
+            if engine.is_asked_in_plain_text() {
+                return Err(HandshakeError { word: PLAIN_TEXT, kind: io::ErrorKind::InvalidData, certificate: false });
+            }
+        }
         let done = engine.shake_hands();
         let sent = send(net, writer, engine, deadline).await;
         let done = match (done, sent) {
@@ -51,9 +80,6 @@ pub(in crate::proxy) async fn handshake<N: Net>(
         }
         let (result, buffer) = net::read(reader, engine.lend(), deadline).await;
         engine.received(&result, buffer);
-        if mem::take(&mut fresh) && engine.is_asked_in_plain_text() {
-            return Err(HandshakeError { word: PLAIN_TEXT, kind: io::ErrorKind::InvalidData, certificate: false });
-        }
     }
 }
 
@@ -78,8 +104,35 @@ fn judged(engine: &Engine, error: &io::Error) -> HandshakeError {
         (None, io::ErrorKind::InvalidData) => "malformed",
         (None, _) => "closed",
     };
-    let certificate = matches!(engine.error(), Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented));
+    let certificate = engine.error().is_some_and(is_about_a_certificate);
     HandshakeError { word, kind: error.kind(), certificate }
+}
+
+/// Whether what the peer has shown, or has not, is the cause.
+fn is_about_a_certificate(error: &Error) -> bool {
+    matches!(error, Error::InvalidCertificate(_) | Error::NoCertificatesPresented | Error::InvalidCertRevocationList(_))
+}
+
+/// What is wrong with a certificate, for who has to do something about it.
+fn certificate_word(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::UnknownIssuer => "certificate-unknown-authority",
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "certificate-expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "certificate-not-yet-valid",
+        CertificateError::Revoked => "certificate-revoked",
+        CertificateError::UnknownRevocationStatus => "certificate-without-crl",
+        CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => {
+            "certificate-crl-expired"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => "certificate-other-name",
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "certificate-other-purpose"
+        }
+        CertificateError::BadSignature => "certificate-bad-signature",
+        CertificateError::ApplicationVerificationFailure => "certificate-pin-mismatch",
+        CertificateError::BadEncoding => "certificate-malformed",
+        _ => "certificate-refused",
+    }
 }
 
 /// What went wrong, in a word of a closed set.
@@ -91,7 +144,9 @@ fn word(error: &Error) -> &'static str {
         Error::PeerIncompatible(_) => "incompatible",
         Error::NoApplicationProtocol => "no-common-protocol",
         Error::AlertReceived(_) => "alert-received",
-        Error::InvalidCertificate(_) | Error::NoCertificatesPresented => "certificate",
+        Error::NoCertificatesPresented => "certificate-missing",
+        Error::InvalidCertificate(error) => certificate_word(error),
+        Error::InvalidCertRevocationList(_) => "certificate-crl-invalid",
         Error::DecryptError => "decrypt",
         // The one error without a name of its own is that no certificate was chosen.
         Error::General(_) => "unknown-name",

@@ -17,5 +17,5 @@ mod tests;
 
 pub use buffers::CipherBuffers;
 pub use engine::Engine;
-pub(super) use handshake::{HandshakeError, PLAIN_TEXT, handshake};
+pub(super) use handshake::{HandshakeError, PLAIN_TEXT, handshake, turn_away};
 pub use stream::{StreamReader, StreamWriter, secure};

@@ -38,14 +38,17 @@ fn pair(newest_only: bool) -> Pair {
     let certificate = rcgen::CertificateParams::new(["a.test".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
     let identity = Identity::parse(certificate.as_bytes(), key.serialize_pem().as_bytes()).unwrap();
     let settings = ServerSettings { newest_only, strict_sni: false, http1: true, http2: false };
-    let server = ServerTls::new(vec![identity], settings, None).unwrap();
-    Pair { server, client: ClientTls::new(&Trust::Authorities(certificate.as_bytes())).unwrap() }
+    let server = ServerTls::new(vec![identity], settings, None, None).unwrap();
+    Pair { server, client: ClientTls::new(&Trust::Authorities(certificate.as_bytes()), Vec::new(), None).unwrap() }
 }
 
 fn engines(pair: &Pair) -> (Engine, Engine) {
     let buffers = Rc::new(CipherBuffers::default());
     let peer = PeerName::new("a.test").unwrap();
-    (Engine::client(&pair.client, &peer, &buffers).unwrap(), Engine::server(&pair.server, &buffers).unwrap())
+    (
+        Engine::client(&pair.client, &peer, &buffers).unwrap(),
+        Engine::server(&pair.server, Default::default(), &buffers).unwrap(),
+    )
 }
 
 /// Lets an engine receive octets in pieces of at most `piece`.
@@ -305,7 +308,7 @@ impl Forger {
         config.enable_secret_extraction = true;
         let buffers = Rc::new(CipherBuffers::default());
         let mut client = Engine::client_of(Arc::new(config), &PeerName::new("a.test").unwrap(), &buffers);
-        let mut server = Engine::server(&NEWEST.server, &buffers).unwrap();
+        let mut server = Engine::server(&NEWEST.server, Default::default(), &buffers).unwrap();
         shaken_by(&mut client, &mut server, 4096);
         let (number, ConnectionTrafficSecrets::Aes256Gcm { key, iv }) = client.into_secrets() else {
             panic!("the suite")
@@ -400,13 +403,13 @@ fn of_two_certificates_for_a_name_each_client_gets_the_first_that_it_can_read() 
     let settings = ServerSettings { newest_only: false, strict_sni: false, http1: true, http2: false };
     let identities = vec![identity_by(&rcgen::PKCS_ECDSA_P256_SHA256), identity_by(&rcgen::PKCS_RSA_SHA256)];
     let lengths = identities.iter().map(|identity| identity.leaf().len()).collect::<Vec<_>>();
-    let server = ServerTls::new(identities, settings, None).unwrap();
+    let server = ServerTls::new(identities, settings, None, None).unwrap();
     let buffers = Rc::new(CipherBuffers::default());
     let chosen = |reads: fn(SignatureScheme) -> bool| {
-        let mut config = ClientTls::new(&Trust::Anybody).unwrap().config().as_ref().clone();
+        let mut config = ClientTls::new(&Trust::Anybody, Vec::new(), None).unwrap().config().as_ref().clone();
         config.dangerous().set_certificate_verifier(Arc::new(Reads(reads)));
         let mut client = Engine::client_of(Arc::new(config), &PeerName::new("a.test").unwrap(), &buffers);
-        let mut server = Engine::server(&server, &buffers).unwrap();
+        let mut server = Engine::server(&server, Default::default(), &buffers).unwrap();
         shaken_by(&mut client, &mut server, 4096);
         lengths.iter().position(|length| *length == client.peer_certificate_bytes())
     };
@@ -467,7 +470,7 @@ fn who_speaks_the_newest_version_alone_refuses_the_older() {
             .with_custom_certificate_verifier(Arc::new(Reads(|_| true)))
             .with_no_client_auth();
         let mut client = Engine::client_of(Arc::new(older), &PeerName::new("a.test").unwrap(), &buffers);
-        let mut server = Engine::server(&pair.server, &buffers).unwrap();
+        let mut server = Engine::server(&pair.server, Default::default(), &buffers).unwrap();
         let _ = client.shake_hands();
         feed_hello(&mut server, &queue(&mut client))
     };
@@ -491,7 +494,7 @@ fn a_client_must_speak_http_1_above_or_say_nothing_of_it() {
         let mut config = PAIR.client.config().as_ref().clone();
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         let mut client = Engine::client_of(Arc::new(config), &PeerName::new("a.test").unwrap(), &buffers);
-        let mut server = Engine::server(&PAIR.server, &buffers).unwrap();
+        let mut server = Engine::server(&PAIR.server, Default::default(), &buffers).unwrap();
         let _ = client.shake_hands();
         feed_hello(&mut server, &queue(&mut client))
     };

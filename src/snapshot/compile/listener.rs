@@ -3,19 +3,25 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{World, tls};
+use super::{Names, World, passthrough, tls};
 use crate::base::{Address, CidrSet};
 use crate::config::{
     self, BindAddress, Bounded, Config, Finding, Gateway, HalfClose, HeadSize, Hsts, HttpVersion, Listener, Network,
-    Object, Spanned, Switched,
+    Object, ProxyProtocol, Spanned, Switched,
 };
 use crate::http::header::HeaderName;
 use crate::observe::EscapedText;
 use crate::policy::transform::HeaderEdits;
+use crate::snapshot::passthrough::PassthroughPlan;
 use crate::snapshot::tls::ServerTls;
 use crate::snapshot::{ClientAddressPlan, Http2Plan, Limits, ListenerPlan, Timeouts};
 
-pub(super) fn compile_all(config: &Config, world: &World<'_>, findings: &mut Vec<Finding>) -> Vec<Arc<ListenerPlan>> {
+pub(super) fn compile_all(
+    config: &Config,
+    names: &Names<'_>,
+    world: &World<'_>,
+    findings: &mut Vec<Finding>,
+) -> Vec<Arc<ListenerPlan>> {
     let default = Gateway::default();
     let gateway = config.gateway.value.as_ref().unwrap_or(&default);
     refuse_shared_addresses(config, findings);
@@ -23,10 +29,12 @@ pub(super) fn compile_all(config: &Config, world: &World<'_>, findings: &mut Vec
     let mut listeners = Vec::with_capacity(config.listeners.len());
     for object in &config.listeners {
         let Some(model) = &object.value else { continue };
-        let tls = model.tls.as_ref().map(|tls| tls::server(object, (model, tls), world, config.read_at, findings));
+        let passthrough = passthrough::compile(config, object, model, names, findings);
+        let certified = model.tls.as_ref().filter(|tls| !tls.certificates.is_empty());
+        let tls = certified.map(|tls| tls::server(object, (model, tls), world, config.read_at, findings));
         // Without what was asked for there is no listener: never plain text instead.
         let Some(tls) = tls.map_or(Some(None), |tls| tls.map(Some)) else { continue };
-        listeners.push(compile(object, model, gateway, world, tls));
+        listeners.push(compile(object, model, gateway, world, (tls, passthrough)));
     }
     listeners
 }
@@ -75,7 +83,7 @@ fn compile(
     model: &Listener,
     gateway: &Gateway,
     world: &World<'_>,
-    tls: Option<Arc<ServerTls>>,
+    (tls, passthrough): (Option<Arc<ServerTls>>, Option<PassthroughPlan>),
 ) -> Arc<ListenerPlan> {
     let limits = config::Limits::on_listener(&gateway.limits, &model.limits);
     let timeouts = config::Timeouts::on_listener(&gateway.timeouts, &model.timeouts);
@@ -85,11 +93,13 @@ fn compile(
         label: EscapedText::new(&object.name),
         addresses: model.bind.iter().map(|bind| bind.value.address()).collect::<Vec<Address>>(),
         ipv6_only: model.ipv6_only,
+        socket_mode: model.mode.as_ref().map(|mode| mode.get()),
         connections_max: limits.connections.limit().map_or(u32::MAX, |count| {
             // A share for each shard, rounded up.
             count.get().div_ceil(u32::try_from(world.registry.shards()).unwrap_or(u32::MAX).max(1))
         }),
         tls,
+        passthrough,
         https_port: model.redirect_to_https.map(|port| port.get() as u16),
         hsts: model.tls.as_ref().and_then(|tls| tls.hsts.as_ref()).map(hsts),
         http1: model.speaks(HttpVersion::Http1),
@@ -98,6 +108,8 @@ fn compile(
             .then(|| http2(&model.h2.as_ref().map_or_else(config::Http2::default, |h2| h2.value))),
         limits: numbers(&limits),
         timeouts: durations(&timeouts),
+        proxy_protocol: (model.proxy_protocol == ProxyProtocol::Required)
+            .then(|| networks(&model.proxy_protocol_from.0)),
         trusted: networks(model.trusted_proxies.as_deref().unwrap_or(&gateway.trusted_proxies)),
         client_address: client_address.and_then(|model| {
             let field = HeaderName::parse(model.header.as_str())?;

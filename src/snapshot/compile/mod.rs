@@ -3,8 +3,10 @@
 //! Each object yields its plan and its own findings; whether a broken one refuses the whole change is decided at one
 //! place, in [`Compiled::adoptable`]. What has not changed since the snapshot before is shared with it.
 
+mod client_auth;
 mod gateway;
 mod listener;
+mod passthrough;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -59,12 +61,15 @@ impl Compiled {
 pub fn compile(config: &Arc<Config>, world: &World<'_>) -> Compiled {
     let mut findings = Vec::new();
     let gateway = gateway::compile(&config.gateway, world);
-    let listeners = listener::compile_all(config, world, &mut findings);
-    let upstreams = upstream::compile_all(config, world, &mut findings);
+    let mut of_upstreams = Vec::new();
+    let upstreams = upstream::compile_all(config, world, &mut of_upstreams);
     let names = Names::of(config, &upstreams);
+    let listeners = listener::compile_all(config, &names, world, &mut findings);
+    findings.append(&mut of_upstreams);
     let (routes, specs) = compile_routes(config, world, &names, &mut findings);
     let table = Table::build(specs);
     report_shadowed(config, &routes, &table, &mut findings);
+    client_auth::judge_forwarding(config, &mut findings);
     report_unspoken(config, &routes, &upstreams, &mut findings);
     let log_format = log_format(&config.access_log, &mut findings);
     let generation = world.previous.map_or(1, |previous| previous.generation + 1);

@@ -7,6 +7,7 @@ use super::{Names, gateway, listener};
 use crate::base::RouteId;
 use crate::config::{self, Bounded, EncodedSlash, Finding, Object, PathMatch, Route, Spanned, Text, ValueMatch};
 use crate::http::header::HeaderName;
+use crate::http::websocket::origins::Origins;
 use crate::observe::{EscapedText, Registration};
 use crate::policy::Policies;
 use crate::policy::transform::HeaderEdits;
@@ -14,7 +15,9 @@ use crate::route::{
     FieldPredicate, FullRegex, HostPattern, Matcher, PathPattern, PatternError, QueryPredicate, RouteSpec, Template,
     parse_method,
 };
-use crate::snapshot::{Action, FixedResponse, Forward, Location, Redirect, RouteLimits, RoutePlan, RouteTimeouts};
+use crate::snapshot::{
+    Action, FixedResponse, Forward, Location, Redirect, RouteLimits, RoutePlan, RouteTimeouts, WebsocketPlan,
+};
 use crate::upstream::RetryPlan;
 
 /// The pattern of a route that names no path.
@@ -115,6 +118,7 @@ pub(super) fn plan(
         policies: Policies {
             request_headers: edits(&model.request.headers),
             response_headers: edits(&model.response.headers),
+            tells_certificate: model.to.as_ref().is_some_and(|to| to.client_certificate.is_some()),
         },
         limits: limits(&model.limits),
         timeouts: timeouts(&model.timeouts),
@@ -155,7 +159,7 @@ fn forward(
 ) -> Option<Forward> {
     let upstream = names.ids.get(to.upstream.as_str()).copied();
     if upstream.is_none() && !names.lost {
-        report.findings.push(unknown_upstream(&to.upstream, names, report.object));
+        report.findings.push(unknown_upstream(&to.upstream, names, report.object, "to.upstream"));
     }
     let pattern = pattern?;
     let path = template(to.path.as_ref(), "to.path", pattern, Template::path, report);
@@ -164,14 +168,23 @@ fn forward(
         upstream: upstream??,
         path: path?,
         host: host?,
+        client_certificate: to.client_certificate.as_ref().map(|wished| wished.value),
         retry: model.retry.map(|retry| RetryPlan { attempts: retry.attempts.get() as u8, non_idempotent: false }),
         upgrade: model.upgrade.iter().map(|protocol| protocol.as_str().to_ascii_lowercase().into()).collect(),
+        websocket: websocket(&model.websocket.as_ref().map(|model| model.value.clone()).unwrap_or_default()),
     })
 }
 
-fn unknown_upstream(name: &Text, names: &Names<'_>, object: &Object<Route>) -> Finding {
-    let finding =
-        object.error("unknown-reference", name.span, "to.upstream", format!("there is no upstream `{}`", name.shown()));
+fn websocket(model: &config::Websocket) -> WebsocketPlan {
+    WebsocketPlan {
+        idle: listener::unbounded(model.idle_timeout()),
+        lifetime: model.lifetime.map(listener::unbounded),
+        origins: Origins::new(model.origins.iter().map(|origin| origin.as_str())),
+    }
+}
+
+pub(super) fn unknown_upstream<T>(name: &Text, names: &Names<'_>, object: &Object<T>, key: &str) -> Finding {
+    let finding = object.error("unknown-reference", name.span, key, format!("there is no upstream `{}`", name.shown()));
     let known = names.ids.keys().copied();
     match names.nearest(name) {
         Some(similar) => finding.hint(format!("did you mean `{similar}`?")),

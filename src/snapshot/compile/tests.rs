@@ -35,6 +35,39 @@ fn route(rest: &str) -> String {
     format!("upstreams: {{ app: {{ endpoints: \"a:1\" }} }}\nroutes:\n  - {rest}\n")
 }
 
+#[test]
+fn names_are_passed_on_once_and_to_upstreams_that_are_there_and_without_tls() {
+    let listener = |passthrough: &str| {
+        let upstreams =
+            "upstreams: { app: { endpoints: \"a:1\" }, safe: { endpoints: \"a:1\", tls: { verify: false } } }";
+        let tls = format!("tls: {{ passthrough: {passthrough} }}");
+        let listeners = format!("listeners: {{ edge: {{ bind: \"127.0.0.1:1\", {tls} }} }}");
+        let mut found = findings(&format!("{listeners}\n{upstreams}\n"));
+        found.retain(|finding| !finding.contains(" unverified "));
+        found.into_iter().map(|finding| finding.split_once(' ').unwrap().1.to_owned()).collect::<Vec<_>>()
+    };
+    let path = |rest: &str| format!("listeners.edge.tls.passthrough{rest}");
+    assert_eq!(listener("[{ sni: [a.test, \"*.a.test\"], to: app }, { sni: \"*\", to: app }]"), [""; 0]);
+    assert_eq!(listener("{ sni: a.test, to: ap }"), [format!("unknown-reference {}", path("[0].to"))]);
+    assert_eq!(listener("{ sni: a.test, to: safe }"), [format!("conflict {}", path("[0].to"))]);
+    assert_eq!(listener("{ sni: [a.test, A.test], to: app }"), [format!("duplicate {}", path("[0].sni"))]);
+    let broken = listener("[{ sni: \"*\", to: app }, { sni: [\"*\", \"a b\", \"*.\"], to: app }]");
+    let at = path("[1].sni");
+    assert_eq!(broken, [format!("duplicate {at}"), format!("bad-pattern {at}"), format!("bad-pattern {at}")]);
+}
+
+#[test]
+fn tls_needs_a_certificate_or_somebody_who_has_one() {
+    let listener =
+        |tls: &str| findings(&format!("listeners: {{ edge: {{ bind: \"127.0.0.1:1\", tls: {{ {tls} }} }} }}\n"));
+    assert_eq!(listener("strict_sni: true"), ["1:14 missing-key listeners.edge.tls.certificates"]);
+    let idle = "passthrough: { sni: a.test, to: app }, strict_sni: true";
+    let upstreams = "upstreams: { app: { endpoints: \"a:1\" } }";
+    let found =
+        findings(&format!("listeners: {{ edge: {{ bind: \"127.0.0.1:1\", tls: {{ {idle} }} }} }}\n{upstreams}\n"));
+    assert_eq!(found, ["1:14 without-effect listeners.edge.tls.passthrough"]);
+}
+
 const TEN_MISTAKES_OF_ONE_ROUTE: &str = r#"upstreams: { app: { endpoints: "a:1" } }
 routes:
   - name: orders

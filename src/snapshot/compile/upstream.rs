@@ -6,8 +6,10 @@ use std::sync::Arc;
 use super::{World, tls};
 use crate::base::Address;
 use crate::config::{
-    self, AttemptTimeouts, Config, EndpointAddress, Finding, Gateway, Object, Upstream, UpstreamHttp2, UpstreamProtocol,
+    self, AttemptTimeouts, Config, EndpointAddress, Finding, Gateway, Object, SentProxyProtocol, Upstream,
+    UpstreamHttp2, UpstreamProtocol,
 };
+use crate::http::proxy_protocol;
 use crate::observe::{EscapedText, Registration};
 use crate::snapshot::tls::{ClientTls, PeerName};
 use crate::snapshot::{EndpointEntry, Snapshot, UpstreamEntry};
@@ -24,7 +26,7 @@ pub(super) fn compile_all(config: &Config, world: &World<'_>, findings: &mut Vec
         let model = object.value.as_ref()?;
         let tls = match &model.tls {
             // Without what was asked for there is no upstream: never plain text instead.
-            Some(tls) => Some(tls::client(object, tls, world, findings)?),
+            Some(tls) => Some(tls::client(object, tls, world, config.read_at, findings)?),
             None => None,
         };
         let (plan, peers) = plan(&object.name, model, gateway, world);
@@ -52,6 +54,11 @@ fn plan(name: &str, model: &Upstream, gateway: &Gateway, world: &World<'_>) -> (
     plan.balance = match model.balance {
         config::Balance::RoundRobin => Balance::RoundRobin,
         config::Balance::LeastRequest => Balance::LeastRequest,
+    };
+    plan.proxy_protocol = match model.proxy_protocol {
+        SentProxyProtocol::Off => None,
+        SentProxyProtocol::V1 => Some(proxy_protocol::Version::V1),
+        SentProxyProtocol::V2 => Some(proxy_protocol::Version::V2),
     };
     plan.pool = PoolLimits {
         idle_max: model.pool.max_idle.get() as usize,

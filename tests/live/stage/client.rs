@@ -33,6 +33,10 @@ impl Client {
         Ok(Self { stream: BufReader::new(stream) })
     }
 
+    pub fn into_stream(self) -> TcpStream {
+        self.stream.into_inner()
+    }
+
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.get_mut().write_all(bytes)
     }

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod gateway;
+pub mod haproxy;
 pub mod nginx;
 pub mod origin;
 pub mod process;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 pub use client::{Client, Response};
 pub use gateway::Gateway;
+pub use haproxy::Haproxy;
 pub use nginx::Nginx;
 pub use origin::Origin;
 pub use process::{curl, run};

@@ -18,29 +18,36 @@ pub struct Nginx {
     pub address: String,
     /// The files of its certificate and key, where it speaks TLS.
     tls: Option<(PathBuf, PathBuf)>,
+    /// Whether it takes PROXY headers, and answers with what they say.
+    told: bool,
     /// What else its listener is: `http2`, which in plain text is all that it speaks then.
     speaks: &'static str,
 }
 
 impl Nginx {
     pub fn start() -> Self {
-        Self::start_by(None, "")
+        Self::start_by(None, "", false)
     }
 
     /// The same over TLS, with this certificate and key.
     pub fn start_tls(chain: PathBuf, key: PathBuf) -> Self {
-        Self::start_by(Some((chain, key)), "")
+        Self::start_by(Some((chain, key)), "", false)
     }
 
     /// The same by HTTP/2, over TLS where a certificate and its key are given.
     pub fn start_http2(tls: Option<(PathBuf, PathBuf)>) -> Self {
-        Self::start_by(tls, " http2")
+        Self::start_by(tls, " http2", false)
     }
 
-    fn start_by(tls: Option<(PathBuf, PathBuf)>, speaks: &'static str) -> Self {
+    /// One that wants a PROXY header on every connection, and answers with the client and the destination in it.
+    pub fn start_told(tls: Option<(PathBuf, PathBuf)>) -> Self {
+        Self::start_by(tls, "", true)
+    }
+
+    fn start_by(tls: Option<(PathBuf, PathBuf)>, speaks: &'static str, told: bool) -> Self {
         for _ in 0..STARTS_MAX {
             let (folder, address) = (TempDir::new().unwrap(), free_address());
-            let mut nginx = Self { process: None, folder, address, tls: tls.clone(), speaks };
+            let mut nginx = Self { process: None, folder, address, tls: tls.clone(), speaks, told };
             std::fs::create_dir(nginx.root()).unwrap();
             std::fs::write(nginx.folder.path().join("nginx.conf"), nginx.config()).unwrap();
             if nginx.rise() {
@@ -89,13 +96,17 @@ impl Nginx {
             }
             None => ("", String::new()),
         };
+        let (told, answer) = match self.told {
+            true => (" proxy_protocol", "$proxy_protocol_addr $proxy_protocol_server_addr:$proxy_protocol_server_port"),
+            false => ("", "hello from nginx"),
+        };
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
         let temporary: String = temporary.iter().map(|name| temp_path(path, name)).collect();
         format!(
             "daemon off; master_process off; pid {path}/pid;\nevents {{ worker_connections 4096; }}\nhttp {{\n  \
              access_log off; client_max_body_size 0; keepalive_requests 100000000; keepalive_timeout 300s;\n{temporary}  \
-             server {{\n    listen {address}{ssl}{speaks} backlog=4096;{certificate} listen unix:{path}/origin.sock;\n    root {path}/files;\n    \
-             location / {{ return 200 \"hello from nginx\\n\"; }}\n    location /files/ {{ alias {path}/files/; \
+             server {{\n    listen {address}{ssl}{speaks}{told} backlog=4096;{certificate} listen unix:{path}/origin.sock{told};\n    root {path}/files;\n    \
+             location / {{ return 200 \"{answer}\\n\"; }}\n    location /files/ {{ alias {path}/files/; \
              dav_methods PUT; }}\n  }}\n}}\n",
             path = path.display(),
         )

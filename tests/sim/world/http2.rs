@@ -92,6 +92,11 @@ impl Http2 {
         self.ask(request("GET", path, &[])).await
     }
 
+    /// Whether the server takes an extended CONNECT.
+    pub fn may_connect(&self) -> bool {
+        self.requests.is_extended_connect_protocol_enabled()
+    }
+
     /// Whether the connection still takes requests.
     pub async fn is_open(&mut self) -> bool {
         std::future::poll_fn(|cx| self.requests.poll_ready(cx)).await.is_ok()
@@ -123,6 +128,15 @@ impl World {
         let mut builder = Builder::new();
         settings(&mut builder);
         let (requests, connection) = builder.handshake(PeerIo(self.client())).await.unwrap();
+        self.spawn(async move {
+            let _ = connection.await;
+        });
+        Http2 { requests }
+    }
+
+    /// The same on a connection that something was said on before.
+    pub async fn http2_on(&self, peer: Peer) -> Http2 {
+        let (requests, connection) = Builder::new().handshake(PeerIo(peer)).await.unwrap();
         self.spawn(async move {
             let _ = connection.await;
         });

@@ -245,8 +245,8 @@ impl World {
     }
 
     /// Lets the configuration name a file.
-    pub fn file(&self, path: &str, text: &str) {
-        self.files.borrow_mut().0.insert(path.into(), text.into());
+    pub fn file(&self, path: &str, content: impl AsRef<[u8]>) {
+        self.files.borrow_mut().0.insert(path.into(), content.as_ref().into());
     }
 
     /// Lets a name of the configuration stand for an address.

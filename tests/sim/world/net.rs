@@ -336,4 +336,8 @@ impl Writer for SimWriter {
     fn abort(&mut self) {
         self.socket.link.abort(self.socket.side, self.socket.now());
     }
+
+    fn reset(&mut self) {
+        self.socket.link.reset(self.socket.side, self.socket.now());
+    }
 }
