@@ -105,8 +105,7 @@ async fn attempt<N: Net>(
     let at_hand = body.content;
     let progress = Progress::default();
     let waits = waits_for_continue(x, &body);
-    let gate = Cell::new(!waits);
-    let heard = Cell::new(x.cx.started);
+    let (gate, heard) = (Cell::new(!waits), Cell::new(x.cx.started));
     let (shard, connection) = (x.shard, x.connection);
     let (outcome, sent) = {
         let relay = Relay::<N> {

@@ -281,6 +281,6 @@ fn a_bridge_to_an_upstream_that_does_not_speak_http_2_is_refused() {
     let bridge = "{ name: web, match: { path: /a }, to: app, grpc_web: true }";
     assert_eq!(findings(&route(bridge)), ["3:5 needs-http2 routes[0].grpc_web"]);
     assert_eq!(findings(&route(bridge).replace("\"a:1\"", "\"a:1\", protocol: h2")), ["0:0 no-listener listeners"]);
-    let vain = "{ name: web, match: { path: /a }, respond: {}, grpc_web: true }";
+    let vain = "{ name: web, match: { path: /a }, respond: { status: 204 }, grpc_web: true }";
     assert_eq!(findings(&route(vain)), ["3:5 no-effect routes[0].grpc_web"]);
 }
