@@ -14,6 +14,7 @@ mod mtls;
 mod observe;
 mod quickstart;
 mod reload;
+mod signing;
 mod smuggling;
 mod stage;
 mod storm;

@@ -21,6 +21,7 @@ mod ocsp;
 mod pipelining;
 mod retries;
 mod routing;
+mod signing;
 mod tls;
 mod upgrades;
 mod upstream_faults;
