@@ -14,7 +14,7 @@ use tidegate::config::{EmptyEnvironment, Source, load};
 use tidegate::observe::{Bounds, Collector, Registry, outbox};
 use tidegate::proxy::net::{Net, Patience, Reader, Writer};
 use tidegate::proxy::shell::{Accepted, Shard as _};
-use tidegate::proxy::tls::Engine;
+use tidegate::proxy::tls::{Engine, Signing};
 use tidegate::proxy::{Shard, ShardParts};
 use tidegate::snapshot::compile;
 
@@ -112,6 +112,10 @@ impl Net for Memory {
     }
 
     async fn sleep(&self, _until: Timestamp) {}
+
+    async fn sign(&self, _signing: Box<Signing>) -> Option<Box<Signing>> {
+        unreachable!("an exchange speaks plain text");
+    }
 
     fn secure(&self, _reader: &mut Half, _writer: &mut Half, _engine: Engine) {
         unreachable!("an exchange speaks plain text");

@@ -11,7 +11,7 @@ use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::tls::Engine;
+use super::tls::{Engine, Signing};
 use crate::base::{Address, Buffer, Timestamp, UnixTime};
 
 /// When a write gives up: after so long without progress, and at a point in time whatever the progress.
@@ -44,6 +44,10 @@ pub trait Net: Sized + 'static {
 
     /// Waits until `until`. Dropping the future is allowed.
     fn sleep(&self, until: Timestamp) -> impl Future<Output = ()>;
+
+    /// Takes a step of a handshake that signs by an RSA key, beside the shard, and gives it back; nothing where too many wait
+    /// already. Ends by itself. Dropping the future is allowed.
+    fn sign(&self, signing: Box<Signing>) -> impl Future<Output = Option<Box<Signing>>>;
 
     /// Has a stream that this world made speak TLS from now on; its hands are shaken.
     fn secure(&self, reader: &mut Self::Reader, writer: &mut Self::Writer, engine: Engine);

@@ -129,7 +129,7 @@ impl Drop for UnderWay<'_> {
 async fn shake<N: Net>(
     shard: &Shard<N>,
     connection: &Connection<N>,
-    tls: &ServerTls,
+    tls: &Arc<ServerTls>,
     deadline: Timestamp,
 ) -> Result<(Engine, Option<Box<ClientCertificate>>), Refused> {
     let mut engine = Engine::server(tls, shard.net.unix_time(), &shard.cipher_buffers).map_err(|_| Refused {

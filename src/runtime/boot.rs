@@ -14,6 +14,7 @@ use super::cpu;
 use super::listen::SocketStore;
 use super::net::LiveNet;
 use super::probe::Driver;
+use super::signers::Signers;
 use super::worker::{self, Mailbox, Seat};
 
 /// The CPUs to run a worker on each: those of the affinity mask, no more than the cgroup's quota pays for.
@@ -71,6 +72,8 @@ impl Fleet {
         M: Fn(LiveNet, usize) -> Rc<S> + Send + Sync + 'static,
     {
         let make = Arc::new(make);
+        // Here, where no thread is bound to a CPU yet.
+        let signers = Signers::start(self.cpus.len())?;
         let start = |(number, (cpu, metrics)): (usize, (&usize, &Arc<WorkerMetrics>))| {
             let make = Arc::clone(&make);
             let seat = Seat {
@@ -79,6 +82,7 @@ impl Fleet {
                 driver: self.driver,
                 sockets: Arc::clone(&self.sockets),
                 metrics: Arc::clone(metrics),
+                signers: signers.clone(),
                 give_back: self.give_back,
             };
             let mailbox = worker::start(seat, move |net, number| make(net, number))?;

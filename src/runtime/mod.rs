@@ -12,6 +12,7 @@ mod listen;
 mod net;
 mod probe;
 mod process;
+mod signers;
 mod stream;
 mod task;
 #[cfg(test)]

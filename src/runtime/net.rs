@@ -15,12 +15,13 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use crate::base::{Address, Timestamp, UnixTime, WHEEL_TICK};
 use crate::observe::WorkerMetrics;
 use crate::proxy::net::{Net, Reader, Writer};
-use crate::proxy::tls::{self, Engine, StreamReader, StreamWriter};
+use crate::proxy::tls::{self, Engine, Signing, StreamReader, StreamWriter};
 
 use super::accept::is_shortage;
 use super::clock;
 use super::deadline::{Deadlines, reset_on_close};
 use super::probe::Driver;
+use super::signers::Signers;
 use super::stream::{Common, LiveReader, LiveWriter, halves};
 use super::task;
 
@@ -43,13 +44,14 @@ pub struct LiveNet {
     driver: Driver,
     common: Rc<Common>,
     metrics: Arc<WorkerMetrics>,
+    signers: Signers,
 }
 
 impl LiveNet {
     /// The world of this thread, whose runtime is running on `driver`.
-    pub(super) fn new(driver: Driver, metrics: Arc<WorkerMetrics>) -> Self {
+    pub(super) fn new(driver: Driver, metrics: Arc<WorkerMetrics>, signers: Signers) -> Self {
         let common = Rc::new(Common::new(Deadlines::new(clock::now(), Arc::clone(&metrics))));
-        Self { driver, common, metrics }
+        Self { driver, common, metrics, signers }
     }
 
     /// Turns the wheel of deadlines, for ever; `each_tick` is told the time after every turn.
@@ -207,6 +209,10 @@ impl Net for LiveNet {
             }
             monoio::time::sleep(left.min(SLEEP_STRETCH_MAX)).await;
         }
+    }
+
+    async fn sign(&self, signing: Box<Signing>) -> Option<Box<Signing>> {
+        self.signers.sign(signing).await
     }
 
     fn secure(&self, reader: &mut Self::Reader, writer: &mut Self::Writer, engine: Engine) {

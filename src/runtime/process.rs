@@ -35,8 +35,13 @@ pub fn avoid_huge_pages() -> io::Result<()> {
 
 /// Lets the shards go first where this thread, or one that it starts from now on, competes with them for a CPU.
 pub fn yield_to_shards() -> io::Result<()> {
+    yield_by(NICENESS)
+}
+
+/// The same by so many steps.
+pub(super) fn yield_by(niceness: libc::c_int) -> io::Result<()> {
     // SAFETY: no memory is passed. On Linux 0 is the calling thread.
-    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) } {
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

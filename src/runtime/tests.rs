@@ -24,6 +24,7 @@ use super::clock::now;
 use super::listen::SocketStore;
 use super::net::LiveNet;
 use super::probe::{Driver, DriverChoice, probe};
+use super::signers::Signers;
 use super::{task, worker};
 
 type LiveReader = <LiveNet as Net>::Reader;
@@ -54,7 +55,7 @@ where
 {
     for driver in drivers() {
         let world = || async {
-            let net = LiveNet::new(driver, Arc::new(WorkerMetrics::default()));
+            let net = LiveNet::new(driver, Arc::new(WorkerMetrics::default()), Signers::start(1).unwrap());
             task::spawn(net.metrics(), net.clone().keep_time(|_| {}));
             body(net).await;
         };

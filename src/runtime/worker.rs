@@ -28,6 +28,7 @@ use super::cpu;
 use super::listen::{BindError, SocketStore};
 use super::net::LiveNet;
 use super::probe::{Driver, ring_builder};
+use super::signers::Signers;
 use super::task;
 
 /// Submission entries of a shard's ring. When they are used up in one turn, they are submitted early.
@@ -51,6 +52,7 @@ pub(super) struct Seat {
     pub driver: Driver,
     pub sockets: Arc<SocketStore>,
     pub metrics: Arc<WorkerMetrics>,
+    pub signers: Signers,
     pub give_back: fn(),
 }
 
@@ -94,7 +96,7 @@ where
     let main = |started: &std_mpsc::SyncSender<io::Result<()>>| {
         let started = started.clone();
         async move {
-            let net = LiveNet::new(seat.driver, seat.metrics);
+            let net = LiveNet::new(seat.driver, seat.metrics, seat.signers);
             let shard = make(net.clone(), seat.number);
             let worker = Rc::new(Worker::new(net, shard, seat.sockets));
             worker.spawn_time(seat.give_back);

@@ -19,8 +19,8 @@ use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, InconsistentKeys, RootCertStore, ServerConfig, SignatureScheme,
-    SupportedProtocolVersion,
+    ClientConfig, DigitallySignedStruct, Error, InconsistentKeys, RootCertStore, ServerConfig, SignatureAlgorithm,
+    SignatureScheme, SupportedProtocolVersion,
 };
 use zeroize::Zeroize as _;
 
@@ -210,6 +210,12 @@ struct Names {
     identities: Vec<Identity>,
     /// Whether an unknown name, or none, is refused.
     strict: bool,
+    /// Whether a key of these is RSA.
+    has_rsa: bool,
+}
+
+fn is_rsa(identity: &Identity) -> bool {
+    identity.key.key.algorithm() == SignatureAlgorithm::RSA
 }
 
 impl Names {
@@ -238,7 +244,8 @@ impl Names {
                 None => exact.insert(name.into(), place),
             };
         }
-        Self { exact, wildcard, sets, identities, strict }
+        let has_rsa = identities.iter().any(is_rsa);
+        Self { exact, wildcard, sets, identities, strict, has_rsa }
     }
 
     /// The certificates for a name in lower case: by the exact name, then by a wildcard for its first label, then the
@@ -249,6 +256,16 @@ impl Names {
             Some(place) => Some(&self.sets[*place]),
             None => self.default_set(),
         }
+    }
+
+    /// The certificate for a client that asks for `name` and can read these signatures.
+    fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<usize> {
+        let set = match name {
+            Some(name) => self.set(name)?,
+            None => self.default_set()?,
+        };
+        let usable = |at: &&usize| self.identities[**at].key.key.choose_scheme(schemes).is_some();
+        set.iter().find(usable).or(set.first()).copied()
     }
 
     fn default_set(&self) -> Option<&[usize]> {
@@ -280,14 +297,8 @@ pub fn asked_name() -> Option<Option<Box<str>>> {
 impl ResolvesServerCert for Names {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         ASKED.set(Some(hello.server_name().map(|name| name.to_ascii_lowercase().into())));
-        let set = match hello.server_name() {
-            Some(name) => self.set(name)?,
-            None => self.default_set()?,
-        };
-        let now = NOW.get();
-        let key = |at: &usize| self.identities[*at].shown(now);
-        let usable = |at: &&usize| key(at).key.choose_scheme(hello.signature_schemes()).is_some();
-        set.iter().find(usable).or(set.first()).map(|at| Arc::clone(key(at)))
+        let at = self.choose(hello.server_name(), hello.signature_schemes())?;
+        Some(Arc::clone(self.identities[at].shown(NOW.get())))
     }
 }
 
@@ -359,6 +370,16 @@ impl ServerTls {
     /// What the listener decided beside its certificates.
     pub fn settings(&self) -> ServerSettings {
         self.settings
+    }
+
+    /// Whether some key is RSA, and so takes long to sign.
+    pub fn has_rsa(&self) -> bool {
+        self.names.has_rsa
+    }
+
+    /// Whether a client that asks for this name, and can read these signatures, gets one by an RSA key.
+    pub fn is_signed_by_rsa(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> bool {
+        self.names.choose(name, schemes).is_some_and(|at| is_rsa(&self.names.identities[at]))
     }
 
     /// What a connection is made with.

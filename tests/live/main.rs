@@ -17,6 +17,7 @@ mod passthrough;
 mod proxy_protocol;
 mod quickstart;
 mod reload;
+mod signing;
 mod smuggling;
 mod stage;
 mod stalled;

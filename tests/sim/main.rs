@@ -27,6 +27,7 @@ mod pipelining;
 mod proxy_protocol;
 mod retries;
 mod routing;
+mod signing;
 mod tls;
 mod upgrades;
 mod upstream_faults;

@@ -9,6 +9,7 @@
 use std::io;
 use std::mem;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::CertificateDer;
@@ -17,13 +18,14 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedS
 use rustls::{CommonState, Error, HandshakeKind, ProtocolVersion};
 
 use super::buffers::{CipherBuffers, LARGE_BYTES, SMALL_BYTES};
+use super::signing::{Signing, is_signed_by_rsa};
 use crate::base::{Buffer, UnixTime};
 use crate::context::ClientCertificate;
 use crate::snapshot::client_auth;
 use crate::snapshot::tls::{self, ClientTls, PeerName, ServerTls};
 
 /// Octets of a record before its content.
-const RECORD_HEAD_BYTES: usize = 5;
+pub(super) const RECORD_HEAD_BYTES: usize = 5;
 /// Content of one record.
 const RECORD_CONTENT_BYTES_MAX: usize = 16 * 1024;
 /// No method is shorter.
@@ -39,11 +41,13 @@ const _: () = assert!(WRITE_BYTES_MAX + 8 * RECORD_OVERHEAD_BYTES <= LARGE_BYTES
 enum Session {
     Client(UnbufferedClientConnection),
     Server(UnbufferedServerConnection),
+    /// It is being signed elsewhere.
+    Away,
 }
 
 /// What became of one call of the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     /// Something was done; there may be more to do.
     More,
     /// Plaintext was decrypted, and taken if that was wished.
@@ -58,19 +62,19 @@ enum Step {
 
 /// What to seal, where the state allows it.
 #[derive(Clone, Copy)]
-enum Wish<'w> {
+pub(super) enum Wish<'w> {
     Nothing,
     Content(&'w [u8]),
     CloseNotify,
 }
 
 /// Where plaintext goes: into the reader's buffer, what does not fit into an overflow. Without a reader it stays.
-struct Sink<'s> {
-    reader: Option<&'s mut Buffer>,
-    overflow: &'s mut Buffer,
-    buffers: &'s CipherBuffers,
+pub(super) struct Sink<'s> {
+    pub reader: Option<&'s mut Buffer>,
+    pub overflow: &'s mut Buffer,
+    pub buffers: &'s CipherBuffers,
     /// Whether all of it may go into the overflow.
-    spills: bool,
+    pub spills: bool,
 }
 
 impl Sink<'_> {
@@ -119,6 +123,8 @@ pub struct Engine {
     refused: Option<Box<ClientCertificate>>,
     /// When the handshake began.
     began: UnixTime,
+    /// Whose keys take long to sign, where some do and none has signed yet.
+    slow: Option<Arc<ServerTls>>,
     peer_closed: bool,
     /// Whether the stream below has ended.
     ended: bool,
@@ -131,9 +137,10 @@ pub struct Engine {
 
 impl Engine {
     /// The server's side of a fresh connection, at `now`.
-    pub fn server(tls: &ServerTls, now: UnixTime, buffers: &Rc<CipherBuffers>) -> Result<Self, Error> {
+    pub fn server(tls: &Arc<ServerTls>, now: UnixTime, buffers: &Rc<CipherBuffers>) -> Result<Self, Error> {
         let session = UnbufferedServerConnection::new(tls.config().clone())?;
-        Ok(Self { began: now, ..Self::new(Session::Server(session), buffers) })
+        let slow = tls.has_rsa().then(|| Arc::clone(tls));
+        Ok(Self { began: now, slow, ..Self::new(Session::Server(session), buffers) })
     }
 
     /// The client's side of a fresh connection to `peer`.
@@ -156,6 +163,7 @@ impl Engine {
             asked: None,
             refused: None,
             began: UnixTime::default(),
+            slow: None,
             peer_closed: false,
             ended: false,
             lost: None,
@@ -164,21 +172,65 @@ impl Engine {
         }
     }
 
-    fn common(&self) -> &CommonState {
+    fn common(&self) -> Option<&CommonState> {
         match &self.session {
-            Session::Client(session) => session,
+            Session::Client(session) => Some(session),
+            Session::Server(session) => Some(session),
+            Session::Away => None,
+        }
+    }
+
+    /// The next step of the handshake, where it takes long: to be taken elsewhere, and given to [`Self::go_on_with`]. Until then
+    /// nothing happens here.
+    pub(super) fn sign_elsewhere(&mut self) -> Option<Box<Signing>> {
+        let tls = self.slow.as_ref()?;
+        let records = self.incoming.filled().get(self.start..self.whole)?;
+        if records.is_empty() || !is_signed_by_rsa(tls, records) {
+            return None;
+        }
+        let session = match mem::replace(&mut self.session, Session::Away) {
             Session::Server(session) => session,
+            other => {
+                self.session = other;
+                return None;
+            }
+        };
+        Some(Box::new(Signing {
+            session,
+            incoming: mem::take(&mut self.incoming),
+            start: self.start,
+            now: self.began,
+            queue: mem::take(&mut self.queue),
+            asked: None,
+            refused: None,
+            error: None,
+        }))
+    }
+
+    /// Goes on behind a step that was taken elsewhere.
+    pub(super) fn go_on_with(&mut self, signing: Signing) {
+        let Signing { session, incoming, start, queue, asked, refused, error, .. } = signing;
+        self.session = Session::Server(session);
+        (self.incoming, self.start, self.queue) = (incoming, start, queue);
+        if let Some(asked) = asked {
+            self.asked = asked;
+        }
+        self.refused = refused.or(self.refused.take());
+        self.release();
+        if let Some(error) = error {
+            self.fail(error);
         }
     }
 
     /// Whether the connection is spoken by TLS 1.3; else by 1.2.
     pub fn is_tls13(&self) -> bool {
-        self.common().protocol_version() == Some(ProtocolVersion::TLSv1_3)
+        self.common().and_then(CommonState::protocol_version) == Some(ProtocolVersion::TLSv1_3)
     }
 
     /// The cipher suite, as IANA names it.
     pub fn cipher(&self) -> &'static str {
-        let name = self.common().negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+        let suite = self.common().and_then(CommonState::negotiated_cipher_suite);
+        let name = suite.and_then(|suite| suite.suite().as_str());
         match name.unwrap_or_default() {
             // The library has names of its own for these.
             "TLS13_AES_256_GCM_SHA384" => "TLS_AES_256_GCM_SHA384",
@@ -190,12 +242,12 @@ impl Engine {
 
     /// Whether an earlier connection was resumed.
     pub fn is_resumed(&self) -> bool {
-        self.common().handshake_kind() == Some(HandshakeKind::Resumed)
+        self.common().and_then(CommonState::handshake_kind) == Some(HandshakeKind::Resumed)
     }
 
     /// What is to be spoken above, as both sides have agreed (RFC 7301).
     pub fn protocol(&self) -> Option<&[u8]> {
-        self.common().alpn_protocol()
+        self.common()?.alpn_protocol()
     }
 
     /// The name that the client asked for, in lower case.
@@ -205,7 +257,7 @@ impl Engine {
 
     /// What the peer has shown, now or in the session that was resumed, its own certificate first.
     pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
-        self.common().peer_certificates()
+        self.common()?.peer_certificates()
     }
 
     /// A certificate that the client has shown and that was refused.
@@ -463,6 +515,7 @@ impl Engine {
         let (discard, result) = match &mut self.session {
             Session::Client(session) => settle(session.process_tls_records(incoming), &mut sink, &mut self.queue, wish),
             Session::Server(session) => settle(session.process_tls_records(incoming), &mut sink, &mut self.queue, wish),
+            Session::Away => (0, Ok(Step::Blocked)),
         };
         self.start += discard;
         self.release();
@@ -484,7 +537,7 @@ impl Engine {
         self.failed.get_or_insert(if alerted { io::ErrorKind::ConnectionAborted } else { io::ErrorKind::InvalidData });
         self.error.get_or_insert(error);
         // As long as the library has something to send it does not look at its input, which it must not see again.
-        while self.common().wants_write() {
+        while self.common().is_some_and(CommonState::wants_write) {
             let mut sink = Sink { reader: None, overflow: &mut self.overflow, buffers: &self.buffers, spills: true };
             let _ = match &mut self.session {
                 Session::Client(session) => {
@@ -493,6 +546,7 @@ impl Engine {
                 Session::Server(session) => {
                     settle(session.process_tls_records(&mut []), &mut sink, &mut self.queue, Wish::Nothing)
                 }
+                Session::Away => return,
             };
         }
     }
@@ -532,7 +586,7 @@ impl Engine {
 
     /// How long the certificate is that the peer has shown.
     pub fn peer_certificate_bytes(&self) -> usize {
-        self.common().peer_certificates().unwrap()[0].len()
+        self.peer_certificates().unwrap()[0].len()
     }
 
     /// Octets of the buffers that it holds.
@@ -542,7 +596,7 @@ impl Engine {
 }
 
 /// How long the record at the front is, as far as it tells.
-fn record_bytes(front: &[u8]) -> usize {
+pub(super) fn record_bytes(front: &[u8]) -> usize {
     match *front {
         [_, _, _, high, low, ..] => RECORD_HEAD_BYTES + usize::from(u16::from_be_bytes([high, low])),
         _ => RECORD_HEAD_BYTES,
@@ -550,7 +604,7 @@ fn record_bytes(front: &[u8]) -> usize {
 }
 
 /// Does what the library asks for. Returns how many octets of the input are done with.
-fn settle<D>(
+pub(super) fn settle<D>(
     status: UnbufferedStatus<'_, '_, D>,
     sink: &mut Sink<'_>,
     queue: &mut Vec<u8>,

@@ -23,6 +23,9 @@ pub(in crate::proxy) struct HandshakeError {
 }
 
 impl HandshakeError {
+    /// More wait for an RSA signature than can be made in time; the peer is told by the end of the connection.
+    const OVERLOADED: Self =
+        Self { word: "signing-overloaded", kind: io::ErrorKind::ConnectionRefused, certificate: false };
     /// A certificate that we cannot read, though the library could.
     pub const MALFORMED_CERTIFICATE: Self =
         Self { word: "certificate-malformed", kind: io::ErrorKind::InvalidData, certificate: true };
@@ -60,6 +63,12 @@ pub(in crate::proxy) async fn handshake<N: Net>(
             fresh = false;
             if engine.is_asked_in_plain_text() {
                 return Err(HandshakeError { word: PLAIN_TEXT, kind: io::ErrorKind::InvalidData, certificate: false });
+            }
+        }
+        if let Some(signing) = engine.sign_elsewhere() {
+            match net.sign(signing).await {
+                Some(signed) => engine.go_on_with(*signed),
+                None => return Err(HandshakeError::OVERLOADED),
             }
         }
         let done = engine.shake_hands();

@@ -11,6 +11,7 @@
 mod buffers;
 mod engine;
 mod handshake;
+mod signing;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -18,4 +19,5 @@ mod tests;
 pub use buffers::CipherBuffers;
 pub use engine::Engine;
 pub(super) use handshake::{HandshakeError, PLAIN_TEXT, handshake, turn_away};
+pub use signing::Signing;
 pub use stream::{StreamReader, StreamWriter, secure};

@@ -26,7 +26,7 @@ use crate::snapshot::tls::{ClientTls, Identity, PeerName, ServerSettings, Server
 
 /// Both sides, and the certificate in between.
 struct Pair {
-    server: ServerTls,
+    server: Arc<ServerTls>,
     client: ClientTls,
 }
 
@@ -38,7 +38,7 @@ fn pair(newest_only: bool) -> Pair {
     let certificate = rcgen::CertificateParams::new(["a.test".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
     let identity = Identity::parse(certificate.as_bytes(), key.serialize_pem().as_bytes()).unwrap();
     let settings = ServerSettings { newest_only, strict_sni: false, http1: true, http2: false };
-    let server = ServerTls::new(vec![identity], settings, None, None).unwrap();
+    let server = Arc::new(ServerTls::new(vec![identity], settings, None, None).unwrap());
     Pair { server, client: ClientTls::new(&Trust::Authorities(certificate.as_bytes()), Vec::new(), None).unwrap() }
 }
 
@@ -403,7 +403,7 @@ fn of_two_certificates_for_a_name_each_client_gets_the_first_that_it_can_read() 
     let settings = ServerSettings { newest_only: false, strict_sni: false, http1: true, http2: false };
     let identities = vec![identity_by(&rcgen::PKCS_ECDSA_P256_SHA256), identity_by(&rcgen::PKCS_RSA_SHA256)];
     let lengths = identities.iter().map(|identity| identity.leaf().len()).collect::<Vec<_>>();
-    let server = ServerTls::new(identities, settings, None, None).unwrap();
+    let server = Arc::new(ServerTls::new(identities, settings, None, None).unwrap());
     let buffers = Rc::new(CipherBuffers::default());
     let chosen = |reads: fn(SignatureScheme) -> bool| {
         let mut config = ClientTls::new(&Trust::Anybody, Vec::new(), None).unwrap().config().as_ref().clone();

@@ -204,6 +204,11 @@ impl Gateway {
         end.unwrap_or_else(|| panic!("the gateway does not end:\n{}", self.told()))
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// A figure of `/proc/PID/status` in KiB, such as `VmRSS`.
     pub fn memory_kib(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();

@@ -130,6 +130,10 @@ pub struct Inner {
     hosts: RefCell<HashMap<String, Rc<Host>>>,
     connects: RefCell<Vec<String>>,
     random: RefCell<fastrand::Rng>,
+    /// Steps of handshakes that were to be signed beside the shard.
+    signed: Cell<u32>,
+    /// How long that takes; none refuses it.
+    signing: Cell<Option<Duration>>,
 }
 
 impl Inner {
@@ -229,6 +233,8 @@ impl World {
             hosts: RefCell::default(),
             connects: RefCell::new(Vec::with_capacity(1024)),
             random: RefCell::new(fastrand::Rng::with_seed(seed)),
+            signed: Cell::default(),
+            signing: Cell::new(Some(Duration::ZERO)),
         };
         Self {
             seed,
@@ -407,6 +413,16 @@ impl World {
     /// Runs a script beside the test.
     pub fn spawn(&self, script: impl Future<Output = ()> + 'static) {
         self.inner.executor.spawn(Kind::Script, script);
+    }
+
+    /// Lets a signature beside the shard take so long; none refuses it.
+    pub fn signing(&self, delay: Option<Duration>) {
+        self.inner.signing.set(delay);
+    }
+
+    /// How many were asked for.
+    pub fn signed(&self) -> u32 {
+        self.inner.signed.get()
     }
 
     /// Lets time pass.

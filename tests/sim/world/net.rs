@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use tidegate::base::{Address, Buffer, Timestamp, UnixTime};
 use tidegate::proxy::net::{Net, Patience, Reader, Writer};
-use tidegate::proxy::tls::{self, Engine, StreamReader, StreamWriter};
+use tidegate::proxy::tls::{self, Engine, Signing, StreamReader, StreamWriter};
 
 use super::executor::{Half, Kind};
 use super::link::{self, Link, Outcome, Side};
@@ -67,6 +67,20 @@ impl Net for SimNet {
             host.accepted.set(host.accepted.get() + 1);
             inner.executor.spawn(Kind::Script, serve(peer));
             Ok(halves(&inner, &link, 0))
+        }
+    }
+
+    /// Takes as long as the test says, and refuses where it says nothing.
+    fn sign(&self, mut signing: Box<Signing>) -> impl Future<Output = Option<Box<Signing>>> {
+        let inner = self.0.clone();
+        async move {
+            inner.signed.set(inner.signed.get() + 1);
+            let delay = inner.signing.get()?;
+            if !delay.is_zero() {
+                inner.sleep(delay.as_nanos() as u64).await;
+            }
+            signing.run();
+            Some(signing)
         }
     }
 
