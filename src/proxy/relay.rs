@@ -83,7 +83,13 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
             }
             Ok(begun.reusable && !beyond.get())
         }
-        Event::Relayed(Err(error)) => Err(Failed::for_good(cut(x, &error, begun.pace.until))),
+        Event::Relayed(Err(error)) => {
+            if let (BodyError::Sink(_), Some(call)) = (&error, &mut x.call) {
+                // What was taken of the last write may end anywhere: no last word can stand behind it.
+                call.is_open = false;
+            }
+            Err(Failed::for_good(cut(x, &error, begun.pace.until)))
+        }
         Event::ClientGone => {
             x.next = Next::Close;
             Err(Failed::for_good(Failure::client_closed()))

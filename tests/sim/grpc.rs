@@ -353,6 +353,27 @@ fn a_stream_that_outlives_its_time_ends_with_a_status() {
 }
 
 #[test]
+fn time_is_over_for_a_caller_that_does_not_read() {
+    static LONG: [u8; 20_000] = [0; 20_000];
+    let world = World::new(1).config(CALLS);
+    answers(&world, Reply { content: &LONG, ..DONE });
+    world.run(async {
+        let small = |builder: &mut h2::client::Builder| {
+            builder.initial_window_size(1000);
+        };
+        let mut client = world.http2_with(small).await;
+        let fields = [("content-type", "application/grpc+proto"), ("te", "trailers"), ("grpc-timeout", "500m")];
+        let (response, mut sending) = client.send(request("POST", "/s/m", &fields), true).await;
+        sending.send_data(Bytes::from_static(MESSAGE), true).unwrap();
+        world.sleep(Duration::from_secs(1)).await;
+        assert_eq!(answer(response).await.unwrap_err(), Some(Reason::INTERNAL_ERROR));
+        let line = world.line().await;
+        assert_eq!((line.reason().as_str(), line.number("grpc_status")), ("caller-timeout", 4));
+        assert_eq!(world.metric("tidegate_http2_streams_open"), 0);
+    });
+}
+
+#[test]
 fn a_reset_by_the_upstream_is_told_as_what_its_code_means() {
     for (code, status) in [
         (Reason::CANCEL, "1"),

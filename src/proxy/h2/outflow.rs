@@ -117,7 +117,9 @@ impl Chunks {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<(usize, bool)>> {
         if self.piece > 0 {
-            let count = ready!(poll_content(content, &octets[..self.piece], false, cx))?;
+            // A write that follows one that has failed may bring less.
+            let piece = octets.get(..self.piece).ok_or(io::ErrorKind::InvalidData)?;
+            let count = ready!(poll_content(content, piece, false, cx))?;
             self.piece -= count;
             return Poll::Ready(Ok((count, false)));
         }
