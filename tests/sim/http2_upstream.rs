@@ -751,6 +751,31 @@ fn an_answer_that_is_complete_but_for_its_end_is_not_cancelled() {
 }
 
 #[test]
+fn answers_that_never_end_take_nobodys_place() {
+    let world = World::new(1).config(H2_UP);
+    let host = world.origin("10.0.0.1:80", |peer| async move {
+        let mut frames = Frames::of_origin(peer).await;
+        // Two streams at once.
+        frames.send(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 2]).await;
+        while let Some(frame) = frames.next().await {
+            if frame.kind == HEADERS {
+                let head = block(&[(":status", "200"), ("content-length", "2")]);
+                frames.send(HEADERS, END_HEADERS, frame.stream, &head).await;
+                frames.send(DATA, 0, frame.stream, b"ok").await;
+            }
+        }
+    });
+    world.run(async {
+        let mut client = world.client();
+        for _ in 0..5 {
+            client.send(GET).await;
+            assert_eq!(client.response().await.text(), "ok");
+        }
+        assert_eq!(host.accepted(), 1);
+    });
+}
+
+#[test]
 fn a_burst_of_more_than_one_connection_carries_opens_another() {
     let world = World::new(1).config(&H2_UP.replace("h2 }", "h2, h2: { streams: 4 } }"));
     let clock = world.clone();

@@ -99,6 +99,7 @@ impl<N: Net> Carrier<N> {
         let carried = self.carried.get();
         self.carried.set(carried.saturating_add(1));
         let entered = Entered::new(self);
+        self.make_way();
         let asking = Rc::new(RefCell::new(Asking::new(Rc::clone(self))));
         let reader = AskReader::new(&self.shard, &asking);
         let writer = AskWriter::new(&self.shard, asking);
@@ -160,6 +161,14 @@ impl<N: Net> Carrier<N> {
             tails.push(tail);
             self.session.wake();
         }
+    }
+
+    /// Lets go of streams left to end, the oldest first, that stand in the way of those under way: the endpoint counts both.
+    fn make_way(&self) {
+        let mut tails = self.tails.borrow_mut();
+        let taken = self.session.streams() as usize + tails.len();
+        let excess = taken.saturating_sub(self.limit() as usize).min(tails.len());
+        tails.drain(..excess);
     }
 
     /// Lets go of streams that have ended, or bring what nobody wants.

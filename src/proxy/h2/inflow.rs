@@ -139,6 +139,8 @@ impl Inflow {
 
     /// The stream of a message that was read whole, and whose end was not yet said.
     pub fn take_unended(&mut self) -> Option<RecvStream> {
+        // Nobody asks for more, and the window is that of others too.
+        self.release();
         let is_whole = !self.is_chunked && self.left == 0 && self.is_empty();
         self.content.take_if(|content| is_whole && !content.is_end_stream())
     }
