@@ -314,8 +314,11 @@ async fn connection<N: Net>(
             Acquired::Open(permit) => break permit,
             Acquired::Full => return Err(Failed::for_good(Failure::of(Reason::PoolExhausted))),
             Acquired::Join(joined) => match in_time(x, joined, deadline).await {
-                Some(Ok(())) => next(x, state, state.endpoint(endpoint), false, x.shard.net.now()),
-                Some(Err(failure)) => return Err(Failed { failure, attempt: AttemptFailure::Connect }),
+                Some(Err(failure)) if failure.reason != Reason::CallerTimeout => {
+                    return Err(Failed { failure, attempt: AttemptFailure::Connect });
+                }
+                // It was opened, or given up for a caller of less patience.
+                Some(_) => next(x, state, state.endpoint(endpoint), false, x.shard.net.now()),
                 None => return Err(Failed::for_good(Failure::of(Reason::PoolExhausted).detail("waited"))),
             },
             Acquired::Wait(waiting) => match in_time(x, waiting, deadline).await {
@@ -359,7 +362,8 @@ async fn open<N: Net>(
 ) -> Result<UpstreamConnection<N>, Failed> {
     let (shard, state) = (x.shard, x.adopted.upstream(upstream));
     let block = x.adopted.upstream_block(upstream, shard.number);
-    let until = shard.net.now().plus(state.plan().timeouts.connect).min(deadline);
+    let opened_by = shard.net.now().plus(state.plan().timeouts.connect);
+    let until = opened_by.min(deadline);
     let carriers = state.endpoint(endpoint).carriers();
     let shares = state.endpoint(endpoint).shares();
     let opening = shares.then(|| carriers.opening(Failure::of(Reason::ConnectFailed)));
@@ -404,18 +408,26 @@ async fn open<N: Net>(
                 permit,
             };
             let failed = |failure| Failed { failure, attempt: AttemptFailure::Connect };
-            h2::carry(shard, &x.adopted.snapshot, parts, opening, until).await.map_err(failed)
+            // Others wait for it too, and longer than this one may.
+            h2::carry(shard, &x.adopted.snapshot, parts, opening, opened_by).await.map_err(failed)
         }
         Err(failure) => {
+            let failure = hastened(x, failure, until);
             opening.into_iter().for_each(|opening| opening.end(Err(failure)));
             block.connect_failures.increment();
-            // What we lack ourselves is no fault of the endpoint.
-            if failure.reason != Reason::NoResources {
+            // What we lack ourselves is no fault of the endpoint, nor is a caller that would not wait.
+            if !matches!(failure.reason, Reason::NoResources | Reason::CallerTimeout) {
                 state.connect_failed(endpoint, now, shard.random.borrow_mut().u64(..));
             }
             Err(Failed { failure, attempt: AttemptFailure::Connect })
         }
     }
+}
+
+/// The same failure, or that the caller would not wait any longer than `until`.
+fn hastened<N: Net>(x: &Exchange<'_, N>, failure: Failure, until: Timestamp) -> Failure {
+    let is_cut_short = failure.reason.is_timeout() && x.caller_waits_until() <= until;
+    if is_cut_short { Failure::of(Reason::CallerTimeout) } else { failure }
 }
 
 /// Whether requests share a connection on which this was chosen, or why there is no such connection.

@@ -14,7 +14,7 @@ use crate::world::{Host, World};
 
 /// One upstream of calls; every line says what they ended with.
 const CALLS: &str = r#"
-access_log: { fields: [status, reason, detail, grpc_status] }
+access_log: { fields: [status, reason, detail, attempts, grpc_status] }
 listeners: { public: { bind: "127.0.0.1:8080", protocols: [http1, h2] } }
 upstreams: { app: { endpoints: ["10.0.0.1:80"], protocol: h2 }, old: { endpoints: ["10.0.0.2:80"] } }
 routes:
@@ -349,6 +349,28 @@ fn a_stream_that_outlives_its_time_ends_with_a_status() {
         assert_eq!(answer.trailers.get("grpc-status").unwrap(), "4");
         let line = world.line().await;
         assert_eq!((line.reason().as_str(), line.number("grpc_status")), ("caller-timeout", 4));
+    });
+}
+
+#[test]
+fn a_caller_that_does_not_wait_for_a_connection_fails_nobody_else() {
+    let world = World::new(1).config(CALLS);
+    let (host, _) = answers(&world, DONE);
+    host.delay(Duration::from_millis(100));
+    world.run(async {
+        let mut client = world.http2().await;
+        let fields = [("content-type", "application/grpc+proto"), ("te", "trailers"), ("grpc-timeout", "50m")];
+        let mut responses = Vec::new();
+        for fields in [&fields[..], &fields[..2]] {
+            let (response, mut content) = client.send(request("POST", "/s/m", fields), true).await;
+            content.send_data(Bytes::from_static(MESSAGE), true).unwrap();
+            responses.push(response);
+        }
+        let (other, hasty) = (responses.pop().unwrap(), responses.pop().unwrap());
+        assert_eq!(refusal(&answer(hasty).await.unwrap()).0, "4");
+        assert_eq!(answer(other).await.unwrap().trailers.get("grpc-status").unwrap(), "0");
+        let lines = world.log().await;
+        assert_eq!(lines.iter().map(|line| line.number("attempts")).collect::<Vec<_>>(), [1, 1]);
     });
 }
 
