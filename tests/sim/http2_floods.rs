@@ -44,6 +44,21 @@ fn pings() {
 }
 
 #[test]
+fn a_client_that_measures_its_connection_with_every_answer_is_no_flood() {
+    let world = World::new(1).config(BOTH);
+    world.answers("10.0.0.1:80", OK);
+    world.run(async {
+        let mut client = world.frames().await;
+        for stream in (1..1600).step_by(2) {
+            client.send(HEADERS, END_HEADERS | END_STREAM, stream, &get(&[])).await;
+            assert!(client.of_kind(HEADERS).await.is_some(), "stream {stream} is answered");
+            client.send(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 2]).await;
+            client.send(PING, 0, 0, &[0; 8]).await;
+        }
+    });
+}
+
+#[test]
 fn settings() {
     flood("settings", async |client| {
         for _ in 0..30 {

@@ -35,11 +35,13 @@ pub const RESETS: u32 = 200;
 pub const REFUSED: u32 = 200;
 /// Changes of settings, and answers to ours.
 pub const SETTINGS: u32 = 20;
-/// Pings, and answers to ours.
+/// Pings, and answers to ours, beside those that our own content gives rise to: a client of gRPC measures its connection by
+/// one whenever something has come, as soon as the last one is answered.
 pub const PINGS: u32 = 500;
 /// Priorities, which are ignored.
 pub const PRIORITIES: u32 = 1000;
-/// Updates of windows, beside those that our own content gives rise to.
+/// Updates of windows, beside those that our own content gives rise to, and one for each ping: a client of gRPC sends both
+/// together.
 pub const WINDOW_UPDATES: u32 = 1000;
 /// Octets of ours that give rise to one more of them.
 pub const OCTETS_FOR_WINDOW_UPDATE: u64 = 256;
@@ -49,6 +51,8 @@ pub const CONTINUATIONS: u32 = 200;
 pub const EMPTY_DATA: u32 = 100;
 /// DATA frames of fewer than [`TINY_BYTES`] octets that do not end their stream.
 pub const TINY_DATA: u32 = 10_000;
+/// As many more for each stream that is open: messages of gRPC and WebSocket are often as small.
+pub const TINY_DATA_PER_STREAM: u32 = 1000;
 /// See [`TINY_DATA`].
 pub const TINY_BYTES: usize = 32;
 /// Frames of types that we do not know.
@@ -68,6 +72,8 @@ pub const HEADS_PER_REQUEST: u32 = 18;
 pub const HEADS_EARNED_MAX: u32 = 8192;
 /// Frames of each kind, but for settings, that an upstream may send more for each request of the period.
 pub const FRAMES_PER_REQUEST: u32 = 8;
+/// [`TINY_DATA_PER_STREAM`] of an upstream: whom one stream would hurt are all that share the connection.
+pub const UPSTREAM_TINY_DATA_PER_STREAM: u32 = 10_000;
 
 /// How long a connection that ends by our will waits for the client to see it.
 pub const GOODBYE: Duration = Duration::from_secs(2);
@@ -117,6 +123,10 @@ impl Flood {
 
 /// Octets of a frame head (RFC 9113, section 4.1).
 const FRAME_HEAD_BYTES: usize = 9;
+/// Octets of a ping, and of the answer to one.
+const PING_BYTES: usize = FRAME_HEAD_BYTES + 8;
+/// Octets of the smallest message of gRPC: a prefix, and nothing behind it.
+const MESSAGE_BYTES: usize = FRAME_HEAD_BYTES + 5;
 /// What a client sends first (RFC 9113, section 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -161,6 +171,10 @@ pub struct Follower {
     period_end: Timestamp,
     /// Octets that we sent in this period.
     sent: u64,
+    /// Writes among them that said more than the answer to a ping.
+    said: u32,
+    /// Streams that are open.
+    streams: u32,
     /// The highest stream that was opened.
     newest: u32,
     /// Whether the block that is being read opens a stream.
@@ -192,6 +206,8 @@ impl Default for Follower {
             counts: [0; KINDS.len()],
             period_end: Timestamp::default(),
             sent: 0,
+            said: 0,
+            streams: 0,
             newest: 0,
             opening: false,
             ending: false,
@@ -230,6 +246,11 @@ impl Follower {
         self.leaves
     }
 
+    /// Takes note of how many streams are open.
+    pub fn carries(&mut self, streams: u32) {
+        self.streams = streams;
+    }
+
     /// Takes what was received at `now`.
     pub fn received(&mut self, mut octets: &[u8], now: Timestamp) {
         self.turn(now);
@@ -253,9 +274,10 @@ impl Follower {
         }
     }
 
-    /// Takes what was sent.
+    /// Takes what was sent by one write.
     pub fn sent(&mut self, octets: usize) {
         self.sent += octets as u64;
+        self.said = self.said.saturating_add(u32::from(octets >= MESSAGE_BYTES && octets != PING_BYTES));
     }
 
     /// Takes note that so many requests were refused before they were looked at.
@@ -288,6 +310,7 @@ impl Follower {
         if now >= self.period_end {
             self.counts = [0; KINDS.len()];
             self.sent = 0;
+            self.said = 0;
             self.asked = 0;
             self.period_end = now.plus(PERIOD);
         }
@@ -355,13 +378,31 @@ impl Follower {
     fn count(&mut self, flood: Flood, times: u32) {
         let Some(at) = KINDS.iter().position(|(kind, _)| *kind == flood) else { return };
         self.counts[at] = self.counts[at].saturating_add(times);
-        let octets = if flood == Flood::WindowUpdates { self.sent / OCTETS_FOR_WINDOW_UPDATE } else { 0 };
-        // A change of settings is nobody's answer to a request.
-        let requests = if flood == Flood::Settings { 0 } else { self.asked.saturating_mul(FRAMES_PER_REQUEST) };
-        let earned = octets + u64::from(requests);
-        if u64::from(self.counts[at]) > u64::from(KINDS[at].1) + earned {
+        if u64::from(self.counts[at]) > u64::from(KINDS[at].1) + self.earned(flood) {
             self.flood.get_or_insert(flood);
         }
+    }
+
+    /// What the period allows beyond the budget.
+    fn earned(&self, flood: Flood) -> u64 {
+        let requests = u64::from(self.asked.saturating_mul(FRAMES_PER_REQUEST));
+        match flood {
+            // A change of settings is nobody's answer to a request.
+            Flood::Settings => 0,
+            Flood::Pings => requests + u64::from(self.said),
+            Flood::WindowUpdates => requests + self.sent / OCTETS_FOR_WINDOW_UPDATE + self.counted(Flood::Pings),
+            Flood::TinyData => {
+                let is_upstream = self.heads_left.is_some();
+                let each = if is_upstream { UPSTREAM_TINY_DATA_PER_STREAM } else { TINY_DATA_PER_STREAM };
+                requests + u64::from(each) * u64::from(self.streams)
+            }
+            _ => requests,
+        }
+    }
+
+    fn counted(&self, flood: Flood) -> u64 {
+        let at = KINDS.iter().position(|(kind, _)| *kind == flood);
+        at.map_or(0, |at| u64::from(self.counts[at]))
     }
 }
 
@@ -416,6 +457,40 @@ mod tests {
         assert_eq!(follower.flood(), None);
         follower.received(&frame(WINDOW_UPDATE, 0, 0, 4), now(1));
         assert_eq!(follower.flood(), Some(Flood::WindowUpdates));
+    }
+
+    #[test]
+    fn what_we_say_earns_the_ping_that_measures_the_connection_and_its_answer_does_not() {
+        let mut follower = Follower::default();
+        follower.received(PREFACE, now(1));
+        for _ in 0..2 * (PINGS + WINDOW_UPDATES) {
+            follower.sent(MESSAGE_BYTES);
+            follower.received(&frame(WINDOW_UPDATE, 0, 0, 4), now(1));
+            follower.received(&frame(PING, 0, 0, 8), now(1));
+        }
+        assert_eq!(follower.flood(), None);
+        for _ in 0..=PINGS {
+            follower.sent(PING_BYTES);
+            follower.received(&frame(PING, 0, 0, 8), now(1));
+        }
+        assert_eq!(follower.flood(), Some(Flood::Pings));
+    }
+
+    #[test]
+    fn open_streams_earn_small_frames() {
+        for (mut follower, each) in
+            [(Follower::default(), TINY_DATA_PER_STREAM), (Follower::of_upstream(), UPSTREAM_TINY_DATA_PER_STREAM)]
+        {
+            let begins = if follower.strict.is_some() { PREFACE } else { b"" };
+            follower.received(begins, now(1));
+            follower.carries(3);
+            for _ in 0..TINY_DATA + 3 * each {
+                follower.received(&frame(DATA, 0, 1, 6), now(1));
+            }
+            assert_eq!(follower.flood(), None);
+            follower.received(&frame(DATA, 0, 1, 6), now(1));
+            assert_eq!(follower.flood(), Some(Flood::TinyData));
+        }
     }
 
     #[test]

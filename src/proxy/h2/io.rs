@@ -52,7 +52,7 @@ impl<N: Net> Io<N> {
     /// What the client has sent already stands in `connection`.
     pub fn new(shard: &Rc<Shard<N>>, connection: &Rc<Connection<N>>, session: &Rc<Session>) -> Self {
         let input = connection.ahead.borrow_mut().take().unwrap_or_default();
-        session.follower.borrow_mut().received(input.filled(), shard.net.now());
+        session.received(input.filled(), shard.net.now());
         let idle = connection.listener.borrow().timeouts.idle;
         Self { input, ..Io::of(shard, connection, session, idle) }
     }
@@ -98,8 +98,7 @@ impl<N: Net, E: Ends<N>> Io<N, E> {
             return Poll::Ready(result.map(|_| false));
         }
         let now = self.shard.net.now();
-        self.session.received_at.set(now);
-        self.session.follower.borrow_mut().received(buffer.filled(), now);
+        self.session.received(buffer.filled(), now);
         self.input = buffer;
         Poll::Ready(Ok(true))
     }

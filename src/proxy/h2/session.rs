@@ -53,6 +53,14 @@ impl Session {
         }
     }
 
+    /// Takes what was received at `now`.
+    pub fn received(&self, octets: &[u8], now: Timestamp) {
+        self.received_at.set(now);
+        let mut follower = self.follower.borrow_mut();
+        follower.carries(self.streams());
+        follower.received(octets, now);
+    }
+
     /// Streams under way.
     pub fn streams(&self) -> u32 {
         self.streams.get()
