@@ -244,7 +244,8 @@ pub struct UpstreamHttp2 {
     pub streams: Streams,
     /// Bytes of one response that are held while its client does not take them. Default: `256KiB`.
     pub stream_window: StreamWindow,
-    /// The same over all responses of the connection; never less than `stream_window`. Default: `4MiB`.
+    /// The same over all responses of the connection; never less than `stream_window`. Where it is less than
+    /// that for each of `streams`, clients that do not read stop the others. Default: `25MiB`.
     pub connection_window: ConnectionWindow,
     /// After so long without a byte, while requests are under way, the endpoint is asked whether it lives; after as long
     /// again without an answer the connection is given up. Default: `20s`.
@@ -256,7 +257,7 @@ impl Default for UpstreamHttp2 {
         Self {
             streams: Count::new(100),
             stream_window: Size::from_bytes(256 * 1024),
-            connection_window: Size::from_bytes(4 * 1024 * 1024),
+            connection_window: Size::from_bytes(25 * 1024 * 1024),
             ping: Bounded::AtMost(Period::from_secs(20)),
         }
     }

@@ -77,7 +77,7 @@ impl Default for Sharing {
         Self {
             streams: 100,
             stream_window: 256 * 1024,
-            connection_window: 4 * 1024 * 1024,
+            connection_window: 25 * 1024 * 1024,
             ping: Some(Duration::from_secs(20)),
         }
     }

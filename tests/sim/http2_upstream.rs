@@ -776,6 +776,28 @@ fn answers_that_never_end_take_nobodys_place() {
 }
 
 #[test]
+fn clients_that_do_not_read_stop_no_other() {
+    let world = World::new(1).config(H2_UP);
+    let host = world.http2_origin("10.0.0.1:80", |(request, to)| async move {
+        let is_long = request.uri().path() == "/long";
+        respond(to, 200, &[], &"x".repeat(if is_long { 1 << 20 } else { 2 }));
+    });
+    world.client_wire(crate::world::Wire { room: 64 * 1024, ..Default::default() });
+    world.run(async {
+        let stalled: Vec<_> = (0..90).map(|_| world.client()).collect();
+        for client in &stalled {
+            client.send("GET /long HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        }
+        world.sleep(Duration::from_secs(1)).await;
+        let mut client = world.client();
+        client.send(GET).await;
+        let answer = crate::world::http2::within(&world, Duration::from_secs(5), client.response()).await;
+        assert_eq!(answer.expect("an answer in time").text(), "xx");
+        assert_eq!(host.accepted(), 1);
+    });
+}
+
+#[test]
 fn a_burst_of_more_than_one_connection_carries_opens_another() {
     let world = World::new(1).config(&H2_UP.replace("h2 }", "h2, h2: { streams: 4 } }"));
     let clock = world.clone();
