@@ -267,7 +267,7 @@ fn waits_for_continue<N: Net>(x: &Exchange<'_, N>, body: &BodyReader) -> bool {
 }
 
 /// What a failed upload means for the client.
-fn upload_failure(error: &BodyError) -> Failure {
+pub(super) fn upload_failure(error: &BodyError) -> Failure {
     match error {
         BodyError::Source(error) if error.kind() == io::ErrorKind::TimedOut => Failure::of(Reason::BodyTimeout),
         BodyError::Source(_) | BodyError::Truncated => Failure::client_closed(),

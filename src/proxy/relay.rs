@@ -11,7 +11,7 @@ use super::call;
 use super::encode::{self, ConnectionOption, OWN_FIELDS_BYTES, ResponseFraming, ResponseParts};
 use super::exchange::{Exchange, Next};
 use super::failure::Failure;
-use super::forward::{Failed, malformed_response};
+use super::forward::{Failed, malformed_response, upload_failure};
 use super::h2::Broken;
 use super::lease::Halves;
 use super::net::Net;
@@ -65,8 +65,8 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
                 Poll::Ready(Ok(())) => x.watch_client(),
                 Poll::Ready(Err(error)) if is_lost(&error) => return Poll::Ready(Event::ClientGone),
                 // A call may not lose what its client says later.
-                Poll::Ready(Err(BodyError::Source(error))) if x.call.is_some() => {
-                    return Poll::Ready(Event::Relayed(Err(BodyError::Source(error))));
+                Poll::Ready(Err(error)) if x.call.is_some() && !matches!(error, BodyError::Sink(_)) => {
+                    return Poll::Ready(Event::Unsaid(error));
                 }
                 // Another failed upload shows in what the upstream answers; here it only ends.
                 Poll::Ready(Err(_)) | Poll::Pending => {}
@@ -83,13 +83,8 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
             }
             Ok(begun.reusable && !beyond.get())
         }
-        Event::Relayed(Err(error)) => {
-            if let (BodyError::Sink(_), Some(call)) = (&error, &mut x.call) {
-                // What was taken of the last write may end anywhere: no last word can stand behind it.
-                call.is_open = false;
-            }
-            Err(Failed::for_good(cut(x, &error, begun.pace.until)))
-        }
+        Event::Relayed(Err(error)) => Err(Failed::for_good(cut(x, &error, begun.pace.until))),
+        Event::Unsaid(error) => Err(Failed::for_good(unsaid(x, &error, begun.pace.until))),
         Event::ClientGone => {
             x.next = Next::Close;
             Err(Failed::for_good(Failure::client_closed()))
@@ -104,6 +99,8 @@ fn is_lost(error: &BodyError) -> bool {
 
 enum Event {
     Relayed(Result<(), BodyError>),
+    /// The client of a call was heard no further.
+    Unsaid(BodyError),
     ClientGone,
 }
 
@@ -240,9 +237,22 @@ fn pace_of<N: Net>(x: &Exchange<'_, N>, received: &Buffer, whole: bool) -> Pace 
 
 const EVENT_STREAM: &[u8] = b"text/event-stream";
 
+/// The client of a call has stopped to say what it has to, or may not say it.
+fn unsaid<N: Net>(x: &mut Exchange<'_, N>, error: &BodyError, until: Timestamp) -> Failure {
+    if let BodyError::Source(_) = error {
+        return cut(x, error, until);
+    }
+    x.next = Next::Close;
+    upload_failure(error)
+}
+
 /// The response was begun and cannot be ended: cut, so that a truncated body never looks complete.
 fn cut<N: Net>(x: &mut Exchange<'_, N>, error: &BodyError, until: Timestamp) -> Failure {
     x.next = Next::Close;
+    if let (BodyError::Sink(_), Some(call)) = (error, &mut x.call) {
+        // What was taken of the last write may end anywhere: no last word can stand behind it.
+        call.is_open = false;
+    }
     let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
     let late = x.shard.net.now() >= until;
     match error {

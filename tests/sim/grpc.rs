@@ -375,6 +375,26 @@ fn a_caller_that_does_not_wait_for_a_connection_fails_nobody_else() {
 }
 
 #[test]
+fn a_caller_that_says_too_much_under_way_is_cut() {
+    let world = World::new(1).config(CALLS);
+    world.http2_origin("10.0.0.1:80", |(request, mut to)| async move {
+        let _sending = to.send_response(begun(), false).unwrap();
+        let _ = content(request.into_body()).await;
+    });
+    world.run(async {
+        let mut client = world.http2().await;
+        let fields = [("content-type", "application/grpc+proto"), ("te", "trailers")];
+        let (response, mut sending) = client.send(request("POST", "/small/m", &fields), true).await;
+        world.sleep(Duration::from_millis(10)).await;
+        sending.send_data(Bytes::from_static(MESSAGE), false).unwrap();
+        world.sleep(Duration::from_secs(1)).await;
+        let line = world.line().await;
+        assert_eq!((line.reason().as_str(), line.number("grpc_status")), ("body-too-large", 13));
+        assert_eq!(answer(response).await.unwrap_err(), Some(Reason::INTERNAL_ERROR));
+    });
+}
+
+#[test]
 fn time_is_over_for_a_caller_that_does_not_read() {
     static LONG: [u8; 20_000] = [0; 20_000];
     let world = World::new(1).config(CALLS);
