@@ -104,6 +104,8 @@ fn log_refused<N: Net>(shard: &Shard<N>, connection: &Connection<N>, refused: &R
         client: Escaped::plain(connection.peer_text.as_bytes()),
         reason: Reason::HandshakeFailed,
         detail: refused.word,
+        peer: Escaped::plain(connection.socket_peer_text()),
+        introduction: connection.introduced.as_ref().map(|introduced| &introduced.claims),
         transport: Some(&refused.transport),
         ..Record::default()
     };
