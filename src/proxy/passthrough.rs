@@ -211,14 +211,11 @@ impl<'a, N: Net> Passage<'a, N> {
             Err(failure) => return self.refuse(failure.reason, failure.detail, INTERNAL_ERROR).await,
         };
         self.connected = Some(self.shard.net.now());
-        let counted = self.endpoint.map(|id| self.adopted.endpoint_block(upstream, id, self.shard.number));
-        if let Some(block) = counted {
-            block.attempts_in_flight.rise();
-        }
-        let (reason, end) = self.carry(&server.halves, hello).await;
-        if let Some(block) = counted {
-            block.attempts_in_flight.fall();
-        }
+        let (reason, end) = {
+            let block = self.endpoint.map(|id| self.adopted.endpoint_block(upstream, id, self.shard.number));
+            let _under_way = block.map(|block| block.attempts_in_flight.raised());
+            self.carry(&server.halves, hello).await
+        };
         self.bytes_in += end.bytes_up;
         self.bytes_out += end.bytes_down;
         self.finish(reason, "");

@@ -55,7 +55,9 @@ pub(super) async fn accept<N: Net>(shard: Rc<Shard<N>>, connection: Rc<Connectio
     let began = shard.net.now();
     let shaken = {
         let _under_way = UnderWay::new(&metrics.handshakes_in_flight);
-        shake(&shard, &connection, tls, began.plus(listener.timeouts.handshake)).await
+        // A hello that was read before, for its name, has taken of the same time.
+        let until = connection.idle_since.get().plus(listener.timeouts.handshake);
+        shake(&shard, &connection, tls, until).await
     };
     match shaken {
         Ok((engine, client)) => {
@@ -102,6 +104,8 @@ fn log_refused<N: Net>(shard: &Shard<N>, connection: &Connection<N>, refused: &R
         time: shard.net.unix_time(),
         listener: listener.label.as_escaped(),
         client: Escaped::plain(connection.peer_text.as_bytes()),
+        peer: Escaped::plain(connection.socket_peer_text()),
+        introduction: connection.introduced.as_ref().map(|introduced| &introduced.claims),
         reason: Reason::HandshakeFailed,
         detail: refused.word,
         transport: Some(&refused.transport),

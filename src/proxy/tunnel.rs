@@ -1,19 +1,22 @@
 //! A connection that has changed its protocol: bytes both ways, no messages any more.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::net::{self, Net, Patience, Reader, Writer};
-use crate::base::{BufferPool, Timestamp, try_join};
+use crate::base::{Buffer, BufferPool, Timestamp, try_join};
 use crate::http::websocket::frames::{Frames, append_going_away};
 use crate::observe::Reason;
 
 /// How long a close frame of ours may take to be written.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
+/// How long what is being written may still take once the tunnel is told to end: nobody waits much longer for it.
+const WRITE_REST: Duration = Duration::from_millis(50);
 
 /// Both halves of one side.
 pub(super) struct Side<'a, N: Net> {
@@ -232,6 +235,31 @@ impl<N: Net> Tunnel<'_, N> {
         way.to.writer.borrow_mut().shutdown();
     }
 
+    /// Writes all of it. A peer that takes nothing does not keep a tunnel that is told to end.
+    async fn write(&self, to: &Side<'_, N>, buffer: Buffer) -> (io::Result<()>, Buffer) {
+        let patience = Patience { idle: self.idle, until: self.until };
+        let mut writing = pin!(net::write(to.writer, buffer, 0, patience));
+        let written = poll_fn(|cx| match writing.as_mut().poll(cx) {
+            Poll::Ready(written) => Poll::Ready(Some(written)),
+            Poll::Pending if self.stop.poll_told(cx) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        if let Some(written) = written.await {
+            return written;
+        }
+        let mut alarm = pin!(self.net.sleep(self.net.now().plus(WRITE_REST)));
+        let in_time = poll_fn(|cx| match writing.as_mut().poll(cx) {
+            Poll::Ready(written) => Poll::Ready(Some(written)),
+            Poll::Pending => alarm.as_mut().poll(cx).map(|()| None),
+        });
+        if let Some(written) = in_time.await {
+            return written;
+        }
+        to.writer.borrow_mut().abort();
+        // The buffer goes with the write, which its half ends.
+        (Err(io::ErrorKind::TimedOut.into()), Buffer::default())
+    }
+
     async fn copy_until_end(&self, way: &mut Way<'_, '_, N>, life: &Life) -> Result<(), Cut> {
         let (from, to) = (way.from, way.to);
         let (reading, writing) = way.peers;
@@ -257,8 +285,7 @@ impl<N: Net> Tunnel<'_, N> {
             if let Some(frames) = &mut way.frames {
                 frames.pass(buffer.filled());
             }
-            let patience = Patience { idle: self.idle, until: self.until };
-            let (result, buffer) = net::write(to.writer, buffer, 0, patience).await;
+            let (result, buffer) = self.write(to, buffer).await;
             self.buffers.give(buffer);
             if result.is_err() {
                 // Who knows how much of it has gone.

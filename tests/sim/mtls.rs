@@ -249,6 +249,23 @@ fn a_refused_certificate_says_why_and_whose_it_is() {
 }
 
 #[test]
+fn who_is_refused_behind_a_load_balancer_is_told_apart_from_it() {
+    let gate = Gate::new("");
+    let introduced = "    proxy_protocol: required\n    proxy_protocol_from: 192.0.2.7\n    bind:";
+    let yaml = gate.yaml.replace("    bind:", introduced).replace(" client,", " client, peer,");
+    gate.world.run(async {
+        gate.world.reload(&yaml);
+        let mut client = gate.client(&gate.config(None, |_| {}));
+        client.peer.send("PROXY TCP4 198.51.100.1 203.0.113.1 4711 443\r\n").await;
+        client.send(GET).await;
+        while client.receive().await {}
+        let line = gate.world.line().await;
+        assert_eq!((line.reason().as_str(), line.text("detail").as_str()), ("handshake-failed", "certificate-missing"));
+        assert_eq!((line.text("client"), line.text("peer")), ("198.51.100.1".into(), "192.0.2.7".into()));
+    });
+}
+
+#[test]
 fn a_revoked_certificate_is_refused_and_another_of_the_authority_is_not() {
     let gate = Gate::with(", crl: list.pem", |authority| authority.list(2090, &[&[0x0a, 0x0b]]));
     let revoked = gate.authority.client("ada");

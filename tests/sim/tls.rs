@@ -232,6 +232,20 @@ fn what_is_not_passed_on_is_terminated_where_there_is_a_certificate() {
 }
 
 #[test]
+fn a_hello_that_is_read_for_its_name_takes_of_the_time_of_the_handshake() {
+    let world = world(1, &DOWN.replace("tls: { ", "tls: { passthrough: { sni: b, to: app }, "));
+    world.run(async {
+        let (mut client, then, mut hello) = (Secure::client(world.client(), "a"), world.now(), Vec::new());
+        client.session.write_tls(&mut hello).unwrap();
+        client.peer.send(&hello[..10]).await;
+        world.sleep(Duration::from_secs(8)).await;
+        client.peer.send(&hello[10..]).await;
+        client.peer.rest().await;
+        assert_eq!(world.since(then), Duration::from_secs(10));
+    });
+}
+
+#[test]
 fn an_endpoint_shakes_hands_with_a_client_that_is_passed_on() {
     let world = world(1, &DOWN.replace("tls: { ", "tls: { passthrough: { sni: b, to: app }, "));
     world.origin("10.0.0.1:80", |peer| async move {

@@ -362,6 +362,19 @@ fn a_drain_that_is_over_closes_a_websocket_by_a_frame_and_logs_it() {
 }
 
 #[test]
+fn a_drain_that_is_over_does_not_wait_for_a_client_that_reads_nothing() {
+    let world = switching(|peer| async move { while peer.try_send(vec![b'x'; 10_000]).await.is_ok() {} });
+    world.run(async {
+        let _client = switched(&world).await;
+        world.sleep(Duration::from_secs(5)).await;
+        world.shard().drain();
+        world.shard().stop();
+        world.sleep(Duration::from_millis(90)).await;
+        assert_eq!((world.line().await.reason(), world.open_connections()), ("draining".into(), 0));
+    });
+}
+
+#[test]
 fn no_frame_of_ours_stands_within_another() {
     let world = switching(|mut peer| async move {
         peer.send([0x82, 10, 1, 2, 3]).await;

@@ -483,6 +483,29 @@ fn a_malformed_extended_connect_is_reset() {
 }
 
 #[test]
+fn trailers_have_no_place_on_a_tunnel() {
+    let world = switching(|mut peer| async move { assert_eq!(peer.rest().await.1, Ended::Reset) });
+    world.run(async {
+        let mut frames = world.frames().await;
+        frames.of_kind(SETTINGS).await;
+        frames.send(SETTINGS, ACK, 0, b"").await;
+        let head = [
+            (":method", "CONNECT"),
+            (":protocol", "websocket"),
+            (":scheme", "http"),
+            (":path", "/ws"),
+            (":authority", "a"),
+            VERSION,
+        ];
+        frames.send(HEADERS, END_HEADERS, 1, &block(&head)).await;
+        frames.of_kind(HEADERS).await.unwrap();
+        frames.send(HEADERS, END_HEADERS | END_STREAM, 1, &block(&[("x-a", "b")])).await;
+        assert_eq!(frames.of_kind(RST_STREAM).await.unwrap().code(0), Reason::PROTOCOL_ERROR);
+        assert_eq!(world.line().await.reason(), "client-closed");
+    });
+}
+
+#[test]
 fn a_client_that_ends_its_direction_with_the_head_still_hears_the_server() {
     let world = switching(|mut peer| async move {
         assert!(peer.closes().await);

@@ -67,12 +67,16 @@ impl Answering {
 
     /// Ends the stream, unless the response was complete: a cut one never looks so.
     fn cut(&mut self, code: Reason) {
+        // What is a reset of TCP elsewhere is a cancellation here.
+        self.reset(if self.is_tunnel { Reason::CANCEL } else { code });
+    }
+
+    /// The same, whatever the stream has become.
+    fn reset(&mut self, code: Reason) {
         self.is_closed = true;
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
-        // What is a reset of TCP elsewhere is a cancellation here.
-        let code = if self.is_tunnel { Reason::CANCEL } else { code };
         match &mut self.content {
             Some(content) => content.send_reset(code),
             None => self.respond.send_reset(code),
@@ -168,7 +172,14 @@ impl<N: Net> StreamReader<N> {
                 ReadStage::Content => match ready!(self.content.poll_data(cx)) {
                     Some(Ok(chunk)) => self.chunk = chunk,
                     Some(Err(_)) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
-                    None if self.framing == Content::Tunnel => self.stage = ReadStage::Ended,
+                    None if self.framing == Content::Tunnel => {
+                        // RFC 9113, section 8.5: a tunnel has octets and their end, and no fields behind them.
+                        if !matches!(ready!(self.content.poll_trailers(cx)), Ok(None)) {
+                            self.answering.borrow_mut().reset(Reason::PROTOCOL_ERROR);
+                            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+                        }
+                        self.stage = ReadStage::Ended;
+                    }
                     None => self.stage = ReadStage::Trailers,
                 },
                 ReadStage::Trailers => {
