@@ -124,6 +124,21 @@ fn nobody_else_waits_for_a_signature() {
 }
 
 #[test]
+fn a_handshake_waits_for_its_signature_no_longer_than_its_deadline() {
+    let world = world(RSA);
+    world.signing(Some(Duration::from_secs(60)));
+    world.run(async {
+        let then = world.now();
+        assert!(!is_served(&mut client(&world, &config(BOTH[1]))).await);
+        let took = world.since(then);
+        assert!(took >= Duration::from_secs(10) && took < Duration::from_secs(11), "{took:?}");
+        world.sleep(Duration::from_secs(1)).await;
+        assert_eq!(world.metric("tidegate_tls_handshake_failures_total{detail=\"timeout\"}"), 1);
+        assert_eq!((world.metric("tidegate_tls_handshakes_in_flight"), world.open_connections()), (0, 0));
+    });
+}
+
+#[test]
 fn a_handshake_that_finds_no_room_to_be_signed_is_refused_and_counted() {
     let world = world(RSA);
     world.signing(None);
