@@ -90,6 +90,20 @@ fn a_hello_in_pieces_is_signed_beside_the_shard_too() {
 }
 
 #[test]
+fn a_hello_in_many_records_is_signed_beside_the_shard_too() {
+    for versions in BOTH {
+        let world = world(RSA);
+        world.client_wire(Wire { pieces: 3, ..Wire::default() });
+        let mut small = ClientConfig::clone(&config(versions));
+        small.max_fragment_size = Some(64);
+        world.run(async {
+            assert!(is_served(&mut client(&world, &Arc::new(small))).await);
+            assert!(world.signed() > 0);
+        });
+    }
+}
+
+#[test]
 fn a_session_signed_beside_the_shard_is_resumed() {
     for versions in BOTH {
         let world = world(RSA);
