@@ -113,7 +113,7 @@ impl Net for Memory {
 
     async fn sleep(&self, _until: Timestamp) {}
 
-    async fn sign(&self, _signing: Box<Signing>) -> Option<Box<Signing>> {
+    async fn sign(&self, _signing: Box<Signing>, _deadline: Timestamp) -> io::Result<Box<Signing>> {
         unreachable!("an exchange speaks plain text");
     }
 

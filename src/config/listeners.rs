@@ -30,7 +30,8 @@ pub struct Listener {
     /// Speak TLS. Default: plain text.
     #[serde(default)]
     pub tls: Option<ListenerTls>,
-    /// Send every request to the same URL by `https` on this port, such as `443`, with status 308. Default: they are served.
+    /// Send every request to the same URL by `https` on this port, such as `443`, with status 308, but for those below
+    /// `/.well-known/acme-challenge/` where a route has that very path. Default: they are served.
     #[serde(default)]
     pub redirect_to_https: Option<Count<1, 65_535>>,
     /// The versions of HTTP that are spoken: `http1`, `h2`, or a list. Over TLS the client chooses one of them by ALPN; in

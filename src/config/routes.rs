@@ -115,6 +115,15 @@ impl PathMatch {
         let (Self::Pattern(text) | Self::Exact(text) | Self::Prefix(text) | Self::Regex(text)) = self;
         text.secret
     }
+
+    /// Whether it says in so many words that what it matches is in `folder`, which ends with a slash.
+    pub fn is_within(&self, folder: &str) -> bool {
+        match self {
+            Self::Pattern(text) | Self::Exact(text) => text.starts_with(folder),
+            Self::Prefix(text) => text.starts_with(folder) || folder.strip_suffix('/') == Some(text.as_str()),
+            Self::Regex(_) => false,
+        }
+    }
 }
 
 impl Shorthand for PathMatch {

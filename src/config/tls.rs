@@ -373,8 +373,10 @@ impl ListenerTls {
         if self.passthrough.is_empty() {
             let hint = "write `certificates: { chain: path, key: path }`, or `passthrough` to pass connections on";
             report.error("missing-key", report.span, "certificates", "TLS needs a certificate", hint);
-        } else if self.hsts.is_some() || self.minimum.is_some() || self.strict_sni {
-            let problem = "nothing is decrypted here: `hsts`, `minimum` and `strict_sni` say nothing";
+        } else if self.hsts.is_some() || self.minimum.is_some() || self.strict_sni || self.client_certificates.is_some()
+        {
+            let problem =
+                "nothing is decrypted here: `hsts`, `minimum`, `strict_sni` and `client_certificates` say nothing";
             let hint = "remove them, or add `certificates`";
             report.warning("without-effect", report.span, "passthrough", problem, hint);
         }

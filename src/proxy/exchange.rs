@@ -12,7 +12,7 @@ use super::shard::Shard;
 use super::terms::Terms;
 use super::watch::Watch;
 use super::{admit, forward, identify, respond};
-use crate::base::{Buffer, EndpointId, Timestamp, UnixTime, UpstreamId};
+use crate::base::{Buffer, EndpointId, RouteId, Timestamp, UnixTime, UpstreamId};
 use crate::context::RequestContext;
 use crate::http::grpc::Code;
 use crate::http::h1::{HeadScanner, Hop};
@@ -22,7 +22,7 @@ use crate::http::{Body, Method, Protocol, RequestHead, ResponseHead, Span, Versi
 use crate::observe::{Escaped, Field, LineFormat, Reason, Record, Recorded, Times, Timing};
 use crate::policy::transform::HeaderEdits;
 use crate::route::{Captures, Subject};
-use crate::snapshot::{Action, ListenerPlan, RoutePlan};
+use crate::snapshot::{Action, CHALLENGES, ListenerPlan, RoutePlan};
 
 /// What becomes of the connection after an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub(super) async fn answer<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failur
     if identify::ends_here(x) {
         return respond::options(x).await;
     }
-    if x.listener.https_port.is_some() && x.connection.scheme() == Scheme::Http {
+    if x.listener.https_port.is_some() && x.connection.scheme() == Scheme::Http && !is_challenge(x) {
         return respond::to_https(x).await;
     }
     let route = x.route()?;
@@ -57,6 +57,14 @@ pub(super) async fn answer<N: Net>(x: &mut Exchange<'_, N>) -> Result<(), Failur
         Action::Redirect(plan) => respond::redirect(x, Some(route), plan).await,
         Action::Respond(plan) => respond::fixed(x, route, plan).await,
     }
+}
+
+/// Whether an authority asks for what it must find by plain text, and a route was made for that.
+#[cold]
+fn is_challenge<N: Net>(x: &mut Exchange<'_, N>) -> bool {
+    let path = x.cx.path(&x.memory.request, x.buffer.filled(), &x.memory.written);
+    path.starts_with(CHALLENGES.as_bytes())
+        && x.find().is_some_and(|route| x.adopted.snapshot.route(route).answers_challenges)
 }
 
 /// What one exchange after another is worked out in; it moves as a pointer.
@@ -189,8 +197,8 @@ impl<'a, N: Net> Exchange<'a, N> {
         }
     }
 
-    /// The route the request takes.
-    fn route(&mut self) -> Result<&'a RoutePlan, Failure> {
+    #[inline(always)]
+    fn find(&mut self) -> Option<RouteId> {
         let (head, bytes) = (&self.memory.request, self.buffer.filled());
         let subject = Subject {
             host: self.cx.host(bytes, &self.memory.written),
@@ -201,8 +209,12 @@ impl<'a, N: Net> Exchange<'a, N> {
             fields: &head.fields,
             bytes,
         };
-        let found = self.shard.find(self.adopted, &subject, &mut self.memory.captures);
-        let id = found.ok_or(Failure::of(Reason::NoRoute))?;
+        self.shard.find(self.adopted, &subject, &mut self.memory.captures)
+    }
+
+    /// The route the request takes.
+    fn route(&mut self) -> Result<&'a RoutePlan, Failure> {
+        let id = self.find().ok_or(Failure::of(Reason::NoRoute))?;
         self.cx.route = Some(id);
         let route: &'a RoutePlan = self.adopted.snapshot.route(id);
         self.terms = self.terms.on_route(route);

@@ -18,7 +18,7 @@ use crate::http::{Method, Protocol, RequestHead, Span};
 use crate::policy::Policies;
 use crate::route::{Captures, NearMiss, Reason, Subject};
 use crate::snapshot::compile::shown_edits;
-use crate::snapshot::{Action, ListenerPlan, Redirect, RoutePlan, Snapshot};
+use crate::snapshot::{Action, CHALLENGES, ListenerPlan, Redirect, RoutePlan, Snapshot};
 
 /// Routes that came close, at most.
 pub const NEAR_MAX: usize = 5;
@@ -80,8 +80,8 @@ pub fn explain(snapshot: &Snapshot, listener: &ListenerPlan, bytes: &[u8]) -> Ex
     match asked.read(listener, bytes) {
         Ok(()) if asked.ends_here(bytes) => asked.answer(bytes, Some((204, "local-answer"))),
         Ok(()) => match listener.redirect() {
-            Some(plan) => asked.redirect(&plan, bytes),
-            None => asked.route(snapshot, listener, bytes),
+            Some(plan) if !asked.is_challenge(snapshot, bytes) => asked.redirect(&plan, bytes),
+            _ => asked.route(snapshot, listener, bytes),
         },
         Err(refused) => asked.answer(bytes, Some(refused)),
     }
@@ -167,6 +167,13 @@ impl Asked {
             },
         }
         answer
+    }
+
+    fn is_challenge(&self, snapshot: &Snapshot, bytes: &[u8]) -> bool {
+        let subject = self.subject(bytes);
+        let matched = || snapshot.table.explain(&subject, 0).matched;
+        subject.path.starts_with(CHALLENGES.as_bytes())
+            && matched().is_some_and(|id| snapshot.route(id).answers_challenges)
     }
 
     /// The answer of a listener that serves nothing by plain text.
@@ -389,6 +396,12 @@ routes:
         let answer = ask_of(&config, "GET /old/x?y HTTP/1.1\r\nHost: a.test:8080\r\n\r\n");
         assert_eq!(answer.local_reply, reply((308, "local-answer")));
         assert_eq!((answer.location.as_deref(), answer.matched), (Some("https://a.test:8443/old/x?y"), None));
+        let path = "match: { path: { prefix: /.well-known/acme-challenge } }";
+        let routes = format!("routes:\n  - {{ name: acme, {path}, respond: {{ status: 200 }} }}");
+        let request = "GET /.well-known/acme-challenge/x HTTP/1.1\r\nHost: a.test\r\n\r\n";
+        let answer = ask_of(&config.replace("routes:", &routes), request);
+        assert_eq!(answer.matched.map(|matched| matched.route).as_deref(), Some("acme"));
+        assert_eq!(ask_of(&config, request).local_reply, reply((308, "local-answer")));
     }
 
     #[test]

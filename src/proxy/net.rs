@@ -45,9 +45,9 @@ pub trait Net: Sized + 'static {
     /// Waits until `until`. Dropping the future is allowed.
     fn sleep(&self, until: Timestamp) -> impl Future<Output = ()>;
 
-    /// Takes a step of a handshake that signs by an RSA key, beside the shard, and gives it back; nothing where too many wait
-    /// already. Ends by itself. Dropping the future is allowed.
-    fn sign(&self, signing: Box<Signing>) -> impl Future<Output = Option<Box<Signing>>>;
+    /// Takes a step of a handshake that signs by an RSA key, beside the shard, and gives it back. Where too many wait already the
+    /// error is [`io::ErrorKind::ConnectionRefused`]. Dropping the future is allowed.
+    fn sign(&self, signing: Box<Signing>, deadline: Timestamp) -> impl Future<Output = io::Result<Box<Signing>>>;
 
     /// Has a stream that this world made speak TLS from now on; its hands are shaken.
     fn secure(&self, reader: &mut Self::Reader, writer: &mut Self::Writer, engine: Engine);

@@ -147,17 +147,18 @@ async fn shake<N: Net>(
         shard.buffers.give(ahead);
     }
     let shaken = handshake(&shard.net, &connection.reader, &connection.writer, &mut engine, deadline).await;
-    let outcome = match shaken {
+    let (outcome, shown) = match shaken {
         Ok(()) => match client(tls, &engine, shard.net.unix_time()) {
             Ok(client) => return Ok((engine, client)),
             Err(error) => {
+                // Before another handshake goes on, which would take it for its own.
+                let shown = engine.take_refused();
                 turn_away(&shard.net, &connection.writer, &mut engine, deadline).await;
-                error
+                (error, shown)
             }
         },
-        Err(error) => error,
+        Err(error) => (error, engine.take_refused()),
     };
-    let shown = engine.take_refused();
     let transport = Transport::new("", "", engine.asked_name().unwrap_or_default());
     let transport = transport.with_certificate(shown.as_deref());
     Err(Refused { word: outcome.word, certificate: outcome.certificate, transport })

@@ -211,8 +211,9 @@ impl Net for LiveNet {
         }
     }
 
-    async fn sign(&self, signing: Box<Signing>) -> Option<Box<Signing>> {
-        self.signers.sign(signing).await
+    async fn sign(&self, signing: Box<Signing>, deadline: Timestamp) -> io::Result<Box<Signing>> {
+        let signed = self.before(deadline, self.signers.sign(signing)).await?;
+        signed.ok_or_else(|| io::ErrorKind::ConnectionRefused.into())
     }
 
     fn secure(&self, reader: &mut Self::Reader, writer: &mut Self::Writer, engine: Engine) {

@@ -1,6 +1,7 @@
 //! Which certificates of clients a listener believes, and what is read of one.
 
 use std::cell::Cell;
+use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
 
@@ -22,11 +23,12 @@ use crate::context::{ClientCertificate, FINGERPRINT_BYTES, distinguished_name};
 /// none chooses by itself.
 const HINTS_MAX: usize = 100;
 
-/// An authority, or the list of what one has revoked: until when it holds.
+/// An authority, or the list of what one has revoked: from when to when it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authority {
     /// The Name as it stands in certificates.
     name: Box<[u8]>,
+    valid_from: UnixTime,
     pub valid_until: UnixTime,
 }
 
@@ -43,7 +45,8 @@ pub fn authorities(text: &[u8]) -> Result<Vec<(CertificateDer<'static>, Authorit
     for certificate in CertificateDer::pem_slice_iter(text) {
         let certificate = certificate.map_err(|_| Problem::BadPem)?;
         let read = Certificate::of(&certificate).ok_or(Problem::BadCertificate)?;
-        let authority = Authority { name: read.subject.into(), valid_until: read.valid_until };
+        let (valid_from, valid_until) = (read.valid_from, read.valid_until);
+        let authority = Authority { name: read.subject.into(), valid_from, valid_until };
         found.push((certificate, authority));
     }
     if found.is_empty() { Err(Problem::NoCertificate) } else { Ok(found) }
@@ -73,9 +76,9 @@ fn issuer(list: &[u8]) -> Option<Authority> {
     inner.take_if(der::INTEGER);
     let _signature = inner.content_of(der::SEQUENCE)?;
     let name = inner.take_if(der::SEQUENCE)?.whole.into();
-    let _this_update = inner.time()?;
+    let valid_from = inner.time()?;
     let valid_until = inner.time_if().unwrap_or(UnixTime::from_nanos(u64::MAX));
-    Some(Authority { name, valid_until })
+    Some(Authority { name, valid_from, valid_until })
 }
 
 /// What a listener demands of clients.
@@ -98,9 +101,11 @@ impl ClientAuth {
     /// Believes certificates of these authorities that are on no revocation list.
     pub fn new(
         authorities: Vec<(CertificateDer<'static>, Authority)>,
-        lists: Vec<(CertificateRevocationListDer<'static>, Authority)>,
+        mut lists: Vec<(CertificateRevocationListDer<'static>, Authority)>,
         strictness: Strictness,
     ) -> Result<Self, Problem> {
+        // The library goes by the first list that speaks for a certificate: what an older one does not know must not count.
+        lists.sort_by_key(|(_, issuer)| Reverse(issuer.valid_from));
         let mut roots = RootCertStore::empty();
         let (certificates, authorities): (Vec<_>, Vec<_>) = authorities.into_iter().unzip();
         for certificate in certificates {

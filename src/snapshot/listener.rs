@@ -33,7 +33,7 @@ pub struct ListenerPlan {
     pub tls: Option<Arc<ServerTls>>,
     /// Whose connections are passed on as they are, where some are.
     pub passthrough: Option<PassthroughPlan>,
-    /// The port by `https` that every request is sent to instead of being served.
+    /// The port by `https` that every request is sent to instead of being served, but for challenges.
     pub https_port: Option<u16>,
     /// What every answer over TLS says of how to come again.
     pub hsts: Option<HeaderEdits>,

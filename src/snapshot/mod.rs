@@ -28,7 +28,7 @@ pub use limits::{Limits, RouteLimits, RouteTimeouts, Timeouts};
 pub use listener::{ClientAddressPlan, Http2Plan, ListenerPlan, canonical};
 use tls::{ClientTls, PeerName};
 
-pub use route::{Action, FixedResponse, Forward, Location, Redirect, RoutePlan, WebsocketPlan};
+pub use route::{Action, CHALLENGES, FixedResponse, Forward, Location, Redirect, RoutePlan, WebsocketPlan};
 
 /// Everything the operator wants, compiled. A request keeps the snapshot it began with.
 #[derive(Debug)]

@@ -13,6 +13,9 @@ use crate::policy::Policies;
 use crate::route::Template;
 use crate::upstream::RetryPlan;
 
+/// Where authorities look, in plain text, for the proof that a host is its owner's (RFC 8555, section 8.3).
+pub const CHALLENGES: &str = "/.well-known/acme-challenge/";
+
 /// One route.
 #[derive(Debug)]
 pub struct RoutePlan {
@@ -26,6 +29,8 @@ pub struct RoutePlan {
     pub timeouts: RouteTimeouts,
     /// Whether `%2F` in the path is kept encoded; refused otherwise.
     pub encoded_slash: bool,
+    /// Whether it was made for [`CHALLENGES`] alone, so that it serves where everybody else is sent to https.
+    pub answers_challenges: bool,
     /// Whether gRPC-Web is bridged to gRPC.
     pub grpc_web: bool,
     /// Bodies of local replies, before the gateway's.

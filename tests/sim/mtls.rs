@@ -68,6 +68,11 @@ impl Authority {
 
     /// Its revocation list, due anew in this year, with these serial numbers.
     fn list(&self, until: i32, serials: &[&[u8]]) -> String {
+        self.list_of(2025, until, serials)
+    }
+
+    /// The same of the beginning of this year.
+    fn list_of(&self, year: i32, until: i32, serials: &[&[u8]]) -> String {
         let revoked = |serial: &&[u8]| RevokedCertParams {
             serial_number: SerialNumber::from_slice(serial),
             revocation_time: date_time_ymd(2025, 1, 1),
@@ -75,7 +80,7 @@ impl Authority {
             invalidity_date: None,
         };
         let params = CertificateRevocationListParams {
-            this_update: date_time_ymd(2025, 1, 1),
+            this_update: date_time_ymd(year, 1, 1),
             next_update: date_time_ymd(until, 1, 1),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
@@ -277,6 +282,22 @@ fn a_revoked_certificate_is_refused_and_another_of_the_authority_is_not() {
         assert!(!gate.is_served(Some(&revoked)).await);
         assert_eq!(refusals(&gate.world).await, ["certificate-revoked CN=ada"]);
     });
+}
+
+#[test]
+fn of_several_lists_of_an_authority_the_newest_counts_wherever_it_stands() {
+    for (first, second) in [(2024, 2025), (2025, 2024)] {
+        let serial: &[u8] = if first == 2024 { &[0x0c] } else { &[0x0a, 0x0b] };
+        let other: &[u8] = if first == 2024 { &[0x0a, 0x0b] } else { &[0x0c] };
+        let gate = Gate::with(", crl: list.pem", |authority| {
+            authority.list_of(first, 2090, &[serial]) + &authority.list_of(second, 2090, &[other])
+        });
+        let revoked = gate.authority.client("ada");
+        gate.world.run(async {
+            assert!(!gate.is_served(Some(&revoked)).await, "{first}");
+            assert_eq!(refusals(&gate.world).await, ["certificate-revoked CN=ada"]);
+        });
+    }
 }
 
 #[test]

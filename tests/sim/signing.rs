@@ -90,6 +90,20 @@ fn a_hello_in_pieces_is_signed_beside_the_shard_too() {
 }
 
 #[test]
+fn a_hello_in_many_records_is_signed_beside_the_shard_too() {
+    for versions in BOTH {
+        let world = world(RSA);
+        world.client_wire(Wire { pieces: 3, ..Wire::default() });
+        let mut small = ClientConfig::clone(&config(versions));
+        small.max_fragment_size = Some(64);
+        world.run(async {
+            assert!(is_served(&mut client(&world, &Arc::new(small))).await);
+            assert!(world.signed() > 0);
+        });
+    }
+}
+
+#[test]
 fn a_session_signed_beside_the_shard_is_resumed() {
     for versions in BOTH {
         let world = world(RSA);
@@ -120,6 +134,21 @@ fn nobody_else_waits_for_a_signature() {
         assert!(world.since(then) < Duration::from_secs(2));
         assert!(is_served(&mut slow).await);
         assert!(world.since(then) >= Duration::from_secs(3));
+    });
+}
+
+#[test]
+fn a_handshake_waits_for_its_signature_no_longer_than_its_deadline() {
+    let world = world(RSA);
+    world.signing(Some(Duration::from_secs(60)));
+    world.run(async {
+        let then = world.now();
+        assert!(!is_served(&mut client(&world, &config(BOTH[1]))).await);
+        let took = world.since(then);
+        assert!(took >= Duration::from_secs(10) && took < Duration::from_secs(11), "{took:?}");
+        world.sleep(Duration::from_secs(1)).await;
+        assert_eq!(world.metric("tidegate_tls_handshake_failures_total{detail=\"timeout\"}"), 1);
+        assert_eq!((world.metric("tidegate_tls_handshakes_in_flight"), world.open_connections()), (0, 0));
     });
 }
 

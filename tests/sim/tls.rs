@@ -710,6 +710,31 @@ fn a_listener_sends_every_request_to_the_same_url_by_https() {
 }
 
 #[test]
+fn a_challenge_is_answered_by_plain_text_where_a_route_was_made_for_it() {
+    let at = |path: &str| {
+        PLAIN_TO_HTTPS.replace(
+            "routes: [",
+            &format!("routes: [{{ name: acme, match: {{ path: {path} }}, respond: {{ status: 200, body: proof }} }}, "),
+        )
+    };
+    let world = world(1, PLAIN_TO_HTTPS);
+    let ask = async |target: &str| world.ask(format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n")).await.status();
+    world.run(async {
+        assert_eq!(ask("/.well-known/acme-challenge/x").await, 308);
+        for path in ["{ prefix: /.well-known/acme-challenge }", "\"/.well-known/acme-challenge/{token}\""] {
+            world.reload(&at(path));
+            assert_eq!(ask("/.well-known/acme-challenge/x").await, 200, "{path}");
+            assert_eq!(ask("/.well-known/acme-challenge/../../x").await, 308, "{path}");
+            assert_eq!(ask("/.well-known/acme-challenges/x").await, 308, "{path}");
+        }
+        for path in ["{ prefix: /.well-known }", "{ regex: \"/.well-known/acme-challenge/.*\" }"] {
+            world.reload(&at(path));
+            assert_eq!(ask("/.well-known/acme-challenge/x").await, 308, "{path}");
+        }
+    });
+}
+
+#[test]
 fn every_answer_says_to_come_by_tls_alone_whatever_others_say() {
     let others = "HTTP/1.1 200 OK\r\nstrict-transport-security: max-age=1\r\ncontent-length: 2\r\n\r\nok";
     for (hsts, value) in [

@@ -18,7 +18,7 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedS
 use rustls::{CommonState, Error, HandshakeKind, ProtocolVersion};
 
 use super::buffers::{CipherBuffers, LARGE_BYTES, SMALL_BYTES};
-use super::signing::{Signing, is_signed_by_rsa};
+use super::signing::{self, Answer, Signing};
 use crate::base::{Buffer, UnixTime};
 use crate::context::ClientCertificate;
 use crate::snapshot::client_auth;
@@ -125,6 +125,9 @@ pub struct Engine {
     began: UnixTime,
     /// Whose keys take long to sign, where some do and none has signed yet.
     slow: Option<Arc<ServerTls>>,
+    /// Whether a hello came in several records, the first of which the library has written over: nobody can tell any more
+    /// whose key answers it.
+    in_records: bool,
     peer_closed: bool,
     /// Whether the stream below has ended.
     ended: bool,
@@ -164,6 +167,7 @@ impl Engine {
             refused: None,
             began: UnixTime::default(),
             slow: None,
+            in_records: false,
             peer_closed: false,
             ended: false,
             lost: None,
@@ -185,8 +189,15 @@ impl Engine {
     pub(super) fn sign_elsewhere(&mut self) -> Option<Box<Signing>> {
         let tls = self.slow.as_ref()?;
         let records = self.incoming.filled().get(self.start..self.whole)?;
-        if records.is_empty() || !is_signed_by_rsa(tls, records) {
+        if records.is_empty() {
             return None;
+        }
+        if !self.in_records {
+            match signing::answer(tls, records) {
+                Answer::Rsa => {}
+                Answer::Other => return None,
+                Answer::Unknown => self.in_records = true,
+            }
         }
         let session = match mem::replace(&mut self.session, Session::Away) {
             Session::Server(session) => session,
@@ -216,6 +227,7 @@ impl Engine {
             self.asked = asked;
         }
         self.refused = refused.or(self.refused.take());
+        self.in_records &= self.queue.is_empty();
         self.release();
         if let Some(error) = error {
             self.fail(error);

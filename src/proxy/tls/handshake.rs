@@ -66,9 +66,10 @@ pub(in crate::proxy) async fn handshake<N: Net>(
             }
         }
         if let Some(signing) = engine.sign_elsewhere() {
-            match net.sign(signing).await {
-                Some(signed) => engine.go_on_with(*signed),
-                None => return Err(HandshakeError::OVERLOADED),
+            match net.sign(signing, deadline).await {
+                Ok(signed) => engine.go_on_with(*signed),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(judged(engine, &error)),
+                Err(_) => return Err(HandshakeError::OVERLOADED),
             }
         }
         let done = engine.shake_hands();

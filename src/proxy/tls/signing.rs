@@ -63,9 +63,21 @@ impl Signing {
     }
 }
 
-/// Whether what a client has sent is a hello that is answered by an RSA signature; a hello that cannot be read is not.
-pub(super) fn is_signed_by_rsa(tls: &ServerTls, mut records: &[u8]) -> bool {
+/// How a hello is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// By an RSA signature.
+    Rsa,
+    /// By another, or it cannot be read.
+    Other,
+    /// It has not come whole.
+    Unknown,
+}
+
+/// How what a client has sent is answered.
+pub(super) fn answer(tls: &ServerTls, mut records: &[u8]) -> Answer {
     let mut acceptor = Acceptor::default();
+    let mut outcome = Answer::Other;
     while records.len() > RECORD_HEAD_BYTES {
         let (record, rest) = records.split_at(record_bytes(records).min(records.len()));
         records = rest;
@@ -73,21 +85,22 @@ pub(super) fn is_signed_by_rsa(tls: &ServerTls, mut records: &[u8]) -> bool {
             HANDSHAKE => record,
             // RFC 8446, appendix D.4: it may stand before a second hello.
             CHANGE_CIPHER_SPEC => continue,
-            _ => return false,
+            _ => return Answer::Other,
         };
         while !octets.is_empty() {
             if acceptor.read_tls(&mut octets).is_err() {
-                return false;
+                return Answer::Other;
             }
         }
         match acceptor.accept() {
             Ok(Some(accepted)) => {
                 let hello = accepted.client_hello();
-                return tls.is_signed_by_rsa(hello.server_name(), hello.signature_schemes());
+                let is_rsa = tls.is_signed_by_rsa(hello.server_name(), hello.signature_schemes());
+                return if is_rsa { Answer::Rsa } else { Answer::Other };
             }
-            Ok(None) => {}
-            Err(_) => return false,
+            Ok(None) => outcome = Answer::Unknown,
+            Err(_) => return Answer::Other,
         }
     }
-    false
+    outcome
 }

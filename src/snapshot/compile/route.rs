@@ -16,7 +16,8 @@ use crate::route::{
     parse_method,
 };
 use crate::snapshot::{
-    Action, FixedResponse, Forward, Location, Redirect, RouteLimits, RoutePlan, RouteTimeouts, WebsocketPlan,
+    Action, CHALLENGES, FixedResponse, Forward, Location, Redirect, RouteLimits, RoutePlan, RouteTimeouts,
+    WebsocketPlan,
 };
 use crate::upstream::RetryPlan;
 
@@ -122,6 +123,7 @@ pub(super) fn plan(
         },
         limits: limits(&model.limits),
         timeouts: timeouts(&model.timeouts),
+        answers_challenges: model.matching.path.as_ref().is_some_and(|path| path.value.is_within(CHALLENGES)),
         grpc_web: model.grpc_web,
         encoded_slash: model.encoded_slash == EncodedSlash::Keep,
         errors: gateway::errors(&model.errors),

@@ -332,6 +332,15 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_asked_for_a_certificate_by_what_is_passed_on() {
+        let tls = "tls: { passthrough: { sni: a.test, to: app }, client_certificates: { ca: good.pem } }";
+        let found = findings(&format!(
+            "listeners: {{ public: {{ bind: \"127.0.0.1:1\", {tls} }} }}\nupstreams: {{ app: {{ endpoints: \"a:1\" }} }}"
+        ));
+        assert_eq!(found, ["Warning without-effect listeners.public.tls.passthrough"]);
+    }
+
+    #[test]
     fn a_sound_listener_has_no_findings() {
         assert_eq!(listener("certificates: { chain: good.pem, key: good.key }"), [""; 0]);
         let all =

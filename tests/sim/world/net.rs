@@ -71,16 +71,20 @@ impl Net for SimNet {
     }
 
     /// Takes as long as the test says, and refuses where it says nothing.
-    fn sign(&self, mut signing: Box<Signing>) -> impl Future<Output = Option<Box<Signing>>> {
+    fn sign(&self, mut signing: Box<Signing>, deadline: Timestamp) -> impl Future<Output = io::Result<Box<Signing>>> {
         let inner = self.0.clone();
         async move {
             inner.signed.set(inner.signed.get() + 1);
-            let delay = inner.signing.get()?;
-            if !delay.is_zero() {
-                inner.sleep(delay.as_nanos() as u64).await;
+            let delay = inner.signing.get().ok_or(io::ErrorKind::ConnectionRefused)?.as_nanos() as u64;
+            let patience = deadline.as_nanos().saturating_sub(inner.executor.now());
+            if delay > 0 {
+                inner.sleep(delay.min(patience)).await;
+            }
+            if delay > patience {
+                return Err(io::ErrorKind::TimedOut.into());
             }
             signing.run();
-            Some(signing)
+            Ok(signing)
         }
     }
 
