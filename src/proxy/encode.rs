@@ -122,7 +122,7 @@ pub struct RequestParts<'a> {
     /// The protocol the request is to be upgraded to.
     pub upgrade: Option<&'a str>,
     /// What is said of a call of gRPC.
-    pub call: Option<CallParts<'a>>,
+    pub call: Option<&'a CallParts<'a>>,
     /// The host that stands in for a missing one.
     pub default_host: Option<&'a str>,
     /// What the client's connection is secured by, where it is.
@@ -150,7 +150,7 @@ pub fn request(parts: &RequestParts<'_>, out: &mut Vec<u8>) -> Result<(), Render
     out.extend_from_slice(b"\r\n");
     let edits = parts.policies.request_headers.as_ref();
     let request_id = parts.gateway.request_id.as_ref();
-    let of_call = parts.call.as_ref().map_or(0, CallParts::drops_known);
+    let of_call = parts.call.map_or(0, CallParts::drops_known);
     let dropped = REQUEST_OWNED | parts.hop.strip() | known_bits(request_id, edits) | of_call;
     let any_drops = names_unknown(parts.hop, request_id, edits) || parts.call.is_some();
     copy_fields_without(out, bytes, &parts.head.fields, dropped, |field| {
@@ -246,7 +246,7 @@ fn drops_unknown_field(
     if matches!(request_id, Some(HeaderName::Other(own)) if name.eq_ignore_ascii_case(own.as_bytes())) {
         return true;
     }
-    if parts.call.as_ref().is_some_and(|call| call.drops(name)) {
+    if parts.call.is_some_and(|call| call.drops(name)) {
         return true;
     }
     if speaks_for_a_proxy(name) {
@@ -463,13 +463,13 @@ pub(super) fn max_forwards(head: &RequestHead, bytes: &[u8]) -> Option<u64> {
 }
 
 fn request_framing(parts: &RequestParts<'_>, out: &mut Vec<u8>) {
-    let body = parts.call.as_ref().map_or(parts.head.body, |call| call.framing(parts.head.body));
+    let body = parts.call.map_or(parts.head.body, |call| call.framing(parts.head.body));
     match body {
         Body::Chunked => write_chunked(out),
         Body::Length(length) => write_content_length(out, length),
         Body::Empty | Body::UntilClose => {}
     }
-    if let Some(call) = &parts.call {
+    if let Some(call) = parts.call {
         call.append(out);
     }
     if parts.head.version == Version::Http11 && parts.head.fields.has(KnownName::Expect) {

@@ -100,7 +100,8 @@ async fn attempt<N: Net>(
     upgrade: Option<&str>,
     deadline: Timestamp,
 ) -> Result<bool, Failed> {
-    let mut body = expected(x, plan, halves)?;
+    let mut body = BodyReader::new();
+    expect(&mut body, x, plan, halves)?;
     let out = first_write(x, route, plan, upgrade, &mut body).map_err(Failed::for_good)?;
     let at_hand = body.content;
     let progress = Progress::default();
@@ -155,18 +156,20 @@ async fn attempt<N: Net>(
     outcome.map(|reusable| reusable && sent && body.is_done())
 }
 
-/// The request's content, as it is to be read for this upstream.
-fn expected<N: Net>(x: &Exchange<'_, N>, plan: &Forward, halves: &Halves<N>) -> Result<BodyReader, Failed> {
-    let mut body = BodyReader::new();
+/// Prepares for the request's content, as it is to be read for this upstream.
+fn expect<N: Net>(
+    body: &mut BodyReader,
+    x: &Exchange<'_, N>,
+    plan: &Forward,
+    halves: &Halves<N>,
+) -> Result<(), Failed> {
     body.expect(x.memory.request.body, x.terms.body_bytes(), &x.terms);
-    if let Some(call) = &x.call {
-        body.codec = call.request_codec();
-        call::needs_http2(x, halves.takes_trailers).map_err(Failed::for_good)?;
-    }
     if x.memory.request.body == Body::Chunked {
         body.forwards_trailers = halves.takes_trailers || x.adopted.upstream(plan.upstream).plan().forwards_trailers;
     }
-    Ok(body)
+    let Some(call) = &x.call else { return Ok(()) };
+    body.codec = call.request_codec();
+    call::needs_http2(x, halves.takes_trailers).map_err(Failed::for_good)
 }
 
 /// The request head, and what of the body has arrived with it.
@@ -183,10 +186,10 @@ fn first_write<N: Net>(
         needed += certificate_bytes(x, wish)?;
     }
     let mut out = x.shard.buffers.holding(needed);
-    let written = call::parts(x).and_then(|call| {
-        let parts = request_parts(x, route, plan, upgrade, call);
-        encode::request(&parts, out.vec()).map_err(|_| Failure::of(Reason::TargetRefused).detail("rendered-target"))
-    });
+    let written = match x.call {
+        None => write_head(x, route, plan, upgrade, None, &mut out),
+        Some(_) => write_head_of_call(x, route, plan, upgrade, &mut out),
+    };
     if let Err(failure) = written {
         x.shard.buffers.give(out);
         return Err(failure);
@@ -206,12 +209,36 @@ fn first_write<N: Net>(
     Ok(out)
 }
 
+fn write_head<N: Net>(
+    x: &Exchange<'_, N>,
+    route: &RoutePlan,
+    plan: &Forward,
+    upgrade: Option<&str>,
+    call: Option<&call::CallParts<'_>>,
+    out: &mut Buffer,
+) -> Result<(), Failure> {
+    let parts = request_parts(x, route, plan, upgrade, call);
+    encode::request(&parts, out.vec()).map_err(|_| Failure::of(Reason::TargetRefused).detail("rendered-target"))
+}
+
+#[cold]
+fn write_head_of_call<N: Net>(
+    x: &Exchange<'_, N>,
+    route: &RoutePlan,
+    plan: &Forward,
+    upgrade: Option<&str>,
+    out: &mut Buffer,
+) -> Result<(), Failure> {
+    let call = call::parts(x)?;
+    write_head(x, route, plan, upgrade, call.as_ref(), out)
+}
+
 fn request_parts<'p, N: Net>(
     x: &'p Exchange<'_, N>,
     route: &'p RoutePlan,
     plan: &'p Forward,
     upgrade: Option<&'p str>,
-    call: Option<call::CallParts<'p>>,
+    call: Option<&'p call::CallParts<'p>>,
 ) -> RequestParts<'p> {
     RequestParts {
         head: &x.memory.request,

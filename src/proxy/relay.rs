@@ -40,7 +40,10 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
     upstream.keep_buffer(received, x.shard);
     let (shard, connection) = (x.shard, x.connection);
     connection.responding.set(true);
-    heard.set(shard.net.now());
+    let heard = x.call.is_some().then_some(heard);
+    if let Some(heard) = heard {
+        heard.set(shard.net.now());
+    }
     let relay = Relay::<N> {
         net: &shard.net,
         buffers: &shard.buffers,
@@ -48,7 +51,7 @@ pub(super) async fn response<N: Net, F: Future<Output = Result<(), BodyError>>>(
         sink: &connection.writer,
         framing: begun.sink,
         pace: begun.pace,
-        heard: x.call.is_some().then_some(heard),
+        heard,
     };
     let progress = Progress::default();
     let (gate, beyond) = (Cell::new(true), Cell::new(false));

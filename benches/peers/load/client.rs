@@ -147,8 +147,8 @@ impl Client {
         self.in_flight += 1;
         match &mut connection.session {
             Some(session) => session.request(lane),
-            // The handshake has begun with the connection.
-            None if self.work.handshakes.is_some() => {}
+            // The handshake has begun with the connection, and may be over already.
+            None if self.work.handshakes.is_some() => self.shaken(id, poller),
             None => {
                 if connection.transport.write(message::REQUEST).is_err() {
                     self.fail(id, Fault::Write, poller);
@@ -251,9 +251,9 @@ impl Client {
         Ok(())
     }
 
-    /// Counts a handshake that is over on both sides, and begins the next.
+    /// Counts a handshake that is over on both sides, once it is due, and begins the next.
     fn shaken(&mut self, id: usize, poller: &Poller) {
-        let Some(connection) = self.connections[id].as_mut() else { return };
+        let Some(connection) = self.connections[id].as_mut().filter(|known| known.due[0].is_some()) else { return };
         let Some(kind) = connection.transport.handshake().filter(|_| self.secrets[id].has_ticket()) else { return };
         // A place's first connection has nothing to resume.
         let expected = match self.work.handshakes {
